@@ -1,1 +1,9 @@
-//! To be written.
+//! What is said: the job, its transitions, invalidations, names and API types. Pure data and decisions: no I/O, no clock, no
+//! randomness of its own, so that the model explores the same code that the product runs.
+
+pub mod dispatch;
+pub mod ids;
+pub mod job;
+pub mod key;
+pub mod lease;
+pub mod retry;

@@ -1,0 +1,74 @@
+//! The dispatch window: which rows get a bell in the broker, and when a bell counts as lost.
+
+/// A bell that no claim named for this long may be lost (if its queue shows so), in ms.
+pub const BELL_TIMEOUT_MS: u64 = 15_000;
+/// A fresh row belongs to its creator for this long, in ms; then the dispatcher rings it.
+pub const CREATOR_MS: u64 = 2_000;
+/// The smallest default window of a queue.
+pub const WINDOW_MIN: u64 = 16;
+/// First and longest wait after a claim was refused for an unknown task, in ms.
+const UNKNOWN_TASK_WAIT_MS: (u64, u64) = (1_000, 15_000);
+
+/// How many bells of a queue may be outstanding: the operator's number, or twice the live slots, at least 16.
+#[must_use]
+pub fn window(configured: Option<u64>, live_slots: u64) -> u64 {
+    configured.unwrap_or_else(|| (2 * live_slots).max(WINDOW_MIN))
+}
+
+/// What is known of an outstanding bell when its loss is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outstanding {
+    pub age_ms: u64,
+    /// The broker shows no ready message in the bell's queue.
+    pub queue_empty: bool,
+    /// A bell that was rung after it has been named by a claim: queues are first in, first out.
+    pub later_bell_claimed: bool,
+}
+
+/// Whether the bell is lost: old, and its queue has nothing (before the ones already taken) that could still be it.
+#[must_use]
+pub fn is_lost(bell: Outstanding) -> bool {
+    bell.age_ms >= BELL_TIMEOUT_MS && (bell.queue_empty || bell.later_bell_claimed)
+}
+
+/// How long a row waits after its `refusals`-th refused claim in a row for an unknown task: 1 s, doubling to 15 s.
+#[must_use]
+pub fn unknown_task_wait_ms(refusals: u32) -> u64 {
+    let (first_ms, longest_ms) = UNKNOWN_TASK_WAIT_MS;
+    first_ms.saturating_mul(1 << refusals.saturating_sub(1).min(32)).min(longest_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn window_is_twice_the_slots_within_its_bound() {
+        let check = |configured, slots, expected| assert_eq!(window(configured, slots), expected);
+        check(None, 0, 16);
+        check(None, 8, 16);
+        check(None, 64, 128);
+        check(Some(4), 64, 4);
+    }
+
+    #[test]
+    fn bell_is_lost_only_when_old_and_not_ahead_in_its_queue() {
+        let check = |age_ms, queue_empty, later_bell_claimed, expected| {
+            assert_eq!(is_lost(Outstanding { age_ms, queue_empty, later_bell_claimed }), expected);
+        };
+        check(14_999, true, true, false);
+        check(15_000, false, false, false);
+        check(15_000, true, false, true);
+        check(15_000, false, true, true);
+    }
+
+    #[test]
+    fn unknown_task_wait_doubles_to_fifteen_seconds() {
+        let check = |refusals, expected| assert_eq!(unknown_task_wait_ms(refusals), expected);
+        check(1, 1_000);
+        check(2, 2_000);
+        check(4, 8_000);
+        check(5, 15_000);
+        check(100, 15_000);
+    }
+}

@@ -1,0 +1,111 @@
+//! The identifiers and counters that cross a wire: newtypes, so that a fence is never passed where a log position is meant.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// An id that nobody else has; ids made later sort later (UUID version 7).
+            #[must_use]
+            pub fn generate() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::try_parse(text).map(Self)
+            }
+        }
+    };
+}
+
+macro_rules! counter {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
+
+        impl $name {
+            /// The number after this one.
+            #[must_use]
+            pub fn next(self) -> Self {
+                Self(self.0 + 1)
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// A job, for as long as it exists; chosen by the gateway or, with `PUT /jobs/{id}`, by the client.
+    JobId
+);
+uuid_id!(
+    /// One try to claim: the same id may be sent again and gets the same fence.
+    ClaimId
+);
+uuid_id!(
+    /// A worker's session at the store: new at each start of a worker.
+    SessionId
+);
+uuid_id!(
+    /// A gateway as a holder of a near-cache lease: new at each start, so that a paused gateway and its
+    /// replacement never overwrite each other.
+    HolderId
+);
+uuid_id!(
+    /// One start of a cache-svc, as the store sees it when it grants the sequencer's lease.
+    InstanceId
+);
+uuid_id!(
+    /// The identity of a store's history: new at creation and at restore. Cursors of another incarnation are void.
+    Incarnation
+);
+
+counter!(
+    /// The number of a claim of a job. It grows with every claim of every run, so a larger one is always the later owner.
+    Fence
+);
+counter!(
+    /// The number of a job's bell, set by each transition that makes the job queued.
+    Dispatch
+);
+counter!(
+    /// A place in the store's log, in commit order, without gaps that could be filled later.
+    Position
+);
+counter!(
+    /// A place in the sequencer's order of invalidations, within one epoch.
+    Seq
+);
+counter!(
+    /// One grant of the sequencer's lease.
+    Epoch
+);
+counter!(
+    /// The store-wide version of a data write.
+    Version
+);

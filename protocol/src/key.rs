@@ -1,0 +1,187 @@
+//! Checked names: a data key, a queue, a task. A value of these types has passed its rule.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Longest data key, in bytes.
+pub const KEY_BYTES_MAX: usize = 256;
+/// Longest queue or task name, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// Why a name was refused; the text is made for people.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum NameError {
+    #[error("must not be empty")]
+    Empty,
+    #[error("is {bytes} bytes long, at most {max} are allowed")]
+    TooLong { bytes: usize, max: usize },
+    #[error("must not contain control characters")]
+    Control,
+    #[error("may contain letters, digits, '.', '_', '-' and ':' only")]
+    Charset,
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident, $check:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+
+            fn try_from(text: String) -> Result<Self, NameError> {
+                $check(&text)?;
+                Ok(Self(text))
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = NameError;
+
+            fn try_from(text: &str) -> Result<Self, NameError> {
+                Self::try_from(text.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name_type!(
+    /// The key of a data entry: any text of 1 to 256 bytes without control characters.
+    DataKey,
+    check_key
+);
+name_type!(
+    /// A queue: it names the broker queue `jobs.{queue}`, so its letters are few.
+    QueueName,
+    check_name
+);
+name_type!(
+    /// A task: what a worker is asked to do.
+    TaskName,
+    check_name
+);
+
+fn check_key(text: &str) -> Result<(), NameError> {
+    check_length(text, KEY_BYTES_MAX)?;
+    if text.chars().any(char::is_control) {
+        return Err(NameError::Control);
+    }
+    Ok(())
+}
+
+fn check_name(text: &str) -> Result<(), NameError> {
+    check_length(text, NAME_BYTES_MAX)?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':');
+    if text.chars().all(allowed) { Ok(()) } else { Err(NameError::Charset) }
+}
+
+fn check_length(text: &str, max: usize) -> Result<(), NameError> {
+    match text.len() {
+        0 => Err(NameError::Empty),
+        bytes if bytes > max => Err(NameError::TooLong { bytes, max }),
+        _ => Ok(()),
+    }
+}
+
+/// What tasks a worker runs: an exact name, or a prefix written `name*`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum TaskPattern {
+    Exact(String),
+    Prefix(String),
+}
+
+impl TaskPattern {
+    #[must_use]
+    pub fn matches(&self, task: &str) -> bool {
+        match self {
+            Self::Exact(name) => name == task,
+            Self::Prefix(prefix) => task.starts_with(prefix.as_str()),
+        }
+    }
+}
+
+impl TryFrom<String> for TaskPattern {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        match text.strip_suffix('*') {
+            Some("") => Ok(Self::Prefix(String::new())),
+            Some(prefix) => check_name(prefix).map(|()| Self::Prefix(prefix.to_owned())),
+            None => check_name(&text).map(|()| Self::Exact(text)),
+        }
+    }
+}
+
+impl From<TaskPattern> for String {
+    fn from(pattern: TaskPattern) -> Self {
+        pattern.to_string()
+    }
+}
+
+impl std::fmt::Display for TaskPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_names_are_checked() {
+        let check = |text: &str, key: Option<NameError>, name: Option<NameError>| {
+            assert_eq!(DataKey::try_from(text).err(), key, "key {text:?}");
+            assert_eq!(TaskName::try_from(text).err(), name, "name {text:?}");
+        };
+        check("report_1", None, None);
+        check("a key with spaces / ü", None, Some(NameError::Charset));
+        check("", Some(NameError::Empty), Some(NameError::Empty));
+        check("a\nb", Some(NameError::Control), Some(NameError::Charset));
+        let long = "x".repeat(257);
+        check(
+            &long,
+            Some(NameError::TooLong { bytes: 257, max: 256 }),
+            Some(NameError::TooLong { bytes: 257, max: 128 }),
+        );
+    }
+
+    #[test]
+    fn patterns_match_by_name_or_prefix() {
+        let check = |pattern: &str, task: &str, expected: bool| {
+            let pattern = TaskPattern::try_from(pattern.to_owned()).expect("valid pattern");
+            assert_eq!(pattern.matches(task), expected, "{pattern} against {task}");
+        };
+        check("report_*", "report_1", true);
+        check("report_*", "report_", true);
+        check("report_*", "reports", false);
+        check("noop", "noop", true);
+        check("noop", "noop2", false);
+        check("*", "anything", true);
+    }
+}
