@@ -1,9 +1,14 @@
 //! What is said: the job, its transitions, invalidations, names and API types. Pure data and decisions: no I/O, no clock, no
 //! randomness of its own, so that the model explores the same code that the product runs.
 
+pub mod api;
 pub mod dispatch;
+pub mod etag;
 pub mod ids;
 pub mod job;
 pub mod key;
 pub mod lease;
+pub mod problem;
 pub mod retry;
+pub mod store_api;
+pub mod time;

@@ -1,0 +1,222 @@
+//! The public HTTP API's types: what clients send and what they are answered.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::ids::JobId;
+use crate::job::State;
+use crate::key::{DataKey, QueueName, TaskName};
+use crate::time::Timestamp;
+
+pub const DEFAULT_QUEUE: &str = "default";
+/// Attempts of a job that does not say; one that failed so often is `failed`.
+pub const MAX_ATTEMPTS_DEFAULT: u32 = 5;
+/// The most attempts that a job may ask for.
+pub const MAX_ATTEMPTS_MAX: u32 = 100;
+/// The most keys that one job may invalidate.
+pub const INVALIDATES_MAX: usize = 100;
+/// The furthest a job may be scheduled ahead: 366 days, in ms.
+pub const DELAY_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
+/// The longest timeout of one attempt: 30 days, in ms.
+pub const TIMEOUT_MS_MAX: u64 = 30 * 24 * 3_600 * 1_000;
+/// The longest `Prefer: wait`, in s.
+pub const WAIT_S_MAX: u64 = 30;
+/// The longest `Idempotency-Key`, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// `POST /longtask` and `PUT /jobs/{id}`; only `task` is needed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Submit {
+    pub task: TaskName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueName>,
+    #[serde(default)]
+    pub priority: Priority,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub invalidates: Vec<DataKey>,
+}
+
+/// Which of the waiting jobs of a queue is rung first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    High,
+    #[default]
+    Normal,
+    Low,
+}
+
+/// A job's state as clients see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Scheduled,
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl Status {
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl From<State> for Status {
+    fn from(state: State) -> Self {
+        match state {
+            State::Scheduled => Self::Scheduled,
+            State::Queued => Self::Queued,
+            State::Running | State::Finishing => Self::Running,
+            State::Succeeded => Self::Succeeded,
+            State::Failed => Self::Failed,
+            State::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// What a job that does not run is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitingFor {
+    /// Its time: a delay, or the backoff after a failed attempt.
+    DueTime,
+    /// A live worker that consumes its queue and knows its task.
+    Worker,
+    /// A free slot of such a worker.
+    Slot,
+    QueuePaused,
+    Broker,
+}
+
+/// How an unsuccessful run, or the last attempt of one, ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The handler said so: an error, a non-zero exit.
+    Failed,
+    /// It ran longer than `timeout_ms`.
+    Timeout,
+    Panic,
+    /// Its worker died under it too often.
+    Crashed,
+    Deadline,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobError {
+    pub kind: ErrorKind,
+    pub message: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// `GET /jobs/{id}`. `attempt`, `started_at`, `finished_at`, `result` and `error` are of the present run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobView {
+    pub job_id: JobId,
+    pub task: String,
+    pub queue: String,
+    pub priority: Priority,
+    pub status: Status,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<WaitingFor>,
+    pub run: u32,
+    pub attempt: u32,
+    pub max_attempts: u32,
+    /// Attempts of this run that ended with their worker; they do not count as attempts.
+    pub crashes: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<JobError>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub invalidates: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    pub created_at: Timestamp,
+    /// When it is due, while it is scheduled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel_requested_at: Option<Timestamp>,
+    pub links: Links,
+}
+
+/// Where to go from a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Links {
+    #[serde(rename = "self")]
+    pub this: String,
+    pub result: String,
+    pub cancel: String,
+}
+
+impl Links {
+    #[must_use]
+    pub fn of(job_id: JobId) -> Self {
+        let this = format!("/jobs/{job_id}");
+        Self { result: format!("{this}/result"), cancel: format!("{this}/cancel"), this }
+    }
+}
+
+/// The body of 202 to a submit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Accepted {
+    pub job_id: JobId,
+    pub task: String,
+    pub status: Status,
+    pub links: Links,
+}
+
+/// `GET /jobs`: one page, newest first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobPage {
+    pub jobs: Vec<JobView>,
+    pub next_cursor: Option<String>,
+}
+
+/// One session in `GET /workers`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkerView {
+    pub session_id: crate::ids::SessionId,
+    pub worker: String,
+    pub queues: std::collections::BTreeMap<String, u64>,
+    pub tasks: Vec<String>,
+    pub slots: u64,
+    pub busy: u64,
+    pub since: Timestamp,
+}
+
+/// `GET /workers`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Workers {
+    pub workers: Vec<WorkerView>,
+}

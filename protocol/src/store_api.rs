@@ -1,0 +1,357 @@
+//! Between the store and its callers: every write is a `Command`, applied in one group commit with those of others.
+//!
+//! Variants are tagged from outside (`{"claim": {…}}`), so that payloads and results pass through as raw JSON.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::api::{JobError, JobView, Priority, Progress, Status};
+use crate::ids::{ClaimId, Dispatch, Epoch, Fence, Incarnation, InstanceId, JobId, Position, SessionId, Version};
+use crate::job::{Cancelled, ClaimRefusal, Settled};
+use crate::key::{DataKey, QueueName, TaskName, TaskPattern};
+use crate::problem::Problem;
+use crate::time::Timestamp;
+
+/// Most commands in one request.
+pub const ITEMS_MAX: usize = 1_000;
+/// How long an idempotency key is kept at least, in ms.
+pub const IDEMPOTENCY_KEY_MS: i64 = 24 * 3_600 * 1_000;
+/// Header of every answer: the log position at which it was read.
+pub const POSITION_HEADER: &str = "x-longshore-position";
+/// Header of every answer: the store's incarnation.
+pub const INCARNATION_HEADER: &str = "x-longshore-incarnation";
+
+/// `POST /apply`
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Apply {
+    pub items: Vec<Command>,
+}
+
+/// The answer to `POST /apply`: one item for each command, in order. One that was refused never fails its neighbours.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Applied {
+    pub incarnation: Incarnation,
+    pub position: Position,
+    pub items: Vec<Answer>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    Ok(Box<Reply>),
+    Error(Box<Problem>),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    Create(Box<Create>),
+    Claim(Claim),
+    Complete(Complete),
+    Release(Release),
+    Heartbeat(Heartbeat),
+    EndSession {
+        session: SessionId,
+    },
+    Cancel {
+        job_id: JobId,
+    },
+    Retry {
+        job_id: JobId,
+    },
+    /// Hints about bells published by a creator; not worth a commit of their own.
+    Bells(BellFates),
+    PutData(PutData),
+    DeleteData(DeleteData),
+    SequencerAcquire {
+        instance: InstanceId,
+    },
+    SequencerYield {
+        instance: InstanceId,
+        epoch: Epoch,
+    },
+    /// Everything in the log up to `through` is fenced; accepted from the present epoch only.
+    Fenced {
+        epoch: Epoch,
+        through: Position,
+    },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    Created(Created),
+    Claimed(Box<Claimed>),
+    ClaimRefused(ClaimRefusal),
+    Settled {
+        settled: Settled,
+        status: Option<Status>,
+    },
+    Heartbeat(HeartbeatReply),
+    Done,
+    Cancelled {
+        cancelled: Cancelled,
+        job: Box<JobView>,
+    },
+    /// `None`: the job has not failed and was not cancelled.
+    Retried {
+        job: Option<Box<JobView>>,
+    },
+    DataWritten {
+        version: Version,
+        position: Position,
+    },
+    /// The lease is granted, or its holder is somebody else.
+    Sequencer(SequencerAnswer),
+    /// `None`: the epoch is not the present one.
+    Fenced {
+        fenced_through: Option<Position>,
+    },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Create {
+    pub job_id: JobId,
+    pub task: TaskName,
+    pub payload: Option<Box<RawValue>>,
+    pub queue: QueueName,
+    pub priority: Priority,
+    /// `None`: due now.
+    pub run_at: Option<Timestamp>,
+    pub max_attempts: u32,
+    pub timeout_ms: Option<u64>,
+    pub invalidates: Vec<DataKey>,
+    pub idempotency_key: Option<String>,
+    /// SHA-256 (hex) of the canonical form of what the client sent: the same id or key with another one is refused.
+    pub fingerprint: String,
+    pub trace: Option<String>,
+    /// The creator could publish the bell now.
+    pub wants_bell: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Created {
+    /// The id under which it is known: of the first job with this idempotency key.
+    pub job_id: JobId,
+    pub status: Status,
+    /// It was there before, in this present state.
+    pub replayed: Option<Box<JobView>>,
+    /// The creator may publish this bell, and says in `Bells` how that went.
+    pub bell: Option<Dispatch>,
+    pub created_at: Timestamp,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Claim {
+    pub session: SessionId,
+    pub job_id: JobId,
+    pub dispatch: Dispatch,
+    pub claim_id: ClaimId,
+    pub lease_ms: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Claimed {
+    pub fence: Fence,
+    pub task: String,
+    pub queue: String,
+    pub run: u32,
+    pub attempt: u32,
+    pub max_attempts: u32,
+    pub lease_ms: u64,
+    pub timeout_ms: Option<u64>,
+    pub payload: Option<Box<RawValue>>,
+    pub trace: Option<String>,
+    pub cancel_requested: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Complete {
+    pub job_id: JobId,
+    pub fence: Fence,
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Succeeded { result: Option<Box<RawValue>> },
+    Failed { error: JobError, may_retry: bool },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Release {
+    pub job_id: JobId,
+    pub fence: Fence,
+}
+
+/// A worker's session: names what it consumes and holds, and renews exactly the fences it names.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Heartbeat {
+    pub session: SessionId,
+    /// Opens the session; without it an unknown session is answered `unknown-session`.
+    pub register: bool,
+    /// The worker's name for people.
+    pub worker: String,
+    /// Live slots by queue.
+    pub queues: BTreeMap<QueueName, u64>,
+    pub tasks: Vec<TaskPattern>,
+    pub holds: Vec<Held>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Held {
+    pub job_id: JobId,
+    pub fence: Fence,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct HeartbeatReply {
+    /// Named fences that are not the owner's any more: stop their handlers.
+    pub lost: Vec<JobFence>,
+    /// Named fences whose job is asked to end.
+    pub cancelled: Vec<JobFence>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct JobFence {
+    pub job_id: JobId,
+    pub fence: Fence,
+}
+
+/// `GET /sessions/{id}/news?after=&wait_ms=`: answered when something is new, or after the wait.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct News {
+    /// Pass it as `after` next time.
+    pub cursor: u64,
+    pub lost: Vec<JobFence>,
+    pub cancelled: Vec<JobFence>,
+}
+
+/// How the publishes of bells ended.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct BellFates {
+    pub sent: Vec<BellId>,
+    /// Never reached the broker, or nobody knows: to be rung again at once.
+    pub ring_again: Vec<BellId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BellId {
+    pub job_id: JobId,
+    pub dispatch: Dispatch,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PutData {
+    pub key: DataKey,
+    pub data: Box<RawValue>,
+    pub only_if: Option<Precondition>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeleteData {
+    pub key: DataKey,
+    pub only_if: Option<Precondition>,
+}
+
+/// `If-Match` and `If-None-Match` on the entity tag of what is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precondition {
+    /// `If-Match: *`
+    Exists,
+    /// `If-None-Match: *`
+    Absent,
+    /// `If-Match: "a", "b"`
+    AnyOf(Vec<String>),
+    /// `If-None-Match: "a", "b"`
+    NoneOf(Vec<String>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SequencerAnswer {
+    Granted {
+        epoch: Epoch,
+        lease_ms: u64,
+        /// The log's head at the grant: what lies up to it is covered by the new epoch and the restart wait.
+        head: Position,
+        fenced_through: Position,
+        /// Somebody was sequencer before, so gateways may hold leases that this one does not know.
+        predecessor: bool,
+    },
+    Held {
+        retry_after_ms: u64,
+    },
+}
+
+/// `GET /data/{key}` at the store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DataView {
+    pub version: Version,
+    pub data: Box<RawValue>,
+}
+
+/// `GET /log?after=n&wait_ms=&kinds=&limit=`; a sequencer adds `instance=&epoch=`, which renews its lease.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LogPage {
+    pub incarnation: Incarnation,
+    /// Everything of the asked kinds up to here is in `entries`: the cursor for the next call.
+    pub position: Position,
+    pub fenced_through: Position,
+    pub entries: Vec<LogEntry>,
+    /// Whether the caller's sequencer lease was renewed; absent when it did not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogEntry {
+    pub position: Position,
+    pub change: Change,
+}
+
+/// What a log entry says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// The job looks different now.
+    Job {
+        job_id: JobId,
+        run: u32,
+        status: Status,
+    },
+    Progress {
+        job_id: JobId,
+        progress: Progress,
+    },
+    /// A data write; it is acknowledged when it is fenced.
+    Data {
+        key: DataKey,
+        version: Version,
+    },
+    /// A job's declared invalidations; a succeeded job is done when they are fenced.
+    Invalidates {
+        job_id: JobId,
+        keys: Vec<DataKey>,
+    },
+}
+
+impl Change {
+    /// Whether the sequencer must fence it.
+    #[must_use]
+    pub fn is_invalidation(&self) -> bool {
+        matches!(self, Self::Data { .. } | Self::Invalidates { .. })
+    }
+}
+
+/// `GET /fenced?through=n&wait_ms=`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FencedThrough {
+    pub fenced_through: Position,
+}
