@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::topology::RESERVED_QUEUES;
+
 /// Longest data key, in bytes.
 pub const KEY_BYTES_MAX: usize = 256;
 /// Longest queue or task name, in bytes.
@@ -19,6 +21,8 @@ pub enum NameError {
     Control,
     #[error("may contain letters, digits, '.', '_', '-' and ':' only")]
     Charset,
+    #[error("is reserved")]
+    Reserved,
 }
 
 macro_rules! name_type {
@@ -74,7 +78,7 @@ name_type!(
 name_type!(
     /// A queue: it names the broker queue `jobs.{queue}`, so its letters are few.
     QueueName,
-    check_name
+    check_queue
 );
 name_type!(
     /// A task: what a worker is asked to do.
@@ -94,6 +98,11 @@ fn check_name(text: &str) -> Result<(), NameError> {
     check_length(text, NAME_BYTES_MAX)?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':');
     if text.chars().all(allowed) { Ok(()) } else { Err(NameError::Charset) }
+}
+
+fn check_queue(text: &str) -> Result<(), NameError> {
+    check_name(text)?;
+    if RESERVED_QUEUES.contains(&text) { Err(NameError::Reserved) } else { Ok(()) }
 }
 
 fn check_length(text: &str, max: usize) -> Result<(), NameError> {

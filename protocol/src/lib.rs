@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod dispatch;
+pub mod envelope;
 pub mod etag;
 pub mod ids;
 pub mod job;
@@ -12,3 +13,4 @@ pub mod problem;
 pub mod retry;
 pub mod store_api;
 pub mod time;
+pub mod topology;
