@@ -1,1 +1,22 @@
-//! To be written.
+//! The test harness: real programs on scratch folders and free ports, a TCP proxy that can cut, and a client that remembers what it was
+//! told and holds the system to it. The system tests are in `it/`, the models in `model/`.
+
+pub mod binaries;
+pub mod client;
+pub mod cluster;
+pub mod http;
+pub mod ledger;
+pub mod ports;
+pub mod process;
+pub mod proxy;
+pub mod scenario;
+pub mod usage;
+pub mod wait;
+
+pub use client::Client;
+pub use cluster::{Cluster, Setup};
+pub use http::{Answer, Http};
+pub use process::Process;
+pub use proxy::TcpProxy;
+pub use scenario::scenario;
+pub use wait::{eventually, wait_until};

@@ -1,0 +1,228 @@
+//! What a test asks for: which programs, how many, on which broker, with which settings. Turned into a plan with names, addresses and
+//! environments, which a test may still change before anything starts.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::binaries::binary;
+use crate::ports::free_address;
+use crate::process::Spec;
+
+/// Tasks that every test may use unless it brings its own.
+pub const TASKS: &str = include_str!("tasks.toml");
+
+/// Jobs left over at a test's end get this long to end.
+const SETTLE_WITHIN: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// `AMQP_URL` by program ("gateway", "worker", …, "up"); none for the embedded broker.
+    amqp: Option<BTreeMap<String, String>>,
+    one_process: bool,
+    gateways: usize,
+    workers: usize,
+    slots: String,
+    tasks: String,
+    settings: Vec<(String, String, String)>,
+    pub(crate) settle_within: Duration,
+    pub(crate) alone: bool,
+}
+
+impl Setup {
+    /// `longshore up` with its embedded broker: three gateways, one worker.
+    pub fn embedded() -> Self {
+        Self {
+            amqp: None,
+            one_process: true,
+            gateways: 3,
+            workers: 1,
+            slots: "4".to_owned(),
+            tasks: TASKS.to_owned(),
+            settings: Vec::new(),
+            settle_within: SETTLE_WITHIN,
+            alone: false,
+        }
+    }
+
+    /// Each program as a process of its own on a RabbitMQ node: three gateways, two workers.
+    pub fn rabbitmq(amqp_urls: BTreeMap<String, String>) -> Self {
+        Self { amqp: Some(amqp_urls), one_process: false, workers: 2, ..Self::embedded() }
+    }
+
+    /// All programs in one process, on whichever broker.
+    pub fn in_one_process(mut self) -> Self {
+        self.one_process = true;
+        self.workers = 1;
+        self
+    }
+
+    pub fn gateways(mut self, count: usize) -> Self {
+        self.gateways = count;
+        self
+    }
+
+    pub fn workers(mut self, count: usize) -> Self {
+        self.workers = count;
+        self
+    }
+
+    /// `LONGSHORE_SLOTS` of each worker.
+    pub fn slots(mut self, slots: impl Into<String>) -> Self {
+        self.slots = slots.into();
+        self
+    }
+
+    /// The workers' task file.
+    pub fn tasks(mut self, toml: impl Into<String>) -> Self {
+        self.tasks = toml.into();
+        self
+    }
+
+    /// One more environment variable for the processes whose name starts with `member` ("worker", "gateway-1", "up"; "" for all).
+    pub fn set(mut self, member: &str, variable: &str, value: impl Into<String>) -> Self {
+        self.settings.push((member.to_owned(), variable.to_owned(), value.into()));
+        self
+    }
+
+    /// How long the jobs left at the end may take.
+    pub fn settle_within(mut self, within: Duration) -> Self {
+        self.settle_within = within;
+        self
+    }
+
+    /// No other scenario of this test binary runs beside this one: for published bounds.
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
+        self
+    }
+
+    /// Chooses addresses and writes the task file into `folder`.
+    pub fn plan(&self, folder: &Path) -> Result<Plan> {
+        let task_file = folder.join("tasks.toml");
+        std::fs::write(&task_file, &self.tasks)?;
+        let mut plan = Plan { folder: folder.to_owned(), addresses: BTreeMap::new(), specs: Vec::new() };
+        for name in self.names() {
+            plan.addresses.insert(name, free_address()?);
+        }
+        if self.one_process {
+            self.plan_up(&mut plan, &task_file)?;
+        } else {
+            self.plan_programs(&mut plan, &task_file)?;
+        }
+        for (member, variable, value) in &self.settings {
+            plan.set(member, variable, value);
+        }
+        Ok(plan)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = ["lb", "cache-svc", "store-svc"].map(str::to_owned).into();
+        names.extend((0..self.gateways).map(|number| format!("gateway-{number}")));
+        names.extend((0..self.workers).map(|number| format!("worker-{number}")));
+        names
+    }
+
+    fn plan_up(&self, plan: &mut Plan, task_file: &Path) -> Result<()> {
+        let gateways = plan.list("gateway", "");
+        let spec = plan.spec("up", "longshore", &["up"])?;
+        spec.arguments.extend(["--gateways".to_owned(), self.gateways.to_string()]);
+        spec.arguments.extend(["--data-dir".to_owned(), "data".to_owned()]);
+        set(spec, "LONGSHORE_TASKS", &task_file.display().to_string());
+        set(spec, "LONGSHORE_SLOTS", &self.slots);
+        if let Some(url) = self.amqp.as_ref().and_then(|urls| urls.get("up")) {
+            set(spec, "AMQP_URL", url);
+        }
+        set(spec, "LONGSHORE_GATEWAY_LISTEN", &gateways);
+        for (name, variable) in [
+            ("lb", "LONGSHORE_LB_LISTEN"),
+            ("cache-svc", "LONGSHORE_CACHE_LISTEN"),
+            ("store-svc", "LONGSHORE_STORE_LISTEN"),
+            ("worker-0", "LONGSHORE_WORKER_LISTEN"),
+        ] {
+            let address = plan.address(name)?.to_string();
+            plan.set("up", variable, &address);
+        }
+        Ok(())
+    }
+
+    fn plan_programs(&self, plan: &mut Plan, task_file: &Path) -> Result<()> {
+        let store = format!("http://{}", plan.address("store-svc")?);
+        let cache = format!("http://{}", plan.address("cache-svc")?);
+        let backends = plan.list("gateway", "");
+        for name in self.names() {
+            let program = program_of(&name);
+            let listen = plan.address(&name)?.to_string();
+            let spec = plan.spec(&name, program, &[])?;
+            set(spec, "LONGSHORE_LISTEN", &listen);
+            if program == "lb" {
+                set(spec, "LONGSHORE_BACKENDS", &backends);
+                continue;
+            }
+            let urls = self.amqp.as_ref().context("programs of their own need RabbitMQ")?;
+            set(spec, "AMQP_URL", urls.get(program).with_context(|| format!("an AMQP_URL for {program}"))?);
+            match program {
+                "store-svc" => set(spec, "DATABASE_URL", "sqlite:store.db"),
+                _ => set(spec, "LONGSHORE_STORE_URL", &store),
+            }
+            match program {
+                "gateway" => set(spec, "LONGSHORE_CACHE_URL", &cache),
+                "worker" => {
+                    set(spec, "LONGSHORE_TASKS", &task_file.display().to_string());
+                    set(spec, "LONGSHORE_SLOTS", &self.slots);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// "gateway-2" is a gateway.
+pub fn program_of(name: &str) -> &str {
+    name.trim_end_matches(|end: char| end.is_ascii_digit() || end == '-')
+}
+
+fn set(spec: &mut Spec, variable: &str, value: &str) {
+    spec.environment.insert(variable.to_owned(), value.to_owned());
+}
+
+/// Processes to start, in this order, and the address of every program, also of those that share a process.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub folder: PathBuf,
+    pub addresses: BTreeMap<String, SocketAddr>,
+    pub specs: Vec<Spec>,
+}
+
+impl Plan {
+    pub fn address(&self, name: &str) -> Result<SocketAddr> {
+        self.addresses.get(name).copied().with_context(|| format!("no program named {name}"))
+    }
+
+    /// Sets a variable for every process whose name starts with `member`.
+    pub fn set(&mut self, member: &str, variable: &str, value: &str) {
+        for spec in self.specs.iter_mut().filter(|spec| spec.name.starts_with(member)) {
+            set(spec, variable, value);
+        }
+    }
+
+    fn list(&self, program: &str, prefix: &str) -> String {
+        let members = self.addresses.iter().filter(|(name, _)| program_of(name) == program);
+        members.map(|(_, address)| format!("{prefix}{address}")).collect::<Vec<_>>().join(",")
+    }
+
+    fn spec(&mut self, name: &str, program: &str, arguments: &[&str]) -> Result<&mut Spec> {
+        self.specs.push(Spec {
+            name: name.to_owned(),
+            binary: binary(program)?,
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            environment: BTreeMap::from([("RUST_BACKTRACE".to_owned(), "1".to_owned())]),
+            folder: self.folder.clone(),
+        });
+        self.specs.last_mut().context("just pushed")
+    }
+}
