@@ -1,1 +1,3 @@
-//! To be written.
+//! How services live.
+
+pub mod broker;

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::ids::{Dispatch, Epoch, JobId, Seq};
 use crate::key::{KEY_BYTES_MAX, TaskName};
+use crate::time::Timestamp;
 
 /// The version written; a reader accepts it and the one before (there is none before 1).
 pub const VERSION: u32 = 1;
@@ -70,7 +71,7 @@ pub struct Bell {
     pub dispatch: Dispatch,
     pub task: TaskName,
     /// When the job was created: RFC 3339, UTC. An unknown job older than retention is dropped, a younger one parked.
-    pub created_at: jiff::Timestamp,
+    pub created_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
 }
@@ -81,7 +82,7 @@ impl Bell {
         job_id: JobId,
         dispatch: Dispatch,
         task: TaskName,
-        created_at: jiff::Timestamp,
+        created_at: Timestamp,
         trace: Option<String>,
     ) -> Self {
         Self { v: VERSION, job_id, dispatch, task, created_at, trace }

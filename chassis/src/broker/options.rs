@@ -1,0 +1,156 @@
+//! Where the broker is, who connects, and the bounds of the connection.
+
+use std::time::Duration;
+
+use protocol::key::QueueName;
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::EmbeddedBroker;
+
+/// Which broker a program uses.
+#[derive(Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Source {
+    /// An AMQP URL, checked.
+    Url(String),
+    /// The broker inside `longshore up`.
+    Embedded(EmbeddedBroker),
+}
+
+/// Why a broker URL was refused; the password is never part of the text.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum SourceError {
+    #[error("is not an AMQP URL ({0}); accepted: amqp://user:password@host:port/vhost")]
+    Malformed(String),
+    #[error("uses TLS (amqps), which is not built in; accepted: amqp://user:password@host:port/vhost")]
+    Tls,
+}
+
+impl Source {
+    /// Checks an `AMQP_URL`.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn url(url: &str) -> Result<Self, SourceError> {
+        let parsed: lapin::uri::AMQPUri = url.parse().map_err(SourceError::Malformed)?;
+        match parsed.scheme {
+            lapin::uri::AMQPScheme::AMQP => Ok(Self::Url(url.to_owned())),
+            lapin::uri::AMQPScheme::AMQPS => Err(SourceError::Tls),
+        }
+    }
+}
+
+impl TryFrom<String> for Source {
+    type Error = SourceError;
+
+    fn try_from(url: String) -> Result<Self, SourceError> {
+        Self::url(&url)
+    }
+}
+
+/// Shows host and vhost, never the password.
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Embedded(_) => f.write_str("embedded"),
+            Self::Url(url) => f.write_str(url.rsplit_once('@').map_or("amqp", |(_, place)| place)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Source({self})")
+    }
+}
+
+/// Who connects: it decides the connection's name, what is asserted, and the names of exclusive queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Program {
+    Gateway,
+    Worker,
+    CacheSvc,
+    StoreSvc,
+    /// Any of them inside `longshore up`, or a tool: it may use the whole topology.
+    Up,
+}
+
+impl Program {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Worker => "worker",
+            Self::CacheSvc => "cache-svc",
+            Self::StoreSvc => "store-svc",
+            Self::Up => "up",
+        }
+    }
+}
+
+/// How to connect. `new` has the defaults; tests shorten the times.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    pub program: Program,
+    /// The job queues that this program rings or consumes.
+    pub queues: Vec<QueueName>,
+    /// Unconfirmed publishes at a time: 256 for throughput, 64 where the p99 matters.
+    pub window: usize,
+    /// Publishes that may wait for a place in the window; beyond it they are `Busy`.
+    pub waiting_max: usize,
+    pub publish_deadline: Duration,
+    /// AMQP heartbeat: a dead broker is seen after twice this.
+    pub heartbeat: Duration,
+    /// No confirm for this long while something is in flight: the session is given up.
+    pub confirm_deadline: Duration,
+    /// Bounds of the pause before the next attempt to connect (full jitter, doubling).
+    pub backoff: (Duration, Duration),
+    /// Declare what is missing instead of only asserting it: `longshore up`.
+    pub declare_missing: bool,
+}
+
+impl ConnectOptions {
+    #[must_use]
+    pub fn new(program: Program, queues: Vec<QueueName>) -> Self {
+        Self {
+            program,
+            queues,
+            window: 256,
+            waiting_max: 1_024,
+            publish_deadline: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(10),
+            confirm_deadline: Duration::from_secs(10),
+            backoff: (Duration::from_millis(200), Duration::from_secs(2)),
+            declare_missing: false,
+        }
+    }
+}
+
+/// Why the adapter could not be started; a broker that is away is no such reason.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    #[error("the thread for AMQP cannot be started")]
+    Runtime(#[source] std::io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_checked_and_passwords_hidden() {
+        let check = |url: &str, shown: Result<&str, &str>| {
+            let found = Source::url(url).map(|source| format!("{source:?}")).map_err(|error| error.to_string());
+            match shown {
+                Ok(shown) => assert_eq!(found.as_deref(), Ok(shown), "{url}"),
+                Err(part) => assert!(found.as_ref().is_err_and(|error| error.contains(part)), "{url}: {found:?}"),
+            }
+        };
+        check("amqp://user:secret@127.0.0.1:5672/longshore", Ok("Source(127.0.0.1:5672/longshore)"));
+        check("amqp://127.0.0.1", Ok("Source(amqp)"));
+        check("amqps://127.0.0.1", Err("TLS"));
+        check("http://127.0.0.1", Err("not an AMQP URL"));
+        check("", Err("not an AMQP URL"));
+    }
+}
