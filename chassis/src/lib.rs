@@ -1,3 +1,14 @@
-//! How services live.
+//! How services live and talk: configuration, telemetry, shutdown, HTTP, typed clients and the broker. No business decisions.
 
+pub mod backoff;
 pub mod broker;
+pub mod clock;
+pub mod config;
+pub mod health;
+pub mod http;
+pub mod program;
+pub mod shutdown;
+pub mod task;
+pub mod telemetry;
+pub mod testing;
+pub mod trace;

@@ -1,0 +1,40 @@
+//! The two clocks. Leases use `now_ms`, which steps for nobody and runs on while the machine sleeps; people see `wall_ms`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Milliseconds of `CLOCK_BOOTTIME`. Only differences mean something, and only within one boot of one machine.
+pub fn now_ms() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    // Time since boot is never negative.
+    now.tv_sec.unsigned_abs() * 1_000 + now.tv_nsec.unsigned_abs() / 1_000_000
+}
+
+/// Unix time in milliseconds: for timestamps shown to people and for due times, never for leases.
+pub fn wall_ms() -> i64 {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lease_clock_never_goes_back() {
+        let mut last = now_ms();
+        for _ in 0..1_000 {
+            let now = now_ms();
+            assert!(now >= last);
+            last = now;
+        }
+    }
+
+    #[test]
+    fn the_wall_clock_is_in_this_century() {
+        assert!((1_600_000_000_000..4_100_000_000_000).contains(&wall_ms()));
+    }
+}

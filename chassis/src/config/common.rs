@@ -1,0 +1,83 @@
+//! The settings that every program has.
+
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+use super::fault::{ConfigError, Fault};
+use super::load::load_checked;
+use super::source::Source;
+
+/// The documentation and the defaults of these settings.
+pub(crate) const DEFAULTS: &str = include_str!("default.toml");
+
+/// What every program reads besides its own settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Common {
+    pub insecure: bool,
+    pub log: String,
+    pub log_format: LogFormat,
+    pub drain_ms: u64,
+    pub worker_threads: NonZeroU16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    Text,
+    Json,
+}
+
+impl Common {
+    /// # Errors
+    /// Every fault found, each as one sentence.
+    pub fn load(source: &Source) -> Result<Common, ConfigError> {
+        load_checked(DEFAULTS, source, check)
+    }
+
+    /// How long draining may take.
+    pub fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
+    }
+}
+
+fn check(common: &Common, faults: &mut Vec<Fault>) {
+    if let Err(error) = EnvFilter::try_new(&common.log) {
+        let accepted = "a level (error, warn, info, debug, trace, off) or a list such as info,store_svc=debug";
+        faults.push(Fault::sentence(format!("LONGSHORE_LOG is {:?} ({error}), but must be {accepted}.", common.log)));
+    }
+    if common.drain_ms > 3_600_000 {
+        faults.push(Fault::value("LONGSHORE_DRAIN_MS", &common.drain_ms.to_string(), "at most 3600000 (an hour)"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, value: &str, says: &str) {
+        let error = Common::load(&Source::from_pairs([(name, value)])).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+        assert_eq!(error.faults.len(), 1, "{error}");
+    }
+
+    #[test]
+    fn the_defaults_are_accepted() {
+        let common = Common::load(&Source::default()).unwrap();
+        assert_eq!((common.insecure, common.log_format, common.drain().as_secs()), (false, LogFormat::Auto, 25));
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        check("LONGSHORE_LOG", "info,=nonsense=", "LONGSHORE_LOG");
+        check("LONGSHORE_LOG_FORMAT", "xml", "`auto`, `text`, `json`");
+        check("LONGSHORE_DRAIN_MS", "-1", "LONGSHORE_DRAIN_MS is \"-1\"");
+        check("LONGSHORE_DRAIN_MS", "99999999", "3600000");
+        check("LONGSHORE_WORKER_THREADS", "0", "LONGSHORE_WORKER_THREADS is \"0\"");
+    }
+}

@@ -1,0 +1,80 @@
+//! The names of all variables of all programs, in one place, so that a typo is told from another program's setting.
+
+/// Every `LONGSHORE_…` variable that some program reads. A new key of a `default.toml` is added here
+/// (`testing::check_defaults` fails until it is).
+pub const KNOWN: &[&str] = &[
+    // all programs
+    "LONGSHORE_LISTEN",
+    "LONGSHORE_INSECURE",
+    "LONGSHORE_LOG",
+    "LONGSHORE_LOG_FORMAT",
+    "LONGSHORE_DRAIN_MS",
+    "LONGSHORE_WORKER_THREADS",
+    // several
+    "LONGSHORE_STORE_URL",
+    "LONGSHORE_CACHE_URL",
+    "LONGSHORE_QUEUES",
+    // lb
+    "LONGSHORE_BACKENDS",
+    // worker
+    "LONGSHORE_TASKS",
+    "LONGSHORE_SLOTS",
+    // cli
+    "LONGSHORE_URL",
+    "LONGSHORE_GATEWAYS",
+    "LONGSHORE_DATA_DIR",
+];
+
+/// Set by the worker for the programs that it starts; they may start ours.
+const GIVEN_TO_TASKS: &str = "LONGSHORE_JOB_";
+
+/// Whether some program reads the variable, or the worker sets it.
+pub fn is_known(name: &str) -> bool {
+    KNOWN.contains(&name) || name.starts_with(GIVEN_TO_TASKS)
+}
+
+/// The known name nearest to a typo.
+pub(super) fn nearest<'a>(name: &str, own: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let candidates = KNOWN.iter().copied().chain(own);
+    candidates.min_by_key(|known| distance(name, known))
+}
+
+/// Edit distance (Wagner and Fischer 1974) over bytes, in one row.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, byte_a) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, byte_b) in b.bytes().enumerate() {
+            let substituted = diagonal + usize::from(byte_a != byte_b);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(typo: &str, expected: &str) {
+        assert_eq!(nearest(typo, std::iter::empty()), Some(expected), "{typo}");
+    }
+
+    #[test]
+    fn a_typo_is_named_with_its_nearest_match() {
+        check("LONGSHORE_LISTN", "LONGSHORE_LISTEN");
+        check("LONGSHORE_STOREURL", "LONGSHORE_STORE_URL");
+        check("LONGSHORE_SLOT", "LONGSHORE_SLOTS");
+        check("LONGSHORE_BACKEND", "LONGSHORE_BACKENDS");
+        check("LONGSHORE_LOGFORMAT", "LONGSHORE_LOG_FORMAT");
+    }
+
+    #[test]
+    fn distances_are_counted_in_edits() {
+        for (a, b, expected) in [("", "", 0), ("", "abc", 3), ("kitten", "sitting", 3), ("same", "same", 0)] {
+            assert_eq!(distance(a, b), expected, "{a} {b}");
+        }
+    }
+}

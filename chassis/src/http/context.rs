@@ -1,0 +1,118 @@
+//! Who asked: the request's id and trace, taken from its headers or made, carried on by the typed clients.
+
+use std::convert::Infallible;
+use std::future::Future;
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::trace::TraceParent;
+
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Longer ids are replaced: they would be copied into every log line.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+tokio::task_local! {
+    static CURRENT: Context;
+}
+
+/// The id and trace of a request. Handlers take it as an extractor; the typed clients send it on by themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    request_id: HeaderValue,
+    trace: TraceParent,
+}
+
+impl Context {
+    /// What the headers say; what they do not say is made.
+    pub fn from_headers(headers: &HeaderMap) -> Context {
+        let stated = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(TraceParent::parse);
+        let trace = stated.map_or_else(TraceParent::random, TraceParent::child);
+        let request_id = headers.get(REQUEST_ID).filter(|value| is_printable(value)).cloned();
+        Context { request_id: request_id.unwrap_or_else(random_id), trace }
+    }
+
+    /// A new one, for work that no request asked for.
+    pub fn random() -> Context {
+        Context { request_id: random_id(), trace: TraceParent::random() }
+    }
+
+    pub fn request_id(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
+    }
+
+    pub fn trace(&self) -> TraceParent {
+        self.trace
+    }
+
+    /// The context of the request that the running code answers, if it answers one and was not spawned by it.
+    pub fn current() -> Option<Context> {
+        CURRENT.try_with(Clone::clone).ok()
+    }
+
+    /// Runs `future` in this context, so that calls it makes carry the id and trace on.
+    pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, future)
+    }
+
+    pub(crate) fn request_id_header(&self) -> HeaderValue {
+        self.request_id.clone()
+    }
+
+    pub(crate) fn trace_header(&self) -> Option<HeaderValue> {
+        HeaderValue::try_from(self.trace.to_string()).ok()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Context {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Context, Infallible> {
+        let known = Context::current();
+        Ok(known.unwrap_or_else(|| Context::from_headers(&parts.headers)))
+    }
+}
+
+fn is_printable(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+}
+
+fn random_id() -> HeaderValue {
+    let digits = format!("{:032x}", rand::random::<u128>());
+    HeaderValue::try_from(digits).expect("hexadecimal digits are a header value")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(request_id: &[u8], is_kept: bool) {
+        let headers = HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_bytes(request_id).unwrap())]);
+        let context = Context::from_headers(&headers);
+        assert_eq!(context.request_id().as_bytes() == request_id, is_kept, "{request_id:?}");
+        assert!(!context.request_id().is_empty());
+    }
+
+    #[test]
+    fn a_request_id_is_kept_if_it_is_short_and_printable() {
+        check(b"abc-123", true);
+        check(&[b'a'; 128], true);
+        check(&[b'a'; 129], false);
+        check(b"", false);
+        check(b"with space", false);
+        check(b"\xff", false);
+    }
+
+    #[test]
+    fn the_trace_goes_on_under_the_same_id() {
+        let trace = TraceParent::random();
+        let line = HeaderValue::try_from(trace.to_string()).unwrap();
+        let context = Context::from_headers(&HeaderMap::from_iter([(TRACEPARENT, line)]));
+        assert_eq!(context.trace().trace_id(), trace.trace_id());
+        assert_ne!(context.trace(), trace);
+    }
+}

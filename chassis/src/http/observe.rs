@@ -1,0 +1,147 @@
+//! The one layer around every route: id, trace and span, metrics, panics, and errors of the framework as problems.
+//!
+//! One layer and not ten, because each costs an allocation per request.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{self, Poll};
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::response::{IntoResponse, Response};
+use axum::routing::Route;
+use futures_util::FutureExt;
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Method};
+use protocol::problem::Kind;
+use tokio::time::Instant;
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+use super::context::{Context, REQUEST_ID};
+use super::rejection::Rejection;
+use crate::shutdown::Shutdown;
+
+mod record;
+
+use record::Recorder;
+
+/// Wraps all routes of a router, its fallback too.
+pub fn observed(router: Router, program: &'static str, shutdown: &Shutdown) -> Router {
+    let observe = Observe { recorder: Recorder::new(program), shutdown: shutdown.clone() };
+    router.layer(observe)
+}
+
+#[derive(Clone)]
+struct Observe {
+    recorder: Recorder,
+    shutdown: Shutdown,
+}
+
+#[derive(Clone)]
+struct Observed {
+    observe: Observe,
+    route: Route,
+}
+
+impl Layer<Route> for Observe {
+    type Service = Observed;
+
+    fn layer(&self, route: Route) -> Observed {
+        Observed { observe: self.clone(), route }
+    }
+}
+
+impl Service<Request> for Observed {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request>::poll_ready(&mut self.route, cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let context = Context::from_headers(request.headers());
+        let request_id = context.request_id_header();
+        let span = tracing::info_span!(
+            "request",
+            request_id = context.request_id(),
+            method = request.method().as_str(),
+            path = request.uri().path(),
+            trace = %context.trace(),
+        );
+        let Observe { recorder, shutdown } = self.observe.clone();
+        let matched = request.extensions().get::<MatchedPath>().cloned();
+        let method = request.method().clone();
+        let begin = Instant::now();
+        let answer = AssertUnwindSafe(self.route.call(request)).catch_unwind();
+        let observed = async move {
+            // A panic is logged by the hook, within this span.
+            let response = match context.scope(answer).await {
+                Ok(Ok(response)) => as_problem(response),
+                Ok(Err(never)) => match never {},
+                Err(_panic) => Rejection::from(Kind::Internal).into_response(),
+            };
+            let response = finish(response, request_id, shutdown.is_draining());
+            let (status, duration) = (response.status(), begin.elapsed());
+            recorder.record(matched.as_ref().map(MatchedPath::as_str), &method, status, duration);
+            tracing::debug!(status = status.as_u16(), duration_ms = duration.as_secs_f64() * 1e3, "answered");
+            Ok(response)
+        };
+        Box::pin(observed.instrument(span))
+    }
+}
+
+/// What every answer carries; while draining, the wish that the client goes elsewhere.
+fn finish(mut response: Response, request_id: HeaderValue, draining: bool) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, request_id);
+    if draining {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The framework's own refusals (no route, wrong method, an extractor of its own) are plain text or empty: a problem takes
+/// their place.
+fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    if !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let is_plain = match response.headers().get(CONTENT_TYPE) {
+        None => true,
+        Some(stated) => stated.as_bytes().starts_with(b"text/plain"),
+    };
+    if !is_plain {
+        return response;
+    }
+    let mut problem = Rejection::from(Kind::from_status(status.as_u16())).into_response();
+    *problem.status_mut() = status;
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.remove(CONTENT_TYPE);
+    let stated = problem.headers().clone();
+    for (name, value) in &parts.headers {
+        if name == ALLOW || !stated.contains_key(name) {
+            problem.headers_mut().append(name, value.clone());
+        }
+    }
+    problem
+}
+
+/// The methods that metrics tell apart; a client may send any other word.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

@@ -1,0 +1,141 @@
+//! Accepts connections within a bound and serves a router on them until it has drained.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{admin, connection, observe};
+use crate::health::Health;
+use crate::shutdown::Shutdown;
+use crate::task::Tasks;
+use crate::telemetry;
+
+/// The bounds of a server. Each has an answer when it is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// More are answered 503 `too-many-connections` and closed.
+    pub connections: usize,
+    /// A larger body is answered 413.
+    pub body_bytes: usize,
+    /// A larger head is answered 431.
+    pub head_bytes: usize,
+    /// A head that takes longer ends the connection.
+    pub head_time: Duration,
+    /// After the drain began, new connections are still served for this long, so that balancers can notice first.
+    pub drain_notice: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 4_096,
+            body_bytes: 1 << 20,
+            head_bytes: 16 << 10,
+            head_time: Duration::from_secs(10),
+            drain_notice: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Metrics are folded this often, so that samples do not pile up between scrapes.
+const FOLD_EVERY: Duration = Duration::from_secs(5);
+
+/// Connections over the limit that are being told so; yet more are closed without a word.
+const TURNED_AWAY_AT_ONCE: usize = 64;
+
+/// A failed accept (out of file descriptors) is retried after this.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves `router`, and `/live`, `/ready` and `/metrics`, until `shutdown` drains it.
+///
+/// When draining begins, `/ready` says so and answers close their connections; after the notice no connection is
+/// accepted and idle ones are closed; requests are finished until the shutdown's deadline, then dropped.
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, health: &Health, shutdown: &Shutdown) {
+    let router = admin::with_admin(router, health, shutdown);
+    let router = observe::observed(router, health.program(), shutdown);
+    let connections = Tasks::new();
+    let server = Server {
+        places: Arc::new(Semaphore::new(limits.connections)),
+        turned_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
+        served: connection::Served::new(router, limits.clone()),
+        connections: connections.clone(),
+    };
+    let stopping = CancellationToken::new();
+    tokio::select! {
+        () = server.accept(&listener, &stopping) => {}
+        () = after_notice(shutdown, limits.drain_notice) => {}
+        () = fold_metrics() => {}
+    }
+    drop(listener);
+    stopping.cancel();
+    tokio::select! {
+        joined = connections.join(Duration::MAX) => drop(joined),
+        () = shutdown.ended() => {
+            let busy = connections.running();
+            tracing::warn!(program = health.program(), ?busy, "requests were dropped at the deadline");
+            connections.stop();
+        }
+    }
+}
+
+struct Server {
+    places: Arc<Semaphore>,
+    turned_away: Arc<Semaphore>,
+    served: connection::Served,
+    connections: Tasks,
+}
+
+impl Server {
+    async fn accept(&self, listener: &TcpListener, stopping: &CancellationToken) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => self.admit(stream, stopping),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, stopping: &CancellationToken) {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            let connection = self.served.clone().run(stream, stopping.clone());
+            self.connections.spawn("connection", async move {
+                connection.await;
+                drop(place);
+            });
+        } else if let Ok(place) = Arc::clone(&self.turned_away).try_acquire_owned() {
+            self.connections.spawn("turned-away connection", async move {
+                connection::turn_away(stream).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+async fn after_notice(shutdown: &Shutdown, notice: Duration) {
+    shutdown.draining().await;
+    tokio::select! {
+        () = tokio::time::sleep(notice) => {}
+        () = shutdown.ended() => {}
+    }
+}
+
+async fn fold_metrics() {
+    let mut every = tokio::time::interval(FOLD_EVERY);
+    loop {
+        every.tick().await;
+        telemetry::fold_metrics();
+    }
+}
+
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}

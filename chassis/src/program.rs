@@ -1,0 +1,107 @@
+//! The frame of every program: configuration, telemetry, port, signals, exit status. A `main.rs` is one call of it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+
+use crate::config::{self, Common, ConfigError, Source};
+use crate::shutdown::{Shutdown, Trigger};
+use crate::task::Tasks;
+use crate::telemetry;
+
+/// After the work has been told to stop, it gets this long to let go.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+
+/// What makes a program out of a service's library.
+#[derive(Debug, Clone, Copy)]
+pub struct Program<C> {
+    pub name: &'static str,
+    /// The embedded default configuration; `--help` prints it.
+    pub defaults: &'static str,
+    pub load: fn(&Source) -> Result<C, ConfigError>,
+    pub listen: fn(&C) -> SocketAddr,
+}
+
+impl<C> Program<C> {
+    /// Runs the service until it ends or a signal ends it; the result is what `main` returns.
+    pub fn main<F>(self, run: impl FnOnce(TcpListener, C, Shutdown) -> F) -> ExitCode
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        if let Some(argument) = std::env::args_os().nth(1) {
+            return self.answer(&argument.to_string_lossy());
+        }
+        match self.start(run) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                say(&format!("{}: {error:#}", self.name));
+                config::exit_code(&error)
+            }
+        }
+    }
+
+    fn start<F>(&self, run: impl FnOnce(TcpListener, C, Shutdown) -> F) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        let source = Source::from_process();
+        let (common, config) = ConfigError::both(Common::load(&source), (self.load)(&source))?;
+        let listen = (self.listen)(&config);
+        config::refuse_exposed(listen, common.insecure).map_err(ConfigError::from)?;
+        telemetry::init(self.name, &common);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(usize::from(common.worker_threads.get()))
+            .enable_all()
+            .build()
+            .context("starting the runtime")?;
+        let result = runtime.block_on(async {
+            let tasks = Tasks::new();
+            let shutdown = Trigger::from_signals(common.drain(), &tasks).context("listening for signals")?;
+            let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
+            let bound = listener.local_addr().context("reading the port")?;
+            tracing::info!(program = self.name, listen = %bound, "serving");
+            until_ended(run(listener, config, shutdown.clone()), &shutdown).await
+        });
+        // Whatever does not let go (a blocking call) does not keep the process.
+        runtime.shutdown_background();
+        result
+    }
+
+    fn answer(&self, argument: &str) -> ExitCode {
+        if matches!(argument, "-h" | "--help") {
+            say(&format!(
+                "{} takes no arguments. Its settings, each overridden by LONGSHORE_ and its name in capitals:\n\n{}\n{}",
+                self.name,
+                self.defaults,
+                config::COMMON_DEFAULTS
+            ));
+            return ExitCode::SUCCESS;
+        }
+        say(&format!("{} takes no arguments, but was given {argument:?}; --help shows its settings.", self.name));
+        ExitCode::from(64)
+    }
+}
+
+/// Waits for the service, and not for ever once it has been told to stop.
+///
+/// # Errors
+/// The service's own, or that it did not stop.
+pub async fn until_ended(service: impl Future<Output = anyhow::Result<()>>, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let overdue = async {
+        shutdown.ended().await;
+        tokio::time::sleep(LAST_MOMENT).await;
+    };
+    tokio::select! {
+        result = service => result,
+        () = overdue => Err(anyhow::anyhow!("stopped before everything was finished")),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a program, also when there is no log yet")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

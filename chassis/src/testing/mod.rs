@@ -1,0 +1,7 @@
+//! What tests need: waiting for a condition, and checks that every service's configuration keeps.
+
+mod defaults;
+mod wait;
+
+pub use defaults::check_defaults;
+pub use wait::wait_until;

@@ -1,0 +1,1 @@
+//! HTTP behaviours over a real listener.
