@@ -119,6 +119,11 @@ impl Client {
         }
     }
 
+    /// Somebody else submitted this job, and the test knows of it.
+    pub fn adopt(&self, id: &str) {
+        self.note(|ledger| ledger.accept(id));
+    }
+
     /// The test says that this job will not have ended when the test does.
     pub fn leave(&self, id: &str) {
         self.note(|ledger| ledger.leave(id));

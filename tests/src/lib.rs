@@ -10,6 +10,7 @@ pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod scenario;
+pub mod seed;
 pub mod usage;
 pub mod wait;
 

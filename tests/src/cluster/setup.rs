@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::binaries::binary;
 use crate::ports::free_address;
@@ -23,6 +23,7 @@ pub struct Setup {
     /// `AMQP_URL` by program ("gateway", "worker", …, "up"); none for the embedded broker.
     amqp: Option<BTreeMap<String, String>>,
     one_process: bool,
+    default_addresses: bool,
     gateways: usize,
     workers: usize,
     slots: String,
@@ -38,6 +39,7 @@ impl Setup {
         Self {
             amqp: None,
             one_process: true,
+            default_addresses: false,
             gateways: 3,
             workers: 1,
             slots: "4".to_owned(),
@@ -57,6 +59,12 @@ impl Setup {
     pub fn in_one_process(mut self) -> Self {
         self.one_process = true;
         self.workers = 1;
+        self
+    }
+
+    /// The ports that the programs use when nobody says otherwise: only in a network namespace of one's own.
+    pub fn at_default_addresses(mut self) -> Self {
+        self.default_addresses = true;
         self
     }
 
@@ -106,7 +114,8 @@ impl Setup {
         std::fs::write(&task_file, &self.tasks)?;
         let mut plan = Plan { folder: folder.to_owned(), addresses: BTreeMap::new(), specs: Vec::new() };
         for name in self.names() {
-            plan.addresses.insert(name, free_address()?);
+            let address = if self.default_addresses { default_address(&name)? } else { free_address()? };
+            plan.addresses.insert(name, address);
         }
         if self.one_process {
             self.plan_up(&mut plan, &task_file)?;
@@ -135,6 +144,9 @@ impl Setup {
         set(spec, "LONGSHORE_SLOTS", &self.slots);
         if let Some(url) = self.amqp.as_ref().and_then(|urls| urls.get("up")) {
             set(spec, "AMQP_URL", url);
+        }
+        if self.default_addresses {
+            return Ok(());
         }
         set(spec, "LONGSHORE_GATEWAY_LISTEN", &gateways);
         for (name, variable) in [
@@ -184,6 +196,20 @@ impl Setup {
 /// "gateway-2" is a gateway.
 pub fn program_of(name: &str) -> &str {
     name.trim_end_matches(|end: char| end.is_ascii_digit() || end == '-')
+}
+
+fn default_address(name: &str) -> Result<SocketAddr> {
+    let port = match name {
+        "lb" => 8000,
+        "gateway-0" => 5000,
+        "gateway-1" => 5003,
+        "gateway-2" => 5006,
+        "store-svc" => 5002,
+        "cache-svc" => 5004,
+        "worker-0" => 5005,
+        _ => bail!("{name} has no default address"),
+    };
+    Ok(SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
 fn set(spec: &mut Spec, variable: &str, value: &str) {
