@@ -1,0 +1,237 @@
+//! What a handler is given: its job, a way to report progress, and the news that it should stop.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use protocol::api::Progress;
+use protocol::ids::{Fence, JobId};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::handler::Failure;
+
+/// Longest progress message kept, in bytes; the rest is cut off.
+pub const PROGRESS_MESSAGE_BYTES_MAX: usize = 256;
+
+/// One attempt at one job, as the store handed it out.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub id: JobId,
+    pub task: String,
+    pub run: u32,
+    pub attempt: u32,
+    /// Grows with every claim of the job: give it to whatever the handler writes to, so that it can refuse a predecessor.
+    pub fence: Fence,
+    pub payload: Option<Box<RawValue>>,
+}
+
+impl Job {
+    /// The payload as JSON text; `null` if the job was submitted without one.
+    #[must_use]
+    pub fn payload_text(&self) -> &str {
+        self.payload.as_ref().map_or("null", |payload| payload.get())
+    }
+}
+
+/// Why a handler should stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The attempt took longer than its timeout.
+    Timeout,
+    /// Somebody cancelled the job.
+    Cancelled,
+    /// The lease was not renewed in time; the job is given back before it ends.
+    LeaseUnrenewed,
+    /// The store says that the job is not this worker's any more.
+    LeaseLost,
+    /// The worker is ending; the job runs elsewhere.
+    Draining,
+}
+
+/// The request to stop: whoever is still running after `grace` is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop {
+    pub reason: StopReason,
+    pub grace: Duration,
+}
+
+/// A handle on the running job; clones are the same job.
+#[derive(Clone, Debug)]
+pub struct JobContext {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    job: Job,
+    deadline: Instant,
+    progress: Mutex<Option<Progress>>,
+    progress_news: Arc<Notify>,
+    stop: watch::Sender<Option<Stop>>,
+}
+
+impl JobContext {
+    /// `progress_news` is notified whenever any job of the worker reports progress.
+    #[must_use]
+    pub fn new(job: Job, deadline: Instant, progress_news: Arc<Notify>) -> Self {
+        let inner = Inner { job, deadline, progress: Mutex::default(), progress_news, stop: watch::Sender::new(None) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    #[must_use]
+    pub fn job(&self) -> &Job {
+        &self.inner.job
+    }
+
+    #[must_use]
+    pub fn job_id(&self) -> JobId {
+        self.inner.job.id
+    }
+
+    #[must_use]
+    pub fn task(&self) -> &str {
+        &self.inner.job.task
+    }
+
+    /// The attempts of this run so far, this one included: 1 at first.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.inner.job.attempt
+    }
+
+    #[must_use]
+    pub fn fence(&self) -> Fence {
+        self.inner.job.fence
+    }
+
+    /// When the attempt times out.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.inner.deadline
+    }
+
+    /// The payload as the handler's own type. A payload of another shape fails the job for good: a retry would get the same.
+    pub fn payload<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_str(self.inner.job.payload_text())
+            .map_err(|error| Failure::permanent(format!("the payload does not fit the task: {error}")))
+    }
+
+    /// Says how far the job is. Cheap: reports are coalesced, and at most four a second travel.
+    pub fn progress(&self, fraction: f64, message: &str) {
+        let message = (!message.is_empty()).then(|| message.to_owned());
+        self.report(Progress { fraction: Some(fraction), message });
+    }
+
+    /// As [`Self::progress`], with either part missing.
+    pub fn report(&self, progress: Progress) {
+        let fraction =
+            progress.fraction.filter(|fraction| fraction.is_finite()).map(|fraction| fraction.clamp(0.0, 1.0));
+        let message = progress.message.map(|message| cut(message, PROGRESS_MESSAGE_BYTES_MAX));
+        *self.latest_progress() = Some(Progress { fraction, message });
+        self.inner.progress_news.notify_one();
+    }
+
+    /// Completes when the handler should stop. It then has a grace (2 s by default) to end by itself.
+    pub async fn cancelled(&self) -> Stop {
+        let mut stop = self.inner.stop.subscribe();
+        let told = stop.wait_for(Option::is_some).await.map(|stop| *stop);
+        told.ok().flatten().expect("the sender lives in `self`")
+    }
+
+    /// Completes when the request differs from `known`: its grace got shorter.
+    pub(crate) async fn stop_changed(&self, known: Stop) -> Stop {
+        let mut stop = self.inner.stop.subscribe();
+        let told = stop.wait_for(|stop| *stop != Some(known)).await.map(|stop| *stop);
+        told.ok().flatten().expect("the sender lives in `self`, and a request is never taken back")
+    }
+
+    /// The request to stop, if there was one.
+    #[must_use]
+    pub fn stop_requested(&self) -> Option<Stop> {
+        *self.inner.stop.borrow()
+    }
+
+    /// Asks the handler to stop. The first reason stands; a shorter grace replaces a longer one.
+    pub fn stop(&self, stop: Stop) {
+        self.inner.stop.send_if_modified(|present| match present {
+            None => {
+                *present = Some(stop);
+                true
+            }
+            Some(present) if stop.grace < present.grace => {
+                present.grace = stop.grace;
+                true
+            }
+            Some(_) => false,
+        });
+    }
+
+    /// The latest report if there is one that was not taken yet.
+    #[must_use]
+    pub fn take_progress(&self) -> Option<Progress> {
+        self.latest_progress().take()
+    }
+
+    fn latest_progress(&self) -> MutexGuard<'_, Option<Progress>> {
+        self.inner.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The longest prefix of at most `max` bytes that ends between characters.
+#[must_use]
+pub fn cut(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> JobContext {
+        let job = Job {
+            id: JobId::generate(),
+            task: "noop".to_owned(),
+            run: 1,
+            attempt: 1,
+            fence: Fence(1),
+            payload: RawValue::from_string("{\"size\":3}".to_owned()).ok(),
+        };
+        JobContext::new(job, Instant::now() + Duration::from_secs(60), Arc::default())
+    }
+
+    #[tokio::test]
+    async fn first_reason_to_stop_stands_and_the_shortest_grace_counts() {
+        let context = context();
+        assert_eq!(context.stop_requested(), None);
+        context.stop(Stop { reason: StopReason::Timeout, grace: Duration::from_secs(2) });
+        context.stop(Stop { reason: StopReason::LeaseLost, grace: Duration::ZERO });
+        assert_eq!(context.cancelled().await, Stop { reason: StopReason::Timeout, grace: Duration::ZERO });
+    }
+
+    #[tokio::test]
+    async fn progress_is_coalesced_clamped_and_cut() {
+        let context = context();
+        assert_eq!(context.take_progress(), None);
+        context.progress(0.1, "begun");
+        context.progress(7.0, &"ü".repeat(200));
+        let progress = context.take_progress().expect("a report");
+        assert_eq!((progress.fraction, progress.message.map(|text| text.len())), (Some(1.0), Some(256)));
+        assert_eq!(context.take_progress(), None);
+        context.report(Progress { fraction: Some(f64::NAN), message: None });
+        assert_eq!(context.take_progress(), Some(Progress { fraction: None, message: None }));
+    }
+
+    #[tokio::test]
+    async fn payload_of_another_shape_fails_for_good() {
+        let context = context();
+        let fits: Result<std::collections::BTreeMap<String, u32>, _> = context.payload();
+        assert_eq!(fits.expect("fits").get("size"), Some(&3));
+        let failure = context.payload::<Vec<u32>>().expect_err("an object is no array");
+        assert!(!failure.may_retry, "{failure:?}");
+    }
+}

@@ -1,0 +1,57 @@
+//! Tasks that need no Rust: a program of the operator's (`command`) and made-up work (`simulate`), named in a TOML file.
+
+use protocol::key::TaskPattern;
+
+mod capture;
+mod command;
+mod file;
+mod progress_lines;
+mod reader;
+mod simulate;
+
+pub use command::CommandTask;
+pub use file::{TaskFileError, load, parse};
+pub use simulate::SimulateTask;
+
+/// The largest result of a job, in bytes. It travels to the store in one request with others.
+pub const RESULT_BYTES_MAX: usize = 512 * 1024;
+
+/// What holds for every kind of task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskSettings {
+    /// How long the store leaves the job to a silent worker. A dead worker's job runs elsewhere after this; a store outage
+    /// longer than this stops the handler.
+    pub lease_ms: u64,
+    /// The longest that an attempt may take, unless the job says otherwise.
+    pub timeout_ms: u64,
+    /// Between asking a handler to stop and ending it.
+    pub grace_ms: u64,
+}
+
+impl Default for TaskSettings {
+    fn default() -> Self {
+        Self { lease_ms: 15_000, timeout_ms: 24 * 3_600_000, grace_ms: 2_000 }
+    }
+}
+
+/// One `[task.NAME]` of a task file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskDefinition {
+    pub pattern: TaskPattern,
+    pub settings: TaskSettings,
+    pub kind: TaskKind,
+}
+
+/// What a task does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TaskKind {
+    Command(CommandTask),
+    Simulate(SimulateTask),
+}
+
+/// The tasks of a worker that was given no file: enough for a first request to do something.
+#[must_use]
+pub fn built_in() -> Vec<TaskDefinition> {
+    let text = include_str!("built_in.toml");
+    parse("built-in tasks", text, std::path::Path::new(".")).expect("the built-in tasks are valid: a test parses them")
+}

@@ -1,0 +1,4 @@
+//! The worker from outside: real programs as tasks, and the runtime against a scripted store.
+
+mod commands;
+mod handlers;
