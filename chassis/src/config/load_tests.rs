@@ -1,3 +1,5 @@
+//! Loading: defaults, overrides, and what is said about a bad value.
+
 use super::*;
 use crate::config::{Addresses, Listen};
 use serde::Deserialize;

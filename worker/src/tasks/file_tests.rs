@@ -1,3 +1,5 @@
+//! Task files: what is read from them, and what is said about a bad one.
+
 use super::*;
 use crate::tasks::{TaskDefinition, built_in};
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::testing::wait_until;
 use protocol::api::{ErrorKind, Progress};
 use protocol::ids::{Fence, JobId};
 use protocol::store_api::Outcome;
@@ -17,6 +18,7 @@ use worker::settle::{Word, settle};
 use worker::tasks::{load, parse};
 
 const TIMEOUT_MS: u64 = 20_000;
+const SOON: Duration = Duration::from_secs(5);
 
 /// A task that runs `script` in a shell, with `keys` added to its table.
 fn shell(script: &str, keys: &str) -> Registry {
@@ -72,17 +74,11 @@ fn is_running(marker: &str) -> bool {
 
 /// The program has reported progress.
 async fn begun(job: &JobContext) {
-    while job.take_progress().is_none() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    wait_until(SOON, "progress is reported", || async { job.take_progress().is_some() }).await;
 }
 
 async fn gone(marker: &str) {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while is_running(marker) {
-        assert!(Instant::now() < deadline, "`{marker}` is still running");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    wait_until(SOON, &format!("`{marker}` is gone"), || async { !is_running(marker) }).await;
 }
 
 #[tokio::test]

@@ -91,13 +91,9 @@ async fn handler_that_computes_does_not_hold_up_the_worker() {
     let job = context("spin", 5_000);
     // This test has a single thread: if the handler ran on it, no tick would pass.
     let ticks = async {
-        let mut ticks = 0;
-        loop {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            ticks += 1;
-            if ticks == 20 {
-                return;
-            }
+        let mut interval = tokio::time::interval(Duration::from_millis(1));
+        for _ in 0..20 {
+            interval.tick().await;
         }
     };
     tokio::select! {
