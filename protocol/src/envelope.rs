@@ -96,7 +96,7 @@ impl Bell {
 }
 
 /// What an invalidation covers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Covered {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -132,7 +132,30 @@ impl Covered {
         Ok(covered)
     }
 
-    fn check(&self) -> Result<(), Rejection> {
+    /// Of one key.
+    #[must_use]
+    pub fn key(key: impl Into<String>) -> Self {
+        Self { keys: vec![key.into()], ..Self::default() }
+    }
+
+    /// How many names it has: what it costs to keep and to send.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        self.keys.len() + self.tags.len() + 1
+    }
+
+    /// Whether something with this key and these tags is covered.
+    #[must_use]
+    pub fn covers(&self, key: &str, tags: &[String]) -> bool {
+        self.all
+            || self.keys.iter().any(|covered| covered == key)
+            || self.prefix.as_ref().is_some_and(|prefix| key.starts_with(prefix.as_str()))
+            || self.tags.iter().any(|covered| tags.contains(covered))
+    }
+
+    /// # Errors
+    /// Why it is not acceptable: it covers nothing, too much to name, or a name is out of bounds.
+    pub fn check(&self) -> Result<(), Rejection> {
         for (what, names) in [("keys", &self.keys), ("tags", &self.tags)] {
             if names.len() > NAMES_MAX {
                 return Err(Rejection::TooMany { what, count: names.len() });

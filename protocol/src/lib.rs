@@ -2,10 +2,12 @@
 //! randomness of its own, so that the model explores the same code that the product runs.
 
 pub mod api;
+pub mod cache_api;
 pub mod dispatch;
 pub mod envelope;
 pub mod etag;
 pub mod ids;
+pub mod invalidation;
 pub mod job;
 pub mod key;
 pub mod lease;

@@ -1,0 +1,158 @@
+//! Between the gateways and the sequencer (cache-svc): renewals of near-cache leases, reads, invalidations; and the public forms
+//! that both answer.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::envelope::{Covered, Rejection};
+use crate::ids::{HolderId, Seq, Version};
+use crate::invalidation::{Entry, Term};
+
+/// Longest that a renewal is held open when there is no news, in ms.
+pub const RENEWAL_WAIT_MS_MAX: u64 = 500;
+/// Longest that a fence is waited for before the answer is `fence-timeout`, in ms.
+pub const FENCE_WAIT_MS_MAX: u64 = 5_000;
+
+/// `POST /renewals`: a gateway reports what it has applied and asks for what came after, and for its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewalRequest {
+    pub holder: HolderId,
+    /// The term whose entries it applied; none before its first answer.
+    pub term: Option<Term>,
+    /// Every entry up to here is applied.
+    pub applied: Seq,
+    /// How long the answer may wait for news, in ms, at most [`RENEWAL_WAIT_MS_MAX`].
+    pub wait_ms: u64,
+    /// It serves nothing more from its near cache and gives its lease back.
+    #[serde(default)]
+    pub leaving: bool,
+}
+
+/// The answer to a renewal. Its entries are applied before its lease is taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewalAnswer {
+    pub term: Term,
+    /// Counted from the instant at which the gateway sent the renewal.
+    pub lease_ms: u64,
+    /// After `entries` (or the flush), everything up to here is applied.
+    pub through: Seq,
+    pub entries: Vec<Entry>,
+    /// The entries after `applied` cannot all be named: drop everything.
+    pub flush: bool,
+}
+
+/// Where a value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// It was held.
+    Shared,
+    /// A load from the store, its own or one it joined.
+    Store,
+}
+
+/// `GET /read/{key}` at the sequencer. An absent key is an answer too.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReadAnswer {
+    pub source: Source,
+    pub found: bool,
+    /// `null` when the key is absent.
+    pub data: Box<RawValue>,
+    /// `None`: the key is absent, or it is an operator's override.
+    pub version: Option<Version>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// How long ago it was loaded, in ms.
+    pub age_ms: u64,
+    /// How long it may be kept, in ms.
+    pub ttl_ms: u64,
+}
+
+/// `POST /invalidations` at the sequencer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvalidationRequest {
+    pub covered: Covered,
+    /// Answer when the fence has closed, not as soon as it is sequenced.
+    pub wait: bool,
+}
+
+/// What the word in [`InvalidationAnswer`] says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deleted {
+    #[default]
+    Deleted,
+}
+
+/// The answer to an invalidation, to the gateway and to its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvalidationAnswer {
+    pub status: Deleted,
+    pub seq: Seq,
+    /// Nobody is answered with an older value any more.
+    pub fenced: bool,
+}
+
+/// `POST /cache:invalidate`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Invalidate {
+    pub keys: Vec<String>,
+    pub tags: Vec<String>,
+    pub prefix: Option<String>,
+    pub all: bool,
+}
+
+impl TryFrom<Invalidate> for Covered {
+    type Error = Rejection;
+
+    fn try_from(form: Invalidate) -> Result<Self, Rejection> {
+        let Invalidate { keys, tags, prefix, all } = form;
+        let covered = Self { keys, tags, prefix, all };
+        covered.check()?;
+        Ok(covered)
+    }
+}
+
+/// `PUT /data/{key}`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataPut {
+    pub data: Box<RawValue>,
+}
+
+/// The answer to a data write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataWritten {
+    pub version: Version,
+    pub fenced: bool,
+}
+
+/// `GET /cache/{key}` at cache-svc: `null` when it is not held.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CacheHeld {
+    pub value: Option<Box<RawValue>>,
+}
+
+/// `POST /cache/{key}` at cache-svc: an explicit override.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheOverride {
+    pub value: Box<RawValue>,
+}
+
+/// The word in [`CacheOverridden`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Okay {
+    #[default]
+    Ok,
+}
+
+/// The answer to an override, when it is fenced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheOverridden {
+    pub status: Okay,
+    pub seq: Seq,
+    pub fenced: bool,
+}
