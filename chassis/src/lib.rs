@@ -3,6 +3,7 @@
 pub mod backoff;
 #[cfg(feature = "broker")]
 pub mod broker;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod health;
@@ -11,5 +12,6 @@ pub mod program;
 pub mod shutdown;
 pub mod task;
 pub mod telemetry;
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod trace;

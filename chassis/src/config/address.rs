@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
+use http::uri::Authority;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -14,8 +15,8 @@ pub struct Listen(pub SocketAddr);
 /// Where a service can be reached over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
-    host: String,
-    port: u16,
+    // With a port, without user info.
+    authority: Authority,
 }
 
 /// One or more addresses, comma-separated in a variable.
@@ -27,13 +28,14 @@ pub struct Addresses(Vec<Address>);
 pub struct Names(Vec<String>);
 
 impl Address {
-    pub fn new(host: impl Into<String>, port: u16) -> Address {
-        Address { host: host.into(), port }
+    /// A port of this machine.
+    pub fn loopback(port: u16) -> Address {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()
     }
 
     /// `host:port`, as a Host header has it.
-    pub fn authority(&self) -> String {
-        self.to_string()
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 }
 
@@ -56,11 +58,8 @@ impl Names {
 
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Address {
-        let host = match address {
-            SocketAddr::V4(v4) => v4.ip().to_string(),
-            SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
-        };
-        Address { host, port: address.port() }
+        let authority = Authority::try_from(address.to_string());
+        Address { authority: authority.expect("a socket address has the form of an authority") }
     }
 }
 
@@ -72,7 +71,7 @@ impl From<SocketAddr> for Addresses {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        self.authority.fmt(f)
     }
 }
 
@@ -97,12 +96,12 @@ impl FromStr for Address {
         let bare = text.strip_prefix("http://").unwrap_or(text);
         let bare = bare.strip_suffix('/').unwrap_or(bare);
         let (host, port) = bare.rsplit_once(':').ok_or(accepted)?;
-        let port = port.parse::<u16>().ok().filter(|port| *port != 0).ok_or(accepted)?;
-        let authority = bare.parse::<http::uri::Authority>().map_err(|_| accepted)?;
-        if host.is_empty() || authority.as_str().contains('@') {
+        let authority = bare.parse::<Authority>().map_err(|_| accepted)?;
+        let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
+        if host.is_empty() || !is_port || authority.as_str().contains('@') {
             return Err(accepted);
         }
-        Ok(Address { host: host.to_owned(), port })
+        Ok(Address { authority })
     }
 }
 
@@ -152,7 +151,7 @@ mod tests {
 
     fn check(text: &str, expected: Option<&[&str]>) {
         let parsed = text.parse::<Addresses>();
-        let shown: Option<Vec<_>> = parsed.ok().map(|list| list.as_slice().iter().map(Address::authority).collect());
+        let shown: Option<Vec<_>> = parsed.ok().map(|list| list.as_slice().iter().map(ToString::to_string).collect());
         assert_eq!(shown, expected.map(|list| list.iter().map(|text| (*text).to_owned()).collect()), "{text}");
     }
 

@@ -44,6 +44,9 @@ where
     /// # Errors
     /// 400 if it is not JSON, 422 with a pointer if it is not what was asked for.
     pub fn from_bytes(bytes: &[u8]) -> Result<T, Problem> {
+        if fault::is_array(bytes) && fault::wants_object::<T>() {
+            return Err(fault::of_json::<T>(bytes));
+        }
         serde_json::from_slice(bytes).map_err(|_| fault::of_json::<T>(bytes))
     }
 }

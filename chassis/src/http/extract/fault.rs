@@ -1,7 +1,8 @@
 //! Says what is wrong with a body and where. Only for bodies that were already refused, so it may take its time.
 
 use protocol::problem::{FieldError, Kind, Problem};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::Deserializer;
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, Visitor};
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 
@@ -11,6 +12,9 @@ pub(super) fn of_json<T: DeserializeOwned>(bytes: &[u8]) -> Problem {
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
         return not_json(&error);
     }
+    if is_array(bytes) && wants_object::<T>() {
+        return Problem::invalid("", "invalid type: sequence, expected an object");
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
         Err(error) if error.inner().classify() == Category::Data => {
@@ -18,6 +22,47 @@ pub(super) fn of_json<T: DeserializeOwned>(bytes: &[u8]) -> Problem {
         }
         Err(error) => not_json(error.inner()),
         Ok(_) => Kind::BadJson.problem(),
+    }
+}
+
+/// Whether the text is an array. serde takes one for a struct, field by field; a client that sends one is mistaken.
+pub(super) fn is_array(bytes: &[u8]) -> bool {
+    bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
+}
+
+/// Whether `T` is a struct with named fields, found out by what it asks of a deserializer.
+pub(super) fn wants_object<T: DeserializeOwned>() -> bool {
+    let mut wants_object = false;
+    // The probe has no value to give, so this is always an error.
+    drop(T::deserialize(Probe { wants_object: &mut wants_object }));
+    wants_object
+}
+
+struct Probe<'a> {
+    wants_object: &'a mut bool,
+}
+
+impl<'de> Deserializer<'de> for Probe<'_> {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self::Error> {
+        Err(Self::Error::custom("no value"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        // serde_json asks for its own kinds of value (raw, number) as structs with one field of a secret name.
+        *self.wants_object = fields.iter().all(|field| !field.starts_with('$'));
+        self.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }
 
@@ -61,7 +106,6 @@ fn escape(segment: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde::Deserialize;
 
     #[derive(Debug, Deserialize)]
@@ -73,6 +117,8 @@ mod tests {
         limits: Vec<Limit>,
         #[serde(default)]
         priority: Option<Priority>,
+        #[serde(default)]
+        payload: serde_json::Value,
     }
 
     #[derive(Debug, Deserialize)]
@@ -105,8 +151,8 @@ mod tests {
         }
         let problem = super::super::Json::<Submit>::from_bytes(b"{\"task\":\"\xff\"}").unwrap_err();
         assert_eq!(problem.status, 400);
-        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        check(&deep, 400, "", "recursion limit");
+        let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
+        check(&format!("{{\"task\":\"a\",\"payload\":{deep}}}"), 400, "", "recursion limit");
     }
 
     #[test]
@@ -118,7 +164,7 @@ mod tests {
         check("{\"task\":\"a\",\"limits\":[{\"a/b\":1},{\"a/b\":300}]}", 422, "/limits/1/a~1b", "expected u8");
         check("{\"task\":\"a\",\"limits\":[{}]}", 422, "/limits/0/a~1b", "missing");
         check("{\"task\":\"a\",\"priority\":\"urgent\"}", 422, "/priority", "expected `high` or `low`");
-        check("[]", 422, "", "invalid");
+        check("[\"a\"]", 422, "", "expected an object");
         check("null", 422, "", "expected struct Submit");
     }
 }

@@ -1,0 +1,17 @@
+//! How services call each other: JSON over kept connections, a deadline on every call, typed errors, retries only where they are safe.
+
+mod answer;
+mod call;
+mod coalescer;
+mod error;
+mod peer;
+mod services;
+mod transport;
+
+pub use answer::Answer;
+pub use call::Call;
+pub use coalescer::{CallError, Coalescer, CoalescerLimits};
+pub use error::Error;
+pub use peer::Peer;
+pub use services::{CacheClient, StoreClient};
+pub use transport::Http;

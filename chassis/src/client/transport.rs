@@ -1,0 +1,130 @@
+//! The connections: HTTP/1.1, kept and reused, one pool per process part.
+
+use std::error::Error as _;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::{PathAndQuery, Scheme, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::Instant;
+
+use super::answer::Answer;
+use super::call::Call;
+use super::error::Error;
+use crate::config::Address;
+use crate::http::{Context, REQUEST_ID, TRACEPARENT};
+
+/// A peer that does not accept within this is away, and the next address is tried.
+const CONNECT_TIME: Duration = Duration::from_secs(1);
+
+/// Shorter than a server's idle limit (75 s), so that it is rarely the server that closes a connection we reuse.
+const IDLE_TIME: Duration = Duration::from_secs(30);
+
+const IDLE_CONNECTIONS_PER_ADDRESS: usize = 64;
+
+/// A larger answer is refused as malformed.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Kept connections to any number of addresses. Clones share them.
+#[derive(Clone)]
+pub struct Http {
+    client: legacy::Client<HttpConnector, Full<Bytes>>,
+}
+
+impl Http {
+    pub fn new() -> Http {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIME));
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIME)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_ADDRESS)
+            .build(connector);
+        Http { client }
+    }
+
+    /// Sends one call to one address, once. Any status is an answer.
+    ///
+    /// # Errors
+    /// All but [`Error::Problem`].
+    pub async fn send(&self, address: &Address, call: &Call) -> Result<Answer<Bytes>, Error> {
+        self.send_until(address, call, Instant::now() + call.deadline).await
+    }
+
+    pub(super) async fn send_until(
+        &self,
+        address: &Address,
+        call: &Call,
+        until: Instant,
+    ) -> Result<Answer<Bytes>, Error> {
+        let request = request(address, call)?;
+        match tokio::time::timeout_at(until, self.exchange(address, request)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout { address: address.clone(), deadline: call.deadline }),
+        }
+    }
+
+    async fn exchange(&self, address: &Address, request: http::Request<Full<Bytes>>) -> Result<Answer<Bytes>, Error> {
+        let response = match self.client.request(request).await {
+            Ok(response) => response,
+            Err(error) if error.is_connect() => {
+                return Err(Error::Unreachable { address: address.clone(), reason: causes(&error) });
+            }
+            Err(error) => return Err(Error::Broken { address: address.clone(), reason: causes(&error) }),
+        };
+        let (parts, body) = response.into_parts();
+        match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
+            Ok(body) => {
+                let (status, headers) = (parts.status, parts.headers);
+                Ok(Answer { address: address.clone(), status, headers, body: body.to_bytes() })
+            }
+            Err(error) => Err(Error::Broken { address: address.clone(), reason: error.to_string() }),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Http {
+        Http::new()
+    }
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http").finish_non_exhaustive()
+    }
+}
+
+/// The request, in the context of the one that is being answered, if any.
+fn request(address: &Address, call: &Call) -> Result<http::Request<Full<Bytes>>, Error> {
+    let malformed = |reason: String| Error::Malformed { address: address.clone(), reason };
+    let path = PathAndQuery::try_from(call.path.as_str()).map_err(|error| malformed(error.to_string()))?;
+    let uri = Uri::builder().scheme(Scheme::HTTP).authority(address.authority().clone()).path_and_query(path);
+    let mut request = http::Request::new(Full::new(call.body.clone()));
+    *request.method_mut() = call.method.clone();
+    *request.uri_mut() = uri.build().map_err(|error| malformed(error.to_string()))?;
+    *request.headers_mut() = call.headers.clone();
+    if let Some(context) = Context::current() {
+        request.headers_mut().insert(REQUEST_ID, context.request_id_header());
+        if let Some(trace) = context.trace_header() {
+            request.headers_mut().insert(TRACEPARENT, trace);
+        }
+    }
+    Ok(request)
+}
+
+/// An error with its causes; hyper's own text is only "client error".
+fn causes(error: &legacy::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
