@@ -45,11 +45,9 @@ pub(crate) fn next(failure: Failure, repeatable: bool, whole: bool) -> Next {
         Failure::Stale => Next::FreshConnection,
         Failure::Unanswered { kept: true } if repeatable => Next::FreshConnection,
         Failure::Unanswered { kept: false } if repeatable => Next::NextBackend,
-        Failure::Unanswered { .. }
-        | Failure::Garbled
-        | Failure::Overdue
-        | Failure::Stalled
-        | Failure::Abandoned => Next::GiveUp,
+        Failure::Unanswered { .. } | Failure::Garbled | Failure::Overdue | Failure::Stalled | Failure::Abandoned => {
+            Next::GiveUp
+        }
     }
 }
 

@@ -102,6 +102,7 @@ catalogue! {
     RateLimited = "rate-limited", 429, "Too many requests", "Over the limit; try again later.";
     HeadersTooLarge = "headers-too-large", 431, "Headers too large", "The request head is larger than the limit.";
     Internal = "internal", 500, "Internal error", "Something went wrong on our side.";
+    NotImplemented = "not-implemented", 501, "Not implemented", "This is not supported.";
     BadGateway = "bad-gateway", 502, "Bad gateway", "A part behind this one gave no usable answer.";
     /// A required part is away, or too much is asked at once.
     Unavailable = "unavailable", 503, "Unavailable", "The service cannot answer now; try again later.";

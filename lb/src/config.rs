@@ -1,0 +1,93 @@
+//! The balancer's settings; `default.toml` documents them.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+
+use chassis::config::{Addresses, ConfigError, Fault, Listen, Source, load_checked};
+use serde::Deserialize;
+
+pub const DEFAULTS: &str = include_str!("../default.toml");
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub listen: Listen,
+    pub backends: Addresses,
+    pub event_loops: usize,
+    pub access_log: bool,
+    pub client_connections_max: usize,
+    pub client_head_ms: u64,
+    pub client_stall_ms: u64,
+    pub client_idle_ms: u64,
+    pub backend_connect_ms: u64,
+    pub backend_answer_ms: u64,
+    pub backend_idle_ms: u64,
+    pub backend_idle_max: usize,
+    pub replay_bytes: usize,
+    pub check_interval_ms: u64,
+    pub check_timeout_ms: u64,
+    pub check_rise: NonZeroU32,
+    pub check_fall: NonZeroU32,
+    pub drain_notice_ms: u64,
+}
+
+impl Config {
+    /// # Errors
+    /// Every fault found, each as one sentence.
+    pub fn load(source: &Source) -> Result<Config, ConfigError> {
+        load_checked(DEFAULTS, source, check)
+    }
+
+    pub fn listen(&self) -> SocketAddr {
+        self.listen.0
+    }
+}
+
+fn check(config: &Config, faults: &mut Vec<Fault>) {
+    let mut within = |name: &str, value: u64, least: u64, most: u64| {
+        if !(least..=most).contains(&value) {
+            faults.push(Fault::value(name, &value.to_string(), &format!("from {least} to {most}")));
+        }
+    };
+    let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+    const HOUR_MS: u64 = 3_600_000;
+    within("LONGSHORE_EVENT_LOOPS", count(config.event_loops), 0, 256);
+    within("LONGSHORE_CLIENT_CONNECTIONS_MAX", count(config.client_connections_max), 1, 1_000_000);
+    within("LONGSHORE_CLIENT_HEAD_MS", config.client_head_ms, 1, HOUR_MS);
+    within("LONGSHORE_CLIENT_STALL_MS", config.client_stall_ms, 1, HOUR_MS);
+    within("LONGSHORE_CLIENT_IDLE_MS", config.client_idle_ms, 1, HOUR_MS);
+    within("LONGSHORE_BACKEND_CONNECT_MS", config.backend_connect_ms, 1, HOUR_MS);
+    within("LONGSHORE_BACKEND_ANSWER_MS", config.backend_answer_ms, 1, HOUR_MS);
+    within("LONGSHORE_BACKEND_IDLE_MS", config.backend_idle_ms, 0, HOUR_MS);
+    within("LONGSHORE_BACKEND_IDLE_MAX", count(config.backend_idle_max), 0, 65_536);
+    within("LONGSHORE_REPLAY_BYTES", count(config.replay_bytes), 0, 1 << 20);
+    within("LONGSHORE_CHECK_INTERVAL_MS", config.check_interval_ms, 10, HOUR_MS);
+    within("LONGSHORE_CHECK_TIMEOUT_MS", config.check_timeout_ms, 1, HOUR_MS);
+    within("LONGSHORE_DRAIN_NOTICE_MS", config.drain_notice_ms, 0, HOUR_MS);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_documented_and_accepted() {
+        chassis::testing::check_defaults(DEFAULTS);
+        let config = Config::load(&Source::default()).unwrap();
+        assert_eq!(config.listen().to_string(), "127.0.0.1:8000");
+        assert_eq!(config.backends.as_slice().len(), 3);
+    }
+
+    fn check(name: &str, value: &str, says: &str) {
+        let error = Config::load(&Source::from_pairs([(name, value)])).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        check("LONGSHORE_BACKENDS", "gateway", "host:port");
+        check("LONGSHORE_CHECK_FALL", "0", "LONGSHORE_CHECK_FALL is \"0\"");
+        check("LONGSHORE_CHECK_INTERVAL_MS", "1", "from 10 to 3600000");
+        check("LONGSHORE_ACCESS_LOG", "yes", "1, true, 0 or false");
+    }
+}

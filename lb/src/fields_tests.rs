@@ -1,0 +1,191 @@
+//! Heads in, heads out.
+
+use http::Request;
+
+use super::*;
+
+const OURS: &str = "forwarded: for=192.0.2.7;proto=http, x-forwarded-for: 192.0.2.7, x-forwarded-host: a, \
+                    x-forwarded-proto: http, x-request-id: 0000000000000000000000000000002a";
+
+fn head(line: &str, fields: &[(&str, &str)]) -> request::Parts {
+    let (method, target) = line.split_once(' ').unwrap();
+    let (target, version) = match target.split_once(' ') {
+        Some((target, _)) => (target, Version::HTTP_10),
+        None => (target, Version::HTTP_11),
+    };
+    let mut head = Request::builder().method(method).uri(target).version(version).body(()).unwrap().into_parts().0;
+    for (name, value) in fields {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        head.headers.append(name, HeaderValue::from_str(value).unwrap());
+    }
+    head
+}
+
+/// The fields in alphabetical order, as theirs does not matter.
+fn shown(headers: &HeaderMap) -> String {
+    let mut fields: Vec<_> =
+        headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+    fields.sort_unstable();
+    fields.join(", ")
+}
+
+fn admitted(line: &str, fields: &[(&str, &str)]) -> Result<request::Parts, Refusal> {
+    let mut head = head(line, fields);
+    admit(&mut head, &Origin::of([192, 0, 2, 7].into()), || 42).map(|()| head)
+}
+
+/// What remains of the client's fields, besides those that we set.
+fn check(line: &str, fields: &[(&str, &str)], target: &str, remaining: &str) {
+    let mut head = admitted(line, fields).unwrap();
+    assert_eq!((head.uri.to_string().as_str(), head.version), (target, Version::HTTP_11), "{line} {fields:?}");
+    for name in [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, FORWARDED, REQUEST_ID] {
+        assert_eq!(head.headers.get_all(&name).iter().count(), 1, "{name}");
+        head.headers.remove(name);
+    }
+    let mut expected: Vec<_> = remaining.split(", ").collect();
+    expected.sort_unstable();
+    assert_eq!(shown(&head.headers), expected.join(", "), "{line} {fields:?}");
+}
+
+fn check_refused(line: &str, fields: &[(&str, &str)], refusal: Refusal) {
+    assert_eq!(admitted(line, fields).err(), Some(refusal), "{line} {fields:?}");
+}
+
+#[test]
+fn a_plain_request_passes_with_the_forwarding_fields() {
+    let head = admitted("GET /data?x=1", &[("host", "a"), ("accept", "*/*")]).unwrap();
+    assert_eq!(
+        shown(&head.headers),
+        format!("accept: */*, {}", OURS.replace("x-forwarded-for", "host: a, x-forwarded-for"))
+    );
+    check("GET /data?x=1", &[("host", "a"), ("accept", "*/*")], "/data?x=1", "host: a, accept: */*");
+    check("OPTIONS *", &[("host", "a")], "*", "host: a");
+}
+
+#[test]
+fn hop_by_hop_and_nominated_fields_are_dropped() {
+    check("GET /", &[("host", "a"), ("connection", "keep-alive"), ("keep-alive", "timeout=5")], "/", "host: a");
+    check(
+        "GET /",
+        &[("host", "a"), ("connection", "close, X-Secret"), ("x-secret", "1"), ("x-other", "2")],
+        "/",
+        "host: a, x-other: 2",
+    );
+    check(
+        "GET /",
+        &[("host", "a"), ("connection", "x-a"), ("connection", ",x-b ,"), ("x-a", "1"), ("x-b", "2")],
+        "/",
+        "host: a",
+    );
+    check(
+        "GET /",
+        &[("host", "a"), ("proxy-connection", "keep-alive"), ("te", "gzip"), ("expect", "100-continue")],
+        "/",
+        "host: a",
+    );
+    check("GET /", &[("host", "a"), ("te", "gzip;q=1, trailers")], "/", "host: a, te: trailers, connection: te");
+    check(
+        "GET /",
+        &[("host", "a"), ("upgrade", "h2c"), ("http2-settings", "AAM"), ("connection", "upgrade, http2-settings")],
+        "/",
+        "host: a",
+    );
+}
+
+#[test]
+fn framing_and_host_cannot_be_nominated_away() {
+    let nominated = [("host", "a"), ("connection", "host, content-length"), ("content-length", "3")];
+    check("POST /", &nominated, "/", "host: a, content-length: 3");
+    let chunked =
+        [("host", "a"), ("connection", "transfer-encoding"), ("transfer-encoding", "Chunked"), ("content-length", "3")];
+    check("POST /", &chunked, "/", "host: a, transfer-encoding: chunked");
+}
+
+#[test]
+fn what_a_client_says_about_forwarding_is_replaced() {
+    let spoofed = [
+        ("host", "a"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("x-forwarded-for", "10.0.0.2"),
+        ("forwarded", "for=10.0.0.1"),
+        ("x-forwarded-port", "443"),
+        ("x-real-ip", "10.0.0.1"),
+        ("x-forwarded-host", "evil"),
+        ("connection", "x-forwarded-for"),
+    ];
+    let mut head = admitted("GET /", &spoofed).unwrap();
+    head.headers.remove(HOST);
+    assert_eq!(shown(&head.headers), OURS);
+    let origin = Origin::of("2001:db8::1".parse().unwrap());
+    assert_eq!(
+        (origin.address, origin.forwarded),
+        ("2001:db8::1".parse().unwrap(), "for=\"[2001:db8::1]\";proto=http".parse().unwrap())
+    );
+    assert_eq!(Origin::of("::ffff:192.0.2.7".parse().unwrap()).address, "192.0.2.7");
+}
+
+#[test]
+fn ids_are_kept_if_usable_and_the_trace_always() {
+    let kept = admitted("GET /", &[("host", "a"), ("x-request-id", "abc"), ("traceparent", "00-1-2-01")]).unwrap();
+    assert_eq!(
+        (&kept.headers["x-request-id"], &kept.headers["traceparent"]),
+        (&"abc".parse().unwrap(), &"00-1-2-01".parse().unwrap())
+    );
+    for bad in ["", "with space", &"x".repeat(129)] {
+        let replaced = admitted("GET /", &[("host", "a"), ("x-request-id", bad)]).unwrap();
+        assert_eq!(replaced.headers["x-request-id"], "0000000000000000000000000000002a", "{bad}");
+    }
+}
+
+#[test]
+fn absolute_targets_become_paths_and_name_the_host() {
+    check("GET http://b:80/x?y", &[("host", "a")], "/x?y", "host: b:80");
+    check("GET http://b", &[], "/", "host: b");
+    check_refused("GET http://user@b/", &[("host", "b")], Refusal::Target);
+    check_refused("GET ftp://b/", &[("host", "b")], Refusal::Target);
+}
+
+#[test]
+fn one_plain_host_is_required() {
+    check_refused("GET /", &[], Refusal::Host);
+    check_refused("GET /", &[("host", "a"), ("host", "a")], Refusal::Host);
+    for bad in ["", "a b", "a,b", "a/b", "user@a", "a#", "a?"] {
+        check_refused("GET /", &[("host", bad)], Refusal::Host);
+    }
+    check("GET / 1.0", &[], "/", "host: localhost");
+    check("GET / 1.0", &[("host", "a")], "/", "host: a");
+}
+
+#[test]
+fn what_would_not_arrive_as_meant_is_refused() {
+    check_refused("TRACE /", &[("host", "a")], Refusal::Method);
+    check_refused("GET /", &[("host", "a"), ("upgrade", "h2c, WebSocket/13")], Refusal::Upgrade);
+    for coding in ["gzip", "gzip, chunked", "chunked, chunked", "identity", "xchunked"] {
+        check_refused("POST /", &[("host", "a"), ("transfer-encoding", coding)], Refusal::TransferCoding);
+    }
+    check_refused(
+        "POST /",
+        &[("host", "a"), ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+        Refusal::TransferCoding,
+    );
+}
+
+#[test]
+fn answers_lose_what_concerns_the_other_connection() {
+    let mut headers = head(
+        "GET /",
+        &[
+            ("connection", "close, x-hop"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("x-hop", "1"),
+            ("etag", "\"1\""),
+            ("content-length", "5"),
+            ("x-forwarded-for", "kept"),
+        ],
+    )
+    .headers;
+    pass_on(&mut headers);
+    assert_eq!(shown(&headers), "content-length: 5, etag: \"1\", x-forwarded-for: kept");
+}

@@ -1,0 +1,10 @@
+//! The balancer as a program of its own.
+
+use std::process::ExitCode;
+
+use chassis::program::Program;
+use lb::Config;
+
+fn main() -> ExitCode {
+    Program { name: "lb", defaults: lb::DEFAULTS, load: Config::load, listen: Config::listen }.main(lb::run)
+}

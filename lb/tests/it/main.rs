@@ -1,0 +1,1 @@
+//! The balancer as its clients and backends see it, over real sockets.
