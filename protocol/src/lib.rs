@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod cache_api;
+pub mod definitions;
 pub mod dispatch;
 pub mod envelope;
 pub mod etag;
