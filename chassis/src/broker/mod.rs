@@ -22,6 +22,8 @@ pub use message::Message;
 pub use options::{ConnectError, ConnectOptions, Program, Source, SourceError};
 pub use subscription::{Event, Subscription};
 
+#[cfg(feature = "testing")]
+pub(crate) use amqp::probe;
 pub(crate) use subscription::{FeedSender, feed};
 
 /// A connected broker, shared by a whole program.

@@ -1,6 +1,8 @@
 //! What tests need: waiting for a condition, and checks that every service's configuration keeps.
 
 mod defaults;
+#[cfg(all(feature = "testing", feature = "broker"))]
+pub mod rabbit;
 mod wait;
 
 pub use defaults::check_defaults;

@@ -1,1 +1,3 @@
-//! HTTP behaviours over a real listener.
+//! The behaviours of the chassis over real sockets and, for the broker, a real RabbitMQ.
+
+mod broker;

@@ -1,5 +1,9 @@
 //! The port over AMQP 0-9-1.
 
+mod probe;
+
+pub(crate) use probe::probe;
+
 use super::{Broker, ConnectError, ConnectOptions};
 
 pub(super) fn connect(_url: &str, _options: ConnectOptions) -> Result<Broker, ConnectError> {

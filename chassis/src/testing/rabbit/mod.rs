@@ -1,0 +1,284 @@
+//! A scratch RabbitMQ node: its own folder and ports, everything on loopback, started with the definitions of the product. It can be
+//! stopped, killed, frozen, wiped and started again in place, and it ends with the test process, however that ends.
+
+mod command;
+mod management;
+mod ports;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use protocol::{definitions, topology};
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+use tokio::process::{Child, ChildStdin};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+pub use management::Management;
+pub use ports::free_port;
+
+/// The server's own script; the wrapper in `/usr/sbin` wants to be another user.
+const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+const BOOT_DEADLINE: Duration = Duration::from_secs(60);
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+/// A quorum queue younger than about a second does not survive a kill, so a node is left alone for this long after its first boot.
+const QUEUE_AGE: Duration = Duration::from_secs(3);
+
+/// How the node differs from the product's own.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Imported at boot.
+    pub definitions: String,
+    /// How long a delivery may stay unacknowledged; RabbitMQ's default is 30 minutes.
+    pub consumer_timeout: Option<Duration>,
+    /// More lines for `rabbitmq.conf`.
+    pub settings: Vec<String>,
+    /// Erlang terms for `advanced.config`, which some settings need.
+    pub advanced: Option<String>,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self { definitions: definitions::development(), consumer_timeout: None, settings: Vec::new(), advanced: None }
+    }
+}
+
+/// The addresses of a node; they stay the same for its whole life.
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    amqp: u16,
+    management: u16,
+    epmd: u16,
+    distribution: u16,
+}
+
+/// A running or stopped node.
+#[derive(Debug)]
+pub struct ScratchNode {
+    folder: TempDir,
+    ports: Ports,
+    process: Option<Process>,
+    /// Until when the queues count as fresh.
+    aged_at: Option<Instant>,
+}
+
+/// One run of the node. `shell` waits for the server and ends with it; its standard input is held open by this process, and at its end a
+/// watcher kills the whole process group, so that no node outlives its test.
+#[derive(Debug)]
+struct Process {
+    shell: Child,
+    /// Waiting for a child closes its standard input, so it is kept apart.
+    input: Option<ChildStdin>,
+    group: Pid,
+    server: Pid,
+}
+
+impl ScratchNode {
+    /// Starts a node with the development definitions.
+    ///
+    /// # Errors
+    /// When RabbitMQ is not installed (the text says how to install it) or does not boot (with the end of its log).
+    pub async fn start() -> Result<Self> {
+        Self::start_with(NodeConfig::default()).await
+    }
+
+    /// Starts a node.
+    ///
+    /// # Errors
+    /// As [`ScratchNode::start`].
+    pub async fn start_with(config: NodeConfig) -> Result<Self> {
+        ensure!(
+            Path::new(SERVER).exists(),
+            "{SERVER} is not there: this test needs RabbitMQ. Run `apt-get install rabbitmq-server` (the service need not run), or tests/run, \
+             which installs it."
+        );
+        let mut last = None;
+        // Another process may take a port between the choice and the boot.
+        for _ in 0..3 {
+            match Self::boot(&config).await {
+                Ok(node) => return Ok(node),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.context("three attempts were made")?)
+    }
+
+    async fn boot(config: &NodeConfig) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("longshore-rabbit-").tempdir()?;
+        let ports =
+            Ports { amqp: free_port()?, management: free_port()?, epmd: free_port()?, distribution: free_port()? };
+        command::write_config(folder.path(), &ports, config)?;
+        let mut node = Self { folder, ports, process: None, aged_at: None };
+        node.start_again().await?;
+        node.aged_at = Some(Instant::now() + QUEUE_AGE);
+        Ok(node)
+    }
+
+    /// Starts the stopped or killed node in place: same ports, same data (unless wiped), same definitions.
+    ///
+    /// # Errors
+    /// When it does not boot.
+    pub async fn start_again(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "the node is running");
+        let mut shell = command::start(self.folder.path(), &self.ports)?;
+        let input = shell.stdin.take();
+        let group = shell.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the shell has just started")?;
+        let booted = tokio::select! {
+            status = shell.wait() => Err(anyhow::anyhow!("it ended while booting: {:?}", status.ok())),
+            booted = timeout(BOOT_DEADLINE, self.booted()) => booted.context("it did not boot in time").and_then(|pid| pid),
+        };
+        match booted {
+            Ok(server) => {
+                self.process = Some(Process { shell, input, group, server });
+                Ok(())
+            }
+            Err(error) => Err(error.context(self.log_tail())),
+        }
+    }
+
+    async fn booted(&self) -> Result<Pid> {
+        let management = self.management();
+        loop {
+            if self.answers().await && management.vhosts().await.is_ok_and(|names| !names.is_empty()) {
+                let text = std::fs::read_to_string(self.folder.path().join("pid")).context("reading the pid file")?;
+                return Pid::from_raw(text.trim().parse().context("reading the pid")?).context("a pid is not zero");
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Whether the node answers the protocol header.
+    pub async fn answers(&self) -> bool {
+        crate::broker::probe(&self.amqp_address().to_string()).await.is_ok()
+    }
+
+    /// Stops gracefully, as `SIGTERM` does.
+    ///
+    /// # Errors
+    /// When it is not running or does not stop in time.
+    pub async fn stop(&mut self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        self.ended().await
+    }
+
+    /// Kills with `SIGKILL`. Waits first until the queues of a fresh node are old enough to survive it.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub async fn kill(&mut self) -> Result<()> {
+        if let Some(aged_at) = self.aged_at {
+            sleep_until(aged_at).await;
+        }
+        self.signal(Signal::KILL)?;
+        self.ended().await
+    }
+
+    /// Stops the node's process with `SIGSTOP`: connections stay open, nothing answers.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a frozen node go on.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// Removes all data of the stopped node: the next start imports the definitions afresh.
+    ///
+    /// # Errors
+    /// When it is running, or the folder cannot be removed.
+    pub fn wipe(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "stop or kill the node first");
+        let data = self.folder.path().join("db");
+        std::fs::remove_dir_all(&data).with_context(|| format!("removing {}", data.display()))
+    }
+
+    /// Starts or ends a memory alarm: while it lasts the broker reads nothing from publishers.
+    ///
+    /// # Errors
+    /// What `rabbitmqctl` says.
+    pub async fn memory_alarm(&self, on: bool) -> Result<()> {
+        let watermark = if on { "0" } else { "0.4" };
+        self.ctl(&["set_vm_memory_high_watermark", watermark]).await.map(drop)
+    }
+
+    /// Runs `rabbitmqctl` against the node. It costs about a second; prefer [`ScratchNode::management`].
+    ///
+    /// # Errors
+    /// What it prints.
+    pub async fn ctl(&self, arguments: &[&str]) -> Result<String> {
+        let output = command::ctl(self.folder.path(), &self.ports, arguments).output().await?;
+        if !output.status.success() {
+            bail!("rabbitmqctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// The pid of the Erlang machine.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        self.process.as_ref().map(|process| process.server.as_raw_nonzero().get())
+    }
+
+    #[must_use]
+    pub fn amqp_address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.amqp))
+    }
+
+    /// The `AMQP_URL` for the user `up`, who may use everything.
+    #[must_use]
+    pub fn amqp_url(&self) -> String {
+        self.amqp_url_for("up", topology::VHOST)
+    }
+
+    /// The `AMQP_URL` for a user of the topology, with its development password.
+    #[must_use]
+    pub fn amqp_url_for(&self, user: &str, vhost: &str) -> String {
+        format!("amqp://{user}:{}@{}/{vhost}", definitions::development_password(user), self.amqp_address())
+    }
+
+    /// The HTTP API.
+    #[must_use]
+    pub fn management(&self) -> Management {
+        Management::new(SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.management)))
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let process = self.process.as_ref().context("the node is not running")?;
+        rustix::process::kill_process(process.server, signal).context("signalling the node")
+    }
+
+    async fn ended(&mut self) -> Result<()> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        timeout(STOP_DEADLINE, process.shell.wait()).await.context("the node did not stop in time")??;
+        Ok(())
+    }
+
+    /// The end of the node's log, for a test that fails.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        command::log_tail(self.folder.path())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        // Killed here too, so that nothing of it is left when the test goes on.
+        let killed = rustix::process::kill_process_group(self.group, Signal::KILL);
+        debug_assert!(killed.is_ok() || killed == Err(rustix::io::Errno::SRCH), "{killed:?}");
+    }
+}

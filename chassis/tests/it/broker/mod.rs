@@ -1,0 +1,3 @@
+//! The broker port: one suite for both adapters, and what only RabbitMQ has.
+
+mod node;
