@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod rabbit;
 pub mod scenario;
 pub mod seed;
 pub mod usage;

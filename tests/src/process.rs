@@ -25,6 +25,14 @@ pub struct Spec {
     pub folder: PathBuf,
 }
 
+impl Spec {
+    /// With one more variable, or another value for it.
+    pub fn with(mut self, variable: &str, value: impl Into<String>) -> Self {
+        self.environment.insert(variable.to_owned(), value.into());
+        self
+    }
+}
+
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 #[derive(Debug)]

@@ -17,7 +17,7 @@ pub use setup::{Plan, Setup, TASKS, program_of};
 
 use crate::client::Client;
 use crate::http::Http;
-use crate::process::Process;
+use crate::process::{Process, Spec};
 use crate::wait::eventually;
 
 /// Debug builds on a busy machine with two cores, SQLite created, RabbitMQ's queues declared and aged.
@@ -102,12 +102,12 @@ impl Cluster {
         if name == "up" { self.all_ready().await } else { self.ready(name).await }
     }
 
-    /// One more process in a running system.
-    pub async fn add(&mut self, spec: crate::process::Spec, address: SocketAddr) -> Result<()> {
-        let name = spec.name.clone();
-        self.addresses.insert(name.clone(), address);
-        self.processes.insert(name.clone(), Process::start(spec)?);
-        self.ready(&name).await
+    /// One more process in a running system, under a name of its own.
+    pub async fn add(&mut self, name: &str, mut spec: Spec, address: SocketAddr) -> Result<()> {
+        name.clone_into(&mut spec.name);
+        self.addresses.insert(name.to_owned(), address);
+        self.processes.insert(name.to_owned(), Process::start(spec)?);
+        self.ready(name).await
     }
 
     async fn all_ready(&mut self) -> Result<()> {

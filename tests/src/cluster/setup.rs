@@ -19,6 +19,12 @@ pub const TASKS: &str = include_str!("tasks.toml");
 const SETTLE_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
+enum Tasks {
+    Text(String),
+    File(PathBuf),
+}
+
+#[derive(Clone, Debug)]
 pub struct Setup {
     /// `AMQP_URL` by program ("gateway", "worker", …, "up"); none for the embedded broker.
     amqp: Option<BTreeMap<String, String>>,
@@ -27,7 +33,7 @@ pub struct Setup {
     gateways: usize,
     workers: usize,
     slots: String,
-    tasks: String,
+    tasks: Tasks,
     settings: Vec<(String, String, String)>,
     pub(crate) settle_within: Duration,
     pub(crate) alone: bool,
@@ -43,7 +49,7 @@ impl Setup {
             gateways: 3,
             workers: 1,
             slots: "4".to_owned(),
-            tasks: TASKS.to_owned(),
+            tasks: Tasks::Text(TASKS.to_owned()),
             settings: Vec::new(),
             settle_within: SETTLE_WITHIN,
             alone: false,
@@ -84,9 +90,15 @@ impl Setup {
         self
     }
 
-    /// The workers' task file.
+    /// What the workers' task file says.
     pub fn tasks(mut self, toml: impl Into<String>) -> Self {
-        self.tasks = toml.into();
+        self.tasks = Tasks::Text(toml.into());
+        self
+    }
+
+    /// A task file where it lies.
+    pub fn task_file(mut self, path: PathBuf) -> Self {
+        self.tasks = Tasks::File(path);
         self
     }
 
@@ -110,8 +122,14 @@ impl Setup {
 
     /// Chooses addresses and writes the task file into `folder`.
     pub fn plan(&self, folder: &Path) -> Result<Plan> {
-        let task_file = folder.join("tasks.toml");
-        std::fs::write(&task_file, &self.tasks)?;
+        let task_file = match &self.tasks {
+            Tasks::File(path) => path.clone(),
+            Tasks::Text(toml) => {
+                let path = folder.join("tasks.toml");
+                std::fs::write(&path, toml)?;
+                path
+            }
+        };
         let mut plan = Plan { folder: folder.to_owned(), addresses: BTreeMap::new(), specs: Vec::new() };
         for name in self.names() {
             let address = if self.default_addresses { default_address(&name)? } else { free_address()? };
@@ -136,7 +154,7 @@ impl Setup {
     }
 
     fn plan_up(&self, plan: &mut Plan, task_file: &Path) -> Result<()> {
-        let gateways = plan.list("gateway", "");
+        let gateways = plan.list("gateway");
         let spec = plan.spec("up", "longshore", &["up"])?;
         spec.arguments.extend(["--gateways".to_owned(), self.gateways.to_string()]);
         spec.arguments.extend(["--data-dir".to_owned(), "data".to_owned()]);
@@ -164,7 +182,7 @@ impl Setup {
     fn plan_programs(&self, plan: &mut Plan, task_file: &Path) -> Result<()> {
         let store = format!("http://{}", plan.address("store-svc")?);
         let cache = format!("http://{}", plan.address("cache-svc")?);
-        let backends = plan.list("gateway", "");
+        let backends = plan.list("gateway");
         for name in self.names() {
             let program = program_of(&name);
             let listen = plan.address(&name)?.to_string();
@@ -236,9 +254,16 @@ impl Plan {
         }
     }
 
-    fn list(&self, program: &str, prefix: &str) -> String {
+    /// One process of this plan, to be started by itself.
+    pub fn take(mut self, name: &str) -> Result<(Spec, SocketAddr)> {
+        let address = self.address(name)?;
+        self.specs.retain(|spec| spec.name == name);
+        Ok((self.specs.pop().with_context(|| format!("no process named {name}"))?, address))
+    }
+
+    fn list(&self, program: &str) -> String {
         let members = self.addresses.iter().filter(|(name, _)| program_of(name) == program);
-        members.map(|(_, address)| format!("{prefix}{address}")).collect::<Vec<_>>().join(",")
+        members.map(|(_, address)| address.to_string()).collect::<Vec<_>>().join(",")
     }
 
     fn spec(&mut self, name: &str, program: &str, arguments: &[&str]) -> Result<&mut Spec> {

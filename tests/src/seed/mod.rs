@@ -7,10 +7,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use chassis::testing::rabbit::ScratchNode;
 use clap::ValueEnum;
 use tokio::process::Command;
 
 use crate::cluster::{Cluster, Setup};
+use crate::rabbit::own_urls;
 use crate::scenario::scenario;
 use verdict::{check_invalidation_run, check_parallel_run, check_spread};
 
@@ -28,9 +30,14 @@ pub enum Broker {
 
 /// Runs `test.py` twice and `test_cache_invalidation.py` `rounds` times; says what was seen.
 pub async fn run(scripts: &Path, python: &Path, broker: Broker, rounds: usize) -> Result<String> {
-    let setup = match broker {
-        Broker::Embedded => Setup::embedded(),
-        Broker::Rabbitmq => anyhow::bail!("no node yet"),
+    // Not dropped before the scenario is over.
+    let (_node, setup) = match broker {
+        Broker::Embedded => (None, Setup::embedded()),
+        Broker::Rabbitmq => {
+            let node = ScratchNode::start().await?;
+            let setup = Setup::rabbitmq(own_urls(&node)).workers(1);
+            (Some(node), setup)
+        }
     };
     scenario(setup.at_default_addresses(), async |cluster| {
         for first in [true, false] {

@@ -1,0 +1,53 @@
+//! RabbitMQ for scenarios: one node shared by all tests that leave it alone, with a virtual host for each; tests that stop or kill a node
+//! start their own.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use chassis::testing::rabbit::{Management, ScratchNode};
+use protocol::topology::VHOST;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+const PROGRAMS: [&str; 5] = ["gateway", "worker", "cache-svc", "store-svc", "up"];
+
+/// Ends with the test process.
+static SHARED: OnceCell<ScratchNode> = OnceCell::const_new();
+
+/// `AMQP_URL` by program, for [`crate::Setup::rabbitmq`].
+pub fn urls(node: &ScratchNode, vhost: &str) -> BTreeMap<String, String> {
+    PROGRAMS.iter().map(|&program| (program.to_owned(), node.amqp_url_for(program, vhost))).collect()
+}
+
+/// Of a node of one's own, with its definitions as imported at boot.
+pub fn own_urls(node: &ScratchNode) -> BTreeMap<String, String> {
+    urls(node, VHOST)
+}
+
+/// A fresh virtual host on the shared node.
+#[derive(Debug)]
+pub struct Vhost {
+    node: &'static ScratchNode,
+    name: String,
+}
+
+impl Vhost {
+    pub async fn fresh() -> Result<Self> {
+        let node = SHARED.get_or_try_init(ScratchNode::start).await?;
+        let name = format!("test-{}", Uuid::new_v4().simple());
+        node.management().make_vhost(&name, &["default"]).await?;
+        Ok(Self { node, name })
+    }
+
+    pub fn urls(&self) -> BTreeMap<String, String> {
+        urls(self.node, &self.name)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn management(&self) -> Management {
+        self.node.management()
+    }
+}
