@@ -2,8 +2,8 @@
 //! started in a network namespace of its own, as `tests/run` does.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::Parser;
 use tests::seed::{Broker, run};
 
@@ -24,12 +24,17 @@ struct Arguments {
 
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "this line is the program's result")]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = run(&arguments.scripts, &arguments.python, arguments.broker, arguments.rounds).await;
-    match &outcome {
-        Ok(report) => println!("seed-check: ok: {report}"),
-        Err(error) => println!("seed-check: FAILED: {error}"),
+    match outcome {
+        Ok(report) => {
+            println!("seed-check: ok: {report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("seed-check: FAILED on {:?}: {error:#}", arguments.broker);
+            ExitCode::FAILURE
+        }
     }
-    outcome.map(drop)
 }
