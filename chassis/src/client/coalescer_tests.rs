@@ -1,3 +1,5 @@
+//! The coalescer: what is sent together, what is refused, and who is told what.
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

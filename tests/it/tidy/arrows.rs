@@ -39,7 +39,8 @@ fn dependencies_run_one_way() -> Result<()> {
     for package in &workspace.packages {
         let may = allowed.get(package.name.as_str()).context("checked above")?;
         let uses = package.dependencies.iter().map(|dependency| dependency.name.as_str());
-        let wrong = uses.filter(|name| ours.contains(name) && !may.contains(name));
+        // A crate's tests may name the crate itself, to switch a feature on.
+        let wrong = uses.filter(|name| ours.contains(name) && !may.contains(name) && *name != package.name.as_str());
         offences.extend(wrong.map(|name| format!("{} depends on {name}", package.name)));
     }
     none(
