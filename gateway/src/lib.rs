@@ -1,1 +1,3 @@
-//! To be written.
+//! The edge.
+
+pub mod jobs;
