@@ -3,3 +3,4 @@
 mod body;
 mod idempotency;
 mod prefer;
+pub mod waiters;
