@@ -36,7 +36,7 @@ pub(super) struct Origin {
 /// 422 with every field that is out of bounds.
 pub(super) fn to_create(submit: Submit, queues: &[QueueName], origin: Origin) -> Result<Create, Problem> {
     let mut errors = Vec::new();
-    let queue = known_queue(submit.queue, queues, &mut errors);
+    let queue = known_queue(submit.queue.as_ref(), queues, &mut errors);
     let max_attempts = submit.max_attempts.unwrap_or(MAX_ATTEMPTS_DEFAULT);
     check_range("/max_attempts", u64::from(max_attempts), 1, u64::from(MAX_ATTEMPTS_MAX), &mut errors);
     if let Some(timeout_ms) = submit.timeout_ms {
@@ -94,8 +94,8 @@ struct Meaning<'a> {
     invalidates: &'a [DataKey],
 }
 
-fn known_queue(stated: Option<QueueName>, known: &[QueueName], errors: &mut Vec<FieldError>) -> Option<QueueName> {
-    let name = stated.as_ref().map_or(DEFAULT_QUEUE, QueueName::as_str);
+fn known_queue(stated: Option<&QueueName>, known: &[QueueName], errors: &mut Vec<FieldError>) -> Option<QueueName> {
+    let name = stated.map_or(DEFAULT_QUEUE, QueueName::as_str);
     let found = known.iter().find(|queue| queue.as_str() == name).cloned();
     if found.is_none() {
         let names: Vec<&str> = known.iter().map(QueueName::as_str).collect();
@@ -156,7 +156,9 @@ fn exact(value: Value) -> Value {
             _ => Value::Number(number),
         },
         Value::Array(items) => Value::Array(items.into_iter().map(exact).collect()),
-        Value::Object(members) => Value::Object(members.into_iter().map(|(name, value)| (name, exact(value))).collect()),
+        Value::Object(members) => {
+            Value::Object(members.into_iter().map(|(name, value)| (name, exact(value))).collect())
+        }
         Value::Null | Value::Bool(_) | Value::String(_) => value,
     }
 }

@@ -64,7 +64,8 @@ fn is_bare(text: &str) -> bool {
 }
 
 fn malformed(what: &str) -> Problem {
-    Kind::BadRequest.detail(format!("The header Idempotency-Key {what}; it must be a string such as \"k\", of 1 to 255 bytes."))
+    Kind::BadRequest
+        .detail(format!("The header Idempotency-Key {what}; it must be a string such as \"k\", of 1 to 255 bytes."))
 }
 
 #[cfg(test)]

@@ -113,7 +113,8 @@ mod tests {
         check(&["wait=x, wait=9"], None, false);
         check(&["foo; wait=5, bar=\"a, wait=6\", wait=7;strict"], Some(7), false);
         check(&["foo=\"a\\\", wait=6\", wait=8"], Some(8), false);
-        for ignored in ["wait", "wait=", "wait=0", "wait=-1", "wait=1.5", "wait=+1", "waits=5", "=5", ",,;", "\"wait=5"] {
+        for ignored in ["wait", "wait=", "wait=0", "wait=-1", "wait=1.5", "wait=+1", "waits=5", "=5", ",,;", "\"wait=5"]
+        {
             check(&[ignored], None, false);
         }
     }

@@ -4,32 +4,40 @@
 //! follower will come to it; [`Ticket::saw`] tells when neither is certain, and the job must be read again.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use metrics::Gauge;
 use protocol::ids::{Incarnation, JobId, Position};
 use protocol::store_api::{Change, LogPage};
 use tokio::sync::{Notify, oneshot};
 
 /// A place in one history of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub incarnation: Incarnation,
-    pub position: Position,
+pub(crate) struct Place {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) position: Position,
 }
 
 /// All who wait at this gateway. Clones share them.
-#[derive(Clone, Debug)]
-pub struct Waiters {
+#[derive(Clone)]
+pub(crate) struct Waiters {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     waiters_max: usize,
+    gauge: Gauge,
     /// Held for one step, never across an await.
     state: Mutex<State>,
     /// There is a place to follow from.
     begun: Notify,
+}
+
+impl fmt::Debug for Waiters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiters").field("count", &self.state().count).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +64,7 @@ struct Waiter {
 
 /// One who waits. Dropped, it waits no more.
 #[derive(Debug)]
-pub struct Ticket {
+pub(crate) struct Ticket {
     waiters: Waiters,
     job_id: JobId,
     id: u64,
@@ -67,7 +75,7 @@ pub struct Ticket {
 
 /// What a read that shows an unfinished job is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub(crate) enum Sight {
     /// The end lies ahead of the follower: it will wake the ticket.
     Ahead,
     /// The follower was further than the read: the end may lie between the two.
@@ -76,14 +84,15 @@ pub enum Sight {
 
 impl Waiters {
     #[must_use]
-    pub fn new(waiters_max: usize) -> Self {
-        let shared = Shared { waiters_max, state: Mutex::default(), begun: Notify::new() };
+    pub(crate) fn new(waiters_max: usize) -> Self {
+        let gauge = metrics::gauge!("longshore_waiters", "program" => "gateway");
+        let shared = Shared { waiters_max, gauge, state: Mutex::default(), begun: Notify::new() };
         Self { shared: Arc::new(shared) }
     }
 
     /// A ticket for the end of a job; `None` when all places are taken.
     #[must_use]
-    pub fn register(&self, job_id: JobId) -> Option<Ticket> {
+    pub(crate) fn register(&self, job_id: JobId) -> Option<Ticket> {
         let mut state = self.state();
         if state.count >= self.shared.waiters_max {
             return None;
@@ -93,12 +102,13 @@ impl Waiters {
         state.next_id += 1;
         state.count += 1;
         state.waiting.entry(job_id).or_insert_with(|| Vec::with_capacity(1)).push(Waiter { id, wake });
+        self.shared.gauge.increment(1.0);
         let told_after = state.following.map(|following| following.reached.position);
         Some(Ticket { waiters: self.clone(), job_id, id, woken, told_after })
     }
 
     /// Waits until somebody waits, and says from where to follow.
-    pub async fn place(&self) -> Place {
+    pub(crate) async fn place(&self) -> Place {
         loop {
             let begun = self.shared.begun.notified();
             if let Some(following) = self.state().following {
@@ -109,7 +119,7 @@ impl Waiters {
     }
 
     /// Tells what a page of the log says, which was asked for from `after`.
-    pub fn told(&self, after: Place, page: &LogPage) {
+    pub(crate) fn told(&self, after: Place, page: &LogPage) {
         let mut state = self.state();
         if state.following.map(|following| following.reached) != Some(after) {
             return;
@@ -133,15 +143,15 @@ impl Waiters {
     }
 
     /// The log before `after` is gone, or it is another log: nobody can be told what happened there, so all read again.
-    pub fn lost(&self, after: Place) {
+    pub(crate) fn lost(&self, after: Place) {
         let mut state = self.state();
         if state.following.map(|following| following.reached) == Some(after) {
             state.wake_all();
         }
     }
 
-    #[must_use]
-    pub fn count(&self) -> usize {
+    #[cfg(test)]
+    fn count(&self) -> usize {
         self.state().count
     }
 
@@ -155,7 +165,7 @@ impl State {
         for waiter in self.waiting.remove(&job_id).unwrap_or_default() {
             self.count -= 1;
             // One who has gone meanwhile needs no waking.
-            drop(waiter.wake.send(()));
+            waiter.wake.send(()).unwrap_or_default();
         }
     }
 
@@ -169,8 +179,13 @@ impl State {
 }
 
 impl Ticket {
+    #[must_use]
+    pub(crate) fn job_id(&self) -> JobId {
+        self.job_id
+    }
+
     /// Says where the job was seen unfinished. The first of all sights is where the follower begins.
-    pub fn saw(&self, seen: Place) -> Sight {
+    pub(crate) fn saw(&self, seen: Place) -> Sight {
         let mut state = self.waiters.state();
         match state.following {
             Some(following) if following.reached.incarnation == seen.incarnation => {
@@ -193,7 +208,7 @@ impl Ticket {
     }
 
     /// Waits until the job has ended or must be read again. Cancel-safe.
-    pub async fn woken(&mut self) {
+    pub(crate) async fn woken(&mut self) {
         // A sender that is gone has woken, too.
         drop((&mut self.woken).await);
     }
@@ -221,6 +236,7 @@ impl State {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        self.waiters.shared.gauge.decrement(1.0);
         let mut state = self.waiters.state();
         drop(state.take(self.job_id, self.id));
     }
