@@ -32,6 +32,10 @@ pub const KNOWN: &[&str] = &[
     "LONGSHORE_CHECK_RISE",
     "LONGSHORE_CHECK_FALL",
     "LONGSHORE_DRAIN_NOTICE_MS",
+    // gateway
+    "LONGSHORE_STORE_DEADLINE_MS",
+    "LONGSHORE_CONNECTIONS_MAX",
+    "LONGSHORE_WAITERS_MAX",
     // worker
     "LONGSHORE_TASKS",
     "LONGSHORE_SLOTS",
@@ -39,6 +43,11 @@ pub const KNOWN: &[&str] = &[
     "LONGSHORE_URL",
     "LONGSHORE_GATEWAYS",
     "LONGSHORE_DATA_DIR",
+    "LONGSHORE_LB_LISTEN",
+    "LONGSHORE_GATEWAY_LISTEN",
+    "LONGSHORE_STORE_LISTEN",
+    "LONGSHORE_CACHE_LISTEN",
+    "LONGSHORE_WORKER_LISTEN",
 ];
 
 /// Set by the worker for the programs that it starts; they may start ours.
