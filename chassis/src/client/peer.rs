@@ -64,9 +64,9 @@ impl Peer {
                 }
                 Next::PassOver => return Err(error),
                 Next::GiveUp => {
-                    if error.problem().is_some() {
-                        self.preferred.store(index, Ordering::Relaxed);
-                    }
+                    // One that hangs or broke is not asked first again, but it was asked now: the call may have been applied.
+                    let next = if error.problem().is_some() { index } else { (index + 1) % count };
+                    self.preferred.store(next, Ordering::Relaxed);
                     return Err(error);
                 }
             }

@@ -9,7 +9,7 @@ pub const KNOWN: &[&str] = &[
     "LONGSHORE_LOG",
     "LONGSHORE_LOG_FORMAT",
     "LONGSHORE_DRAIN_MS",
-    "LONGSHORE_WORKER_THREADS",
+    "LONGSHORE_THREADS",
     // several
     "LONGSHORE_STORE_URL",
     "LONGSHORE_CACHE_URL",

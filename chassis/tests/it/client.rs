@@ -9,7 +9,9 @@ use axum::Router;
 use axum::routing::{get, post};
 use chassis::client::{Call, Error, Http, Peer};
 use chassis::config::{Address, Addresses};
-use chassis::http::{Context, Json, Limits, Rejection};
+use chassis::health::Health;
+use chassis::http::{Context, Json, Limits, Rejection, serve};
+use chassis::shutdown::Shutdown;
 use chassis::task::Tasks;
 use protocol::problem::Kind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,6 +28,15 @@ fn peer(addresses: &[SocketAddr]) -> Peer {
 /// A port on which nobody listens.
 async fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+/// A server with these routes only.
+async fn serve_alone(router: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (health, shutdown) = (Health::new("alone"), Shutdown::never());
+    Tasks::new().spawn("alone", async move { serve(listener, router, Limits::default(), &health, &shutdown).await });
+    address
 }
 
 /// Accepts and reads requests but closes each connection instead of answering the ones numbered below `failing`.
@@ -63,6 +74,16 @@ async fn a_deadline_ends_a_call() {
     let call = Call::get("/slow").within(Duration::from_millis(100));
     let error = peer(&[server.address]).call(&call).await.unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }) && error.may_have_been_applied(), "{error}");
+}
+
+#[tokio::test]
+async fn one_that_hangs_is_not_asked_first_again() {
+    let other = Router::new().route("/slow", get(|| async { Json(1) }));
+    let (hanging, other) = (Server::start(Limits::default()).await, serve_alone(other).await);
+    let both = peer(&[hanging.address, other]);
+    let call = Call::get("/slow").within(Duration::from_millis(100));
+    assert!(matches!(both.call(&call).await, Err(Error::Timeout { .. })));
+    assert_eq!(both.get::<u64>("/slow").await.unwrap().address, Address::from(other));
 }
 
 #[tokio::test]

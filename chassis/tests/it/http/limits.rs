@@ -34,6 +34,15 @@ async fn a_body_without_a_stated_length_is_counted() {
 }
 
 #[tokio::test]
+async fn an_answer_without_reading_reaches_a_client_that_still_sends() {
+    let server = Server::start(Limits::default()).await;
+    let body = "x".repeat(4 << 20);
+    server.post_json("/nothing", &body).await.is_problem(404, "not-found");
+    let request = post_json("/items", &body).replace("application/json", "text/plain");
+    server.ask(&request).await.is_problem(415, "unsupported-media-type");
+}
+
+#[tokio::test]
 async fn the_limit_holds_for_the_frameworks_extractors_too() {
     let server = Server::start(Limits { body_bytes: 1_000, ..Limits::default() }).await;
     assert_eq!(server.post_json("/axum-bytes", &"x".repeat(1_000)).await.body, "1000");
@@ -87,10 +96,11 @@ async fn a_head_that_dribbles_in_is_closed_on_time() {
     let limits = Limits { head_time: Duration::from_millis(400), ..Limits::default() };
     let server = Server::start(limits).await;
     let mut wire = Wire::connect(server.address).await;
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
     let dribble = async {
-        // Ends when the server has closed; one byte more often than the limit.
+        // One byte more often than the limit; it fails when the server has closed.
         while wire.stream.write_all(b"G").await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            pace.tick().await;
         }
     };
     tokio::time::timeout(LONG, dribble).await.expect("a slow head is closed");
@@ -104,8 +114,8 @@ async fn a_long_answer_is_not_taken_for_silence() {
     let mut wire = Wire::connect(server.address).await;
     wire.send("GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
     drop(server.gate.begun.acquire().await.unwrap());
-    // Not to wait for something, but to let the limits pass.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let limits_pass = tokio::time::timeout(Duration::from_millis(300), wire.reply());
+    assert!(limits_pass.await.is_err(), "neither an answer nor an end");
     server.gate.open.notify_one();
     assert_eq!(wire.reply().await.body, "slow but sure");
 }
