@@ -49,7 +49,11 @@ pub async fn execute(registered: &Registered, job: &JobContext, pool: Option<&Ha
     let mut attempt = std::pin::pin!(guarded(registered, job, pool));
     let stop = tokio::select! {
         biased;
-        returned = &mut attempt => return Ended { stopped: None, returned: Some(returned) },
+        // It may have been asked to stop at this very moment, and have returned because of that.
+        returned = &mut attempt => {
+            let stopped = job.stop_requested().map(|stop| stop.reason);
+            return Ended { stopped, returned: Some(returned) };
+        }
         stop = job.cancelled() => stop,
         () = tokio::time::sleep_until(job.deadline()) => {
             let grace = Duration::from_millis(registered.settings.grace_ms);

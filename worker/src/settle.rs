@@ -84,7 +84,7 @@ fn succeeded(result: Output) -> Word {
     Word::Complete(Outcome::Succeeded { result })
 }
 
-fn failed(failure: Failure) -> Word {
+pub(crate) fn failed(failure: Failure) -> Word {
     let Failure { kind, message, may_retry } = failure;
     let error = JobError { kind, message: cut(message, ERROR_BYTES_MAX) };
     Word::Complete(Outcome::Failed { error, may_retry })

@@ -9,7 +9,7 @@ pub const KNOWN: &[&str] = &[
     "LONGSHORE_LOG",
     "LONGSHORE_LOG_FORMAT",
     "LONGSHORE_DRAIN_MS",
-    "LONGSHORE_THREADS",
+    "LONGSHORE_WORKER_THREADS",
     // several
     "LONGSHORE_STORE_URL",
     "LONGSHORE_CACHE_URL",
@@ -32,30 +32,27 @@ pub const KNOWN: &[&str] = &[
     "LONGSHORE_CHECK_RISE",
     "LONGSHORE_CHECK_FALL",
     "LONGSHORE_DRAIN_NOTICE_MS",
-    // gateway
-    "LONGSHORE_STORE_DEADLINE_MS",
-    "LONGSHORE_CONNECTIONS_MAX",
-    "LONGSHORE_WAITERS_MAX",
     // worker
     "LONGSHORE_TASKS",
     "LONGSHORE_SLOTS",
+    "LONGSHORE_HAND_OVER_MS",
+    "LONGSHORE_HANDLER_THREADS",
+    "LONGSHORE_WORKER_NAME",
+    // store-svc and worker
+    "LONGSHORE_RETENTION_MS",
     // cli
     "LONGSHORE_URL",
     "LONGSHORE_GATEWAYS",
     "LONGSHORE_DATA_DIR",
-    "LONGSHORE_LB_LISTEN",
-    "LONGSHORE_GATEWAY_LISTEN",
-    "LONGSHORE_STORE_LISTEN",
-    "LONGSHORE_CACHE_LISTEN",
-    "LONGSHORE_WORKER_LISTEN",
 ];
 
 /// Set by the worker for the programs that it starts; they may start ours.
-const GIVEN_TO_TASKS: &str = "LONGSHORE_JOB_";
+const GIVEN_TO_TASKS: [&str; 5] =
+    ["LONGSHORE_JOB_ID", "LONGSHORE_TASK", "LONGSHORE_RUN", "LONGSHORE_ATTEMPT", "LONGSHORE_FENCE"];
 
 /// Whether some program reads the variable, or the worker sets it.
 pub fn is_known(name: &str) -> bool {
-    KNOWN.contains(&name) || name.starts_with(GIVEN_TO_TASKS)
+    KNOWN.contains(&name) || GIVEN_TO_TASKS.contains(&name)
 }
 
 /// The known name nearest to a typo.

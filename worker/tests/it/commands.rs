@@ -57,10 +57,11 @@ fn result(word: &Word) -> String {
 }
 
 fn error(word: &Word) -> (ErrorKind, String) {
-    match word {
-        Word::Complete(Outcome::Failed { error, .. }) => (error.kind, error.message.clone()),
-        other => panic!("not a failure: {other:?}"),
-    }
+    let failed = match word {
+        Word::Complete(Outcome::Failed { error, .. }) => Some((error.kind, error.message.clone())),
+        Word::Complete(Outcome::Succeeded { .. }) | Word::Release | Word::Nothing => None,
+    };
+    failed.unwrap_or_else(|| (ErrorKind::Crashed, format!("not a failure: {word:?}")))
 }
 
 /// Whether a process of this command line is running; zombies are not.

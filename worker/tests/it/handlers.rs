@@ -20,6 +20,11 @@ fn context(task: &str, timeout_ms: u64) -> JobContext {
     JobContext::new(job, Instant::now() + Duration::from_millis(timeout_ms), Arc::new(Notify::new()))
 }
 
+async fn panics(job: JobContext) -> Result<(), Failure> {
+    assert_eq!(job.attempt(), 0, "at the disco");
+    Ok(())
+}
+
 fn registry() -> Registry {
     let quick = TaskSettings { grace_ms: 10, ..TaskSettings::default() };
     let build = || {
@@ -29,11 +34,8 @@ fn registry() -> Registry {
                 |job: JobContext| async move { Ok(json!({ "task": job.task(), "attempt": job.attempt() })) },
             )?
             .handler("refuse", |_job: JobContext| async { Err::<(), _>(Failure::permanent("never")) })?
-            .handler("panic", |_job: JobContext| async {
-                panic!("at the disco") as ();
-                Ok(())
-            })?
-            .handler_with("hang", quick, |_job: JobContext| async { Ok(std::future::pending::<()>().await) })?
+            .handler("panic", panics)?
+            .handler_with("hang", quick, |_job: JobContext| std::future::pending::<Result<(), Failure>>())?
             .handler("polite", |job: JobContext| async move {
                 let stop = job.cancelled().await;
                 Err::<(), _>(Failure::new(format!("told: {:?}", stop.reason)))
@@ -68,7 +70,8 @@ async fn each_end_of_a_handler_is_told() {
     };
     check("double", 5_000, None, "{\"attempt\":1,\"task\":\"double\"}").await;
     check("refuse", 5_000, None, "Failed: never false").await;
-    check("panic", 5_000, None, "Panic: at the disco true").await;
+    check("panic", 5_000, None, "Panic: assertion `left == right` failed: at the disco\n  left: 1\n right: 0 true")
+        .await;
     check("hang", 20, None, "Timeout: took longer than 20 ms true").await;
     check("hang", 5_000, Some(StopReason::Cancelled), "Failed: ended on request false").await;
     check("hang", 5_000, Some(StopReason::Draining), "released").await;

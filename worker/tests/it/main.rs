@@ -2,3 +2,5 @@
 
 mod commands;
 mod handlers;
+mod runtime;
+mod scripted;

@@ -1,0 +1,135 @@
+//! One attempt at a job, from a claim that was won to an end that is recorded.
+
+use std::time::Duration;
+
+use protocol::envelope::Bell;
+use protocol::ids::Fence;
+use protocol::store_api::{Claimed, Command, Complete, JobFence, Outcome, Release};
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::answers::{AfterWord, after_word};
+use crate::claim::store_backoff;
+use crate::context::{Job, JobContext, Stop, StopReason};
+use crate::executor::execute;
+use crate::handler::Failure;
+use crate::metrics;
+use crate::runtime::Runtime;
+use crate::settle::{Ended, Word, failed, settle};
+use crate::tasks::TaskSettings;
+
+/// A job that was claimed and is held until its end is recorded.
+pub(crate) struct Attempt {
+    who: JobFence,
+    job: JobContext,
+    timeout_ms: u64,
+    span: tracing::Span,
+}
+
+impl Attempt {
+    /// Enters it into the ledger, from where its lease is renewed. The claim was sent at `sent_ms`.
+    pub(crate) fn begin(runtime: &Runtime, bell: &Bell, claimed: Claimed, sent_ms: u64) -> Self {
+        let Claimed { fence, task, run, attempt, lease_ms, timeout_ms, payload, trace, cancel_requested, .. } = claimed;
+        let who = JobFence { job_id: bell.job_id, fence };
+        let settings = runtime.registry.find(&task).map_or_else(TaskSettings::default, |found| found.settings);
+        let timeout_ms = timeout_ms.unwrap_or(settings.timeout_ms);
+        let trace = trace.or_else(|| bell.trace.clone()).unwrap_or_default();
+        let span = tracing::info_span!("job", job_id = %who.job_id, task, run, attempt, trace);
+        let job = Job { id: who.job_id, task, run, attempt, fence, payload };
+        let session = &runtime.session;
+        let deadline = Instant::now() + Duration::from_millis(timeout_ms);
+        let job = JobContext::new(job, deadline, session.ledger.progress().clone());
+        let grace = Duration::from_millis(settings.grace_ms);
+        session.ledger.begin(who, job.clone(), lease_ms, sent_ms, grace);
+        if cancel_requested {
+            session.ledger.cancel(who);
+        }
+        if runtime.shutdown.is_draining() {
+            job.stop(Stop { reason: StopReason::Draining, grace: Duration::ZERO });
+        }
+        Self { who, job, timeout_ms, span }
+    }
+
+    /// Runs the handler and tells the store how that ended, for as long as it takes.
+    pub(crate) async fn work(self, runtime: &Runtime) {
+        let span = self.span.clone();
+        self.work_in_span(runtime).instrument(span).await;
+    }
+
+    async fn work_in_span(self, runtime: &Runtime) {
+        let Self { who, job, timeout_ms, .. } = self;
+        tracing::info!(fence = %who.fence, "job started");
+        let begun = Instant::now();
+        let ended = run(runtime, &job).await;
+        let word = settle(ended, timeout_ms);
+        let took = begun.elapsed();
+        metrics::attempt(word.name(), took);
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        match &word {
+            Word::Complete(Outcome::Failed { error, may_retry }) => {
+                tracing::info!(outcome = word.name(), duration_ms, error = error.message, may_retry, "job ended");
+            }
+            Word::Complete(Outcome::Succeeded { .. }) | Word::Release | Word::Nothing => {
+                tracing::info!(outcome = word.name(), duration_ms, "job ended");
+            }
+        }
+        tell(runtime, who, word).await;
+        runtime.session.ledger.end(who);
+    }
+}
+
+async fn run(runtime: &Runtime, job: &JobContext) -> Ended {
+    // Asked to end before it began: cancelled while it was queued, or claimed while the worker drains.
+    if let Some(stop) = job.stop_requested() {
+        return Ended { stopped: Some(stop.reason), returned: None };
+    }
+    match runtime.registry.find(job.task()) {
+        Some(registered) => execute(registered, job, runtime.pool.as_ref()).await,
+        None => Ended { stopped: None, returned: Some(Err(Failure::new("this worker has no handler for the task"))) },
+    }
+}
+
+/// Says it until it is recorded or refused.
+async fn tell(runtime: &Runtime, who: JobFence, word: Word) {
+    let JobFence { job_id, fence } = who;
+    let mut command = match word {
+        Word::Complete(outcome) => Command::Complete(Complete { job_id, fence, outcome }),
+        Word::Release => Command::Release(Release { job_id, fence }),
+        Word::Nothing => return,
+    };
+    let mut backoff = store_backoff();
+    loop {
+        match after_word(runtime.store.apply(command.clone()).await) {
+            AfterWord::Recorded => return,
+            AfterWord::Refused => {
+                metrics::refused();
+                tracing::warn!(%fence, "the store refused the outcome: the job has another owner or has ended");
+                return;
+            }
+            AfterWord::Repeat(reason) => {
+                metrics::repeated("outcome");
+                tracing::debug!(reason, "an outcome will be told again");
+            }
+            AfterWord::Unacceptable(reason) => {
+                tracing::error!(reason, "the store does not take this outcome");
+                match replacement(&command, who.fence, &reason) {
+                    Some(instead) => command = instead,
+                    None => return,
+                }
+            }
+        }
+        tokio::time::sleep(backoff.next_random()).await;
+    }
+}
+
+/// What to say when the store does not take an outcome: a failure instead of the result, a release instead of the failure. A release
+/// that is not taken either is left to the lease.
+fn replacement(command: &Command, fence: Fence, reason: &str) -> Option<Command> {
+    let Command::Complete(Complete { job_id, outcome, .. }) = command else { return None };
+    let job_id = *job_id;
+    let Outcome::Succeeded { .. } = outcome else { return Some(Command::Release(Release { job_id, fence })) };
+    let Word::Complete(outcome) = failed(Failure::permanent(format!("the result was not accepted: {reason}"))) else {
+        return None;
+    };
+    Some(Command::Complete(Complete { job_id, fence, outcome }))
+}

@@ -1,0 +1,205 @@
+//! The worker's settings, all checked before a port is bound.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use chassis::broker;
+use chassis::config::{Addresses, ConfigError, Fault, Listen, Source, load_checked};
+use protocol::key::QueueName;
+use serde::Deserialize;
+
+use crate::registry::{Registry, RegistryError};
+use crate::slots::{Queues, SLOTS_MAX};
+use crate::tasks::{self, TaskDefinition};
+
+/// The documentation and the defaults of the settings.
+pub const DEFAULTS: &str = include_str!("default.toml");
+
+/// What a worker is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub store_url: Addresses,
+    pub broker: broker::Source,
+    /// Slots of each queue.
+    pub slots: BTreeMap<QueueName, u64>,
+    /// The task file's, if one was named.
+    pub tasks: Option<Vec<TaskDefinition>>,
+    pub hand_over: Duration,
+    pub handler_threads: usize,
+    pub worker_name: String,
+    pub retention_ms: i64,
+}
+
+/// The settings as they are written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    listen: Listen,
+    store_url: Addresses,
+    amqp_url: String,
+    queues: Queues,
+    slots: u64,
+    tasks: String,
+    hand_over_ms: u64,
+    handler_threads: u64,
+    worker_name: String,
+    retention_ms: u64,
+}
+
+impl Config {
+    /// For a worker that is a program of its own: it needs an `AMQP_URL`.
+    ///
+    /// # Errors
+    /// Every fault found, each as one sentence.
+    pub fn load(source: &Source) -> Result<Self, ConfigError> {
+        Self::read(source, None)
+    }
+
+    /// For a worker inside a program that has a broker.
+    ///
+    /// # Errors
+    /// Every fault found, each as one sentence.
+    pub fn load_with_broker(source: &Source, broker: &broker::Source) -> Result<Self, ConfigError> {
+        Self::read(source, Some(broker))
+    }
+
+    fn read(source: &Source, broker: Option<&broker::Source>) -> Result<Self, ConfigError> {
+        // What is only known after a further look (a URL, a file) is kept, not looked at twice.
+        let mut looked = Looked::default();
+        let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
+            looked = Looked::at(settings, source, broker, faults);
+        })?;
+        let Looked { broker: Some(broker), slots, tasks } = looked else {
+            return Err(Fault::missing("AMQP_URL", AMQP_URL).into());
+        };
+        let worker_name = if settings.worker_name.is_empty() { default_name() } else { settings.worker_name };
+        Ok(Self {
+            listen: settings.listen.0,
+            store_url: settings.store_url,
+            broker,
+            slots,
+            tasks,
+            hand_over: Duration::from_millis(settings.hand_over_ms),
+            handler_threads: usize::try_from(settings.handler_threads).unwrap_or(usize::MAX),
+            worker_name,
+            retention_ms: i64::try_from(settings.retention_ms).unwrap_or(i64::MAX),
+        })
+    }
+
+    /// The tasks of the task file, or the built-in ones.
+    ///
+    /// # Errors
+    /// When a name occurs twice.
+    pub fn registry(&self) -> Result<Registry, RegistryError> {
+        Registry::new().tasks(self.tasks.clone().unwrap_or_else(tasks::built_in))
+    }
+}
+
+const AMQP_URL: &str = "amqp://user:password@host:port/vhost; only `longshore up` has a broker of its own";
+
+/// What a second look at the settings gave.
+#[derive(Default)]
+struct Looked {
+    broker: Option<broker::Source>,
+    slots: BTreeMap<QueueName, u64>,
+    tasks: Option<Vec<TaskDefinition>>,
+}
+
+impl Looked {
+    fn at(settings: &Settings, source: &Source, given: Option<&broker::Source>, faults: &mut Vec<Fault>) -> Self {
+        let mut looked = Self { broker: given.cloned(), ..Self::default() };
+        if looked.broker.is_none() {
+            match broker::Source::url(&settings.amqp_url) {
+                _ if settings.amqp_url.is_empty() => faults.push(Fault::missing("AMQP_URL", AMQP_URL)),
+                Ok(broker) => looked.broker = Some(broker),
+                Err(error) => faults.push(Fault::sentence(format!("AMQP_URL {error}."))),
+            }
+        }
+        check_number("LONGSHORE_SLOTS", settings.slots, 1, SLOTS_MAX, faults);
+        check_number("LONGSHORE_HAND_OVER_MS", settings.hand_over_ms, 100, 1_500_000, faults);
+        check_number("LONGSHORE_HANDLER_THREADS", settings.handler_threads, 1, 256, faults);
+        match settings.queues.divide(settings.slots) {
+            Ok(slots) => looked.slots = slots,
+            Err(accepted) => faults.push(Fault::value("LONGSHORE_SLOTS", &settings.slots.to_string(), &accepted)),
+        }
+        let total: u64 = looked.slots.values().sum();
+        let is_divided = matches!(settings.queues, Queues::Divided(_));
+        if is_divided && source.get("LONGSHORE_SLOTS").is_some() && total != settings.slots {
+            let accepted = format!("unset or {total}, as LONGSHORE_QUEUES says how many slots each queue has");
+            faults.push(Fault::value("LONGSHORE_SLOTS", &settings.slots.to_string(), &accepted));
+        } else if total > SLOTS_MAX {
+            let accepted = format!("at most {SLOTS_MAX} slots in all");
+            faults.push(Fault::value(
+                "LONGSHORE_QUEUES",
+                source.get("LONGSHORE_QUEUES").unwrap_or_default(),
+                &accepted,
+            ));
+        }
+        if !settings.tasks.is_empty() {
+            match tasks::load(Path::new(&settings.tasks)) {
+                Ok(tasks) => looked.tasks = Some(tasks),
+                Err(error) => faults.push(Fault::sentence(format!("LONGSHORE_TASKS: {error}."))),
+            }
+        }
+        looked
+    }
+}
+
+fn check_number(name: &str, value: u64, min: u64, max: u64, faults: &mut Vec<Fault>) {
+    if !(min..=max).contains(&value) {
+        faults.push(Fault::value(name, &value.to_string(), &format!("from {min} to {max}")));
+    }
+}
+
+fn default_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    let host = if host.is_empty() { "worker" } else { host };
+    format!("{host}:{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: (&str, &str) = ("AMQP_URL", "amqp://worker:secret@127.0.0.1:5672/longshore");
+
+    fn check(variables: &[(&str, &str)], says: &str) {
+        let error = Config::load(&Source::from_pairs(variables.iter().copied())).expect_err("refused").to_string();
+        assert!(error.contains(says), "{variables:?}: {error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn defaults_are_complete_but_for_the_broker() {
+        chassis::testing::check_defaults(DEFAULTS);
+        let config = Config::load(&Source::from_pairs([URL])).expect("accepted");
+        assert_eq!((config.listen.port(), config.slots.values().sum::<u64>()), (5005, 8));
+        assert!(config.registry().expect("unique").find("report_7").is_some());
+        check(&[], "AMQP_URL is not set");
+    }
+
+    #[test]
+    fn bad_values_are_named_with_the_accepted_ones() {
+        check(&[("AMQP_URL", "http://worker:secret@x")], "AMQP_URL is not an AMQP URL");
+        check(&[URL, ("LONGSHORE_SLOTS", "0")], "LONGSHORE_SLOTS is \"0\"");
+        check(&[URL, ("LONGSHORE_SLOTS", "2000")], "from 1 to 1024");
+        check(&[URL, ("LONGSHORE_QUEUES", "a=1,b")], "either all with a number of slots");
+        check(&[URL, ("LONGSHORE_QUEUES", "a,b,c"), ("LONGSHORE_SLOTS", "2")], "at least 3, one for each queue");
+        check(&[URL, ("LONGSHORE_QUEUES", "a=1,b=2"), ("LONGSHORE_SLOTS", "4")], "unset or 3");
+        check(&[URL, ("LONGSHORE_QUEUES", "a=1000,b=1000")], "at most 1024 slots in all");
+        check(&[URL, ("LONGSHORE_TASKS", "/nowhere.toml")], "LONGSHORE_TASKS: /nowhere.toml: cannot be read");
+        check(&[("LONGSHORE_TASKS", "/nowhere.toml")], "AMQP_URL is not set");
+    }
+
+    #[test]
+    fn queues_may_divide_the_slots() {
+        let source = Source::from_pairs([URL, ("LONGSHORE_QUEUES", "default=6,reports=2")]);
+        let config = Config::load(&source).expect("accepted");
+        let slots: Vec<_> = config.slots.iter().map(|(name, slots)| format!("{name}={slots}")).collect();
+        assert_eq!(slots, ["default=6", "reports=2"]);
+    }
+}

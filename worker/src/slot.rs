@@ -1,0 +1,115 @@
+//! One slot: takes a bell, claims its job, runs it, says how it ended, acknowledges. It runs one job at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::backoff::Backoff;
+use chassis::broker::{Delivery, SlotConsumer, Verdict};
+use protocol::envelope::Bell;
+use protocol::topology;
+
+use crate::attempt::Attempt;
+use crate::claim::{Taken, claim};
+use crate::metrics;
+use crate::runtime::Runtime;
+
+/// A bell that could not be put aside so often goes back to the queue, from where it comes again after a second.
+const PARK_ATTEMPTS: u32 = 5;
+
+pub(crate) struct Slot {
+    runtime: Arc<Runtime>,
+    consumer: SlotConsumer,
+}
+
+impl Slot {
+    pub(crate) fn new(runtime: Arc<Runtime>, queue: &str) -> Self {
+        let consumer = runtime.broker.consume(&topology::jobs_queue(queue));
+        Self { runtime, consumer }
+    }
+
+    /// Serves until the worker drains.
+    pub(crate) async fn run(mut self) {
+        let shutdown = self.runtime.shutdown.clone();
+        let mut draining = std::pin::pin!(shutdown.draining());
+        loop {
+            let delivery = tokio::select! {
+                biased;
+                () = &mut draining => break,
+                delivery = self.consumer.next() => delivery,
+            };
+            self.serve(delivery).await;
+        }
+        self.consumer.pause().await;
+    }
+
+    async fn serve(&mut self, delivery: Delivery) {
+        let bell = match Bell::decode(&delivery.body) {
+            Ok(bell) => bell,
+            Err(rejection) => return self.park(delivery, rejection.label(), &rejection.to_string()).await,
+        };
+        match claim(&self.runtime, &bell).await {
+            Taken::Run { claimed, sent_ms } => {
+                let attempt = Attempt::begin(&self.runtime, &bell, *claimed, sent_ms);
+                self.work(attempt, delivery).await;
+            }
+            Taken::Ack => delivery.ack(),
+            Taken::Park { label, reason } => self.park(delivery, label, &reason).await,
+            Taken::Requeue => {
+                self.consumer.pause().await;
+                delivery.requeue();
+            }
+        }
+    }
+
+    /// Runs the attempt to its recorded end. One that takes long lives on by its lease alone: its delivery is acknowledged, so that
+    /// the broker's timeouts and restarts do not matter, and the slot consumes nothing until it is free.
+    async fn work(&mut self, attempt: Attempt, delivery: Delivery) {
+        let Self { runtime, consumer } = self;
+        let hand_over = runtime.hand_over;
+        let mut work = std::pin::pin!(attempt.work(runtime));
+        let finished = tokio::select! {
+            biased;
+            () = &mut work => true,
+            () = tokio::time::sleep(hand_over) => false,
+        };
+        if finished {
+            if runtime.shutdown.is_draining() {
+                // Acknowledged first, the slot would be given the next bell.
+                consumer.pause().await;
+            }
+            delivery.ack();
+            return;
+        }
+        let give = async {
+            consumer.pause().await;
+            delivery.ack();
+            metrics::handed_over();
+        };
+        tokio::join!(work, give);
+        if !runtime.shutdown.is_draining() {
+            consumer.resume();
+        }
+    }
+
+    /// Puts aside what is not ours, and only then acknowledges it.
+    async fn park(&mut self, delivery: Delivery, label: &'static str, reason: &str) {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(200), Duration::from_secs(2));
+        for _ in 0..PARK_ATTEMPTS {
+            let verdict = self.runtime.broker.park(topology::JOBS_REJECTED, &delivery, reason).await;
+            if verdict == Verdict::Sent {
+                metrics::parked(label);
+                tracing::warn!(
+                    queue = delivery.queue,
+                    message_id = delivery.message_id,
+                    reason,
+                    "a message was put aside"
+                );
+                delivery.ack();
+                return;
+            }
+            tracing::debug!(verdict = verdict.as_str(), reason, "a message could not be put aside");
+            tokio::time::sleep(backoff.next_random()).await;
+        }
+        tracing::warn!(queue = delivery.queue, reason, "a message could not be put aside and goes back to its queue");
+    }
+}
