@@ -22,7 +22,8 @@ const FAULTS: Budget = Budget {
 
 /// Explores everything, or up to the first property that does not hold, and prints what was seen.
 fn explore(name: &str, guards: Guards, budget: Budget) -> impl Checker<Jobs> {
-    let checker = Jobs { guards, budget }.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let checker =
+        Jobs { guards, budget }.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     println!("model {name}: {} states", checker.unique_state_count());
     for property in checker.model().properties() {
         println!("  {:?} {}", property.expectation, property.name);
