@@ -54,7 +54,7 @@ impl<C> Program<C> {
         config::refuse_exposed(listen, common.insecure).map_err(ConfigError::from)?;
         telemetry::init(self.name, &common);
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(usize::from(common.worker_threads.get()))
+            .worker_threads(usize::from(common.threads.get()))
             .enable_all()
             .build()
             .context("starting the runtime")?;

@@ -1,1 +1,62 @@
-//! To be written.
+//! The edge: takes jobs over HTTP, answers at once, and serves hot reads. It keeps nothing that another gateway would miss.
+
+pub mod config;
+mod dependencies;
+mod jobs;
+mod router;
+mod state;
+mod store;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use chassis::broker::{self, ConnectOptions, Program};
+use chassis::client::{Http, StoreClient};
+use chassis::health::Health;
+use chassis::http::{Limits, serve};
+use chassis::shutdown::Shutdown;
+use chassis::task::Tasks;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+pub use config::Config;
+
+use jobs::bells::Bells;
+use jobs::waiters::Waiters;
+use state::{Gateway, Parts};
+use store::Store;
+
+/// What is left of the drain for the last bells, at least.
+const LAST_BELLS: Duration = Duration::from_secs(1);
+
+/// Serves until the shutdown has drained it.
+///
+/// # Errors
+/// When the broker's adapter cannot be started.
+pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let health = Health::new("gateway");
+    let tasks = Tasks::new();
+    let options = ConnectOptions::new(Program::Gateway, config.queues.clone());
+    let broker = broker::connect(&config.broker, options).context("connecting to the broker")?;
+    let store_client = StoreClient::new(&Http::new(), &config.store_url);
+    let bells = Bells::start(&broker, &store_client, config.store_deadline, &tasks);
+    let store = Store::start(&store_client, &bells, config.store_deadline, &tasks);
+    let waiters = Waiters::new(config.waiters_max);
+    let followed = jobs::follower::follow(waiters.clone(), store_client.clone(), shutdown.clone());
+    tasks.spawn("log follower", followed);
+    tasks.spawn("store watch", dependencies::watch_store(store_client, health.clone(), shutdown.clone()));
+    let watch = dependencies::watch_broker(broker.clone(), health.clone(), shutdown.clone());
+    tasks.spawn("broker watch", watch);
+    let parts = Parts { store, bells, waiters, queues: config.queues, shutdown: shutdown.clone() };
+    let router = router::router(Gateway::new(parts));
+    let limits = Limits { connections: config.connections_max, ..Limits::default() };
+    health.ready();
+    serve(listener, router, limits, &health, &shutdown).await;
+    // With the router the last handles on the bells are gone: the stage ends after what it has.
+    let left = shutdown.deadline().map_or(LAST_BELLS, |deadline| deadline.saturating_duration_since(Instant::now()));
+    if let Err(busy) = tasks.join(left.max(LAST_BELLS)).await {
+        tracing::warn!(%busy, "the gateway stopped before everything was finished");
+    }
+    broker.close().await;
+    Ok(())
+}

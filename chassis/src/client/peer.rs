@@ -27,8 +27,8 @@ pub struct Peer {
 /// What to do after a failed attempt.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
-    SameAddress,
-    NextAddress,
+    RepeatOnce,
+    PassOver,
     GiveUp,
 }
 
@@ -57,16 +57,16 @@ impl Peer {
                 Err(error) => error,
             };
             match after(&error, may_repeat) {
-                Next::SameAddress => may_repeat = false,
-                Next::NextAddress if passed_over + 1 < count => {
+                Next::RepeatOnce => may_repeat = false,
+                Next::PassOver if passed_over + 1 < count => {
                     passed_over += 1;
                     index = (index + 1) % count;
                 }
-                Next::NextAddress => return Err(error),
+                Next::PassOver => return Err(error),
                 Next::GiveUp => {
-                    if error.problem().is_some() {
-                        self.preferred.store(index, Ordering::Relaxed);
-                    }
+                    // One that hangs or broke is not asked first again, but it was asked now: the call may have been applied.
+                    let next = if error.problem().is_some() { index } else { (index + 1) % count };
+                    self.preferred.store(next, Ordering::Relaxed);
                     return Err(error);
                 }
             }
@@ -102,9 +102,9 @@ impl Peer {
 
 fn after(error: &Error, may_repeat: bool) -> Next {
     match error {
-        Error::Unreachable { .. } => Next::NextAddress,
-        Error::Broken { .. } if may_repeat => Next::SameAddress,
-        Error::Problem { .. } if error.kind() == Some(Kind::NotSequencer) => Next::NextAddress,
+        Error::Unreachable { .. } => Next::PassOver,
+        Error::Broken { .. } if may_repeat => Next::RepeatOnce,
+        Error::Problem { .. } if error.kind() == Some(Kind::NotSequencer) => Next::PassOver,
         Error::Broken { .. } | Error::Timeout { .. } | Error::Problem { .. } | Error::Malformed { .. } => Next::GiveUp,
     }
 }
@@ -121,10 +121,10 @@ mod tests {
         let broken = Error::Broken { address: address.clone(), reason };
         let problem = |kind: Kind| Error::Problem { address: address.clone(), problem: Box::new(kind.problem()) };
         for (error, may_repeat, expected) in [
-            (&unreachable, false, Next::NextAddress),
-            (&broken, true, Next::SameAddress),
+            (&unreachable, false, Next::PassOver),
+            (&broken, true, Next::RepeatOnce),
             (&broken, false, Next::GiveUp),
-            (&problem(Kind::NotSequencer), false, Next::NextAddress),
+            (&problem(Kind::NotSequencer), false, Next::PassOver),
             (&problem(Kind::Unavailable), true, Next::GiveUp),
             (&problem(Kind::NotFound), true, Next::GiveUp),
         ] {

@@ -21,7 +21,7 @@ pub struct Common {
     pub log: String,
     pub log_format: LogFormat,
     pub drain_ms: u64,
-    pub worker_threads: NonZeroU16,
+    pub threads: NonZeroU16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -78,6 +78,6 @@ mod tests {
         check("LONGSHORE_LOG_FORMAT", "xml", "`auto`, `text`, `json`");
         check("LONGSHORE_DRAIN_MS", "-1", "LONGSHORE_DRAIN_MS is \"-1\"");
         check("LONGSHORE_DRAIN_MS", "99999999", "3600000");
-        check("LONGSHORE_WORKER_THREADS", "0", "LONGSHORE_WORKER_THREADS is \"0\"");
+        check("LONGSHORE_THREADS", "0", "LONGSHORE_THREADS is \"0\"");
     }
 }

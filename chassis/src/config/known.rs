@@ -9,7 +9,7 @@ pub const KNOWN: &[&str] = &[
     "LONGSHORE_LOG",
     "LONGSHORE_LOG_FORMAT",
     "LONGSHORE_DRAIN_MS",
-    "LONGSHORE_WORKER_THREADS",
+    "LONGSHORE_THREADS",
     // several
     "LONGSHORE_STORE_URL",
     "LONGSHORE_CACHE_URL",
@@ -32,6 +32,10 @@ pub const KNOWN: &[&str] = &[
     "LONGSHORE_CHECK_RISE",
     "LONGSHORE_CHECK_FALL",
     "LONGSHORE_DRAIN_NOTICE_MS",
+    // gateway
+    "LONGSHORE_STORE_DEADLINE_MS",
+    "LONGSHORE_CONNECTIONS_MAX",
+    "LONGSHORE_WAITERS_MAX",
     // worker
     "LONGSHORE_TASKS",
     "LONGSHORE_SLOTS",
@@ -44,6 +48,11 @@ pub const KNOWN: &[&str] = &[
     "LONGSHORE_URL",
     "LONGSHORE_GATEWAYS",
     "LONGSHORE_DATA_DIR",
+    "LONGSHORE_LB_LISTEN",
+    "LONGSHORE_GATEWAY_LISTEN",
+    "LONGSHORE_STORE_LISTEN",
+    "LONGSHORE_CACHE_LISTEN",
+    "LONGSHORE_WORKER_LISTEN",
 ];
 
 /// Set by the worker for the programs that it starts; they may start ours.

@@ -1,23 +1,22 @@
-//! One connection: HTTP/1.1 with keep-alive, bounds on head and body, and a graceful end.
+//! One connection: HTTP/1.1 with keep-alive, bounds on head, body and time, and a graceful end.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::response::Response;
-use http_body_util::Limited;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use protocol::problem::{self, Kind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
+use super::bounded::Bounded;
+use super::pace::{Signs, Verdict};
 use super::serve::Limits;
+use super::wire::Wire;
 
 /// What is served on every connection.
 #[derive(Debug, Clone)]
@@ -30,30 +29,42 @@ pub(super) struct Served {
 impl Served {
     pub(super) fn new(router: Router, limits: Limits) -> Served {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(limits.head_time)
-            .max_header_size(limits.head_bytes)
-            .keep_alive(true)
-            .pipeline_flush(true);
+        // hyper's own time for heads would run between requests too, and costs a timer per request; see `pace`.
+        http.header_read_timeout(None).max_header_size(limits.head_bytes).keep_alive(true);
         Served { router, limits, http }
     }
 
     pub(super) async fn run(self, stream: TcpStream, stopping: CancellationToken) {
         // Answers are written whole; waiting for more to send only delays them. Failing costs latency, not correctness.
         drop(stream.set_nodelay(true));
-        let (router, body_bytes) = (self.router, self.limits.body_bytes);
-        let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let Served { router, limits, http } = self;
+        let signs = Signs::new();
+        let wire = Wire::new(stream, signs.clone());
+        let service = service_fn(|request: hyper::Request<Incoming>| {
             let mut router = router.clone();
-            let request = request.map(|body| Body::new(Limited::new(body, body_bytes)));
-            async move { answer(&mut router, request).await }
+            let request = request.map(|body| Body::new(Bounded::new(body, limits.body_bytes)));
+            signs.answering();
+            let signs = signs.clone();
+            async move {
+                let answer = router.call(request).await;
+                signs.answered();
+                answer
+            }
         });
-        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let connection = http.serve_connection(wire, service);
         tokio::pin!(connection);
-        let result = tokio::select! {
-            result = connection.as_mut() => result,
-            () = stopping.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let mut is_stopping = false;
+        let result = loop {
+            tokio::select! {
+                result = connection.as_mut() => break result,
+                () = stopping.cancelled(), if !is_stopping => {
+                    is_stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                verdict = too_slow(&signs, &limits) => {
+                    tracing::debug!(?verdict, "connection closed");
+                    return;
+                }
             }
         };
         if let Err(error) = result {
@@ -63,8 +74,14 @@ impl Served {
     }
 }
 
-async fn answer(router: &mut Router, request: hyper::Request<Body>) -> Result<Response, Infallible> {
-    router.call(request).await
+/// Ends when the client has been too slow. It looks seldom, so that a request costs no timer.
+async fn too_slow(signs: &Signs, limits: &Limits) -> Verdict {
+    loop {
+        match signs.judge(limits.head_time, limits.idle_time) {
+            Verdict::LookAgainAfter(pause) => tokio::time::sleep(pause).await,
+            verdict => return verdict,
+        }
+    }
 }
 
 /// How long a client that is turned away may take to read why.

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
-use http_body_util::{BodyExt, LengthLimitError};
+use http_body_util::BodyExt;
 use protocol::problem::{Kind, Problem};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::bounded::TooLarge;
 use super::rejection::Rejection;
 
 mod fault;
@@ -115,7 +116,7 @@ async fn read(request: Request) -> Result<Bytes, Problem> {
 fn is_too_large(error: &axum::Error) -> bool {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
-        if error.is::<LengthLimitError>() {
+        if error.is::<TooLarge>() {
             return true;
         }
         cause = error.source();

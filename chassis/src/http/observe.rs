@@ -28,7 +28,7 @@ mod record;
 use record::Recorder;
 
 /// Wraps all routes of a router, its fallback too.
-pub fn observed(router: Router, program: &'static str, shutdown: &Shutdown) -> Router {
+pub(super) fn observed(router: Router, program: &'static str, shutdown: &Shutdown) -> Router {
     let observe = Observe { recorder: Recorder::new(program), shutdown: shutdown.clone() };
     router.layer(observe)
 }

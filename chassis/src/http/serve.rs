@@ -20,11 +20,13 @@ pub struct Limits {
     /// More are answered 503 `too-many-connections` and closed.
     pub connections: usize,
     /// A larger body is answered 413.
-    pub body_bytes: usize,
+    pub body_bytes: u64,
     /// A larger head is answered 431.
     pub head_bytes: usize,
     /// A head that takes longer ends the connection.
     pub head_time: Duration,
+    /// A connection on which nothing moves for this long, and nothing is being worked on, is closed.
+    pub idle_time: Duration,
     /// After the drain began, new connections are still served for this long, so that balancers can notice first.
     pub drain_notice: Duration,
 }
@@ -36,6 +38,7 @@ impl Default for Limits {
             body_bytes: 1 << 20,
             head_bytes: 16 << 10,
             head_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(75),
             drain_notice: Duration::from_millis(500),
         }
     }

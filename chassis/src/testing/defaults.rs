@@ -9,7 +9,7 @@ use crate::config::{KNOWN, variable_of};
 /// # Panics
 /// On the first key that does not.
 pub fn check_defaults(defaults: &str) {
-    let table: Table = toml::from_str(defaults).unwrap_or_else(|error| panic!("default.toml: {error}"));
+    let table: Table = toml::from_str(defaults).expect("default.toml is TOML");
     for key in table.keys() {
         let variable = variable_of(key);
         let known = KNOWN.contains(&variable.as_str()) || !variable.starts_with("LONGSHORE_");

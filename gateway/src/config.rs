@@ -1,0 +1,140 @@
+//! The gateway's settings, all checked before a port is bound.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chassis::broker;
+use chassis::config::{Addresses, ConfigError, Fault, Listen, Names, Source, load_checked};
+use protocol::key::QueueName;
+use serde::Deserialize;
+
+/// The documentation and the defaults of the settings.
+pub const DEFAULTS: &str = include_str!("default.toml");
+
+const AMQP_URL: &str = "amqp://user:password@host:port/vhost; only `longshore up` has a broker of its own";
+
+/// What a gateway is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub store_url: Addresses,
+    pub cache_url: Addresses,
+    pub broker: broker::Source,
+    /// The queues that jobs may name; at least one.
+    pub queues: Vec<QueueName>,
+    pub store_deadline: Duration,
+    pub connections_max: usize,
+    pub waiters_max: usize,
+}
+
+/// The settings as they are written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    listen: Listen,
+    store_url: Addresses,
+    cache_url: Addresses,
+    amqp_url: String,
+    queues: Names,
+    store_deadline_ms: u64,
+    connections_max: u32,
+    waiters_max: u32,
+}
+
+impl Config {
+    /// For a gateway that is a program of its own: it needs an `AMQP_URL`.
+    ///
+    /// # Errors
+    /// Every fault found, each as one sentence.
+    pub fn load(source: &Source) -> Result<Self, ConfigError> {
+        Self::read(source, None)
+    }
+
+    /// For a gateway inside a program that has a broker.
+    ///
+    /// # Errors
+    /// Every fault found, each as one sentence.
+    pub fn load_with_broker(source: &Source, broker: broker::Source) -> Result<Self, ConfigError> {
+        Self::read(source, Some(broker))
+    }
+
+    fn read(source: &Source, given: Option<broker::Source>) -> Result<Self, ConfigError> {
+        let (mut broker, mut queues) = (given, Vec::new());
+        let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
+            if broker.is_none() {
+                broker = url(&settings.amqp_url, faults);
+            }
+            queues = names(&settings.queues, faults);
+            check_range("LONGSHORE_STORE_DEADLINE_MS", settings.store_deadline_ms, 100, 30_000, faults);
+            check_range("LONGSHORE_CONNECTIONS_MAX", settings.connections_max.into(), 1, 1_000_000, faults);
+            check_range("LONGSHORE_WAITERS_MAX", settings.waiters_max.into(), 0, 1_000_000, faults);
+        })?;
+        let broker = broker.ok_or_else(|| Fault::missing("AMQP_URL", AMQP_URL))?;
+        Ok(Self {
+            listen: settings.listen.0,
+            store_url: settings.store_url,
+            cache_url: settings.cache_url,
+            broker,
+            queues,
+            store_deadline: Duration::from_millis(settings.store_deadline_ms),
+            connections_max: usize::try_from(settings.connections_max).unwrap_or(usize::MAX),
+            waiters_max: usize::try_from(settings.waiters_max).unwrap_or(usize::MAX),
+        })
+    }
+}
+
+fn url(text: &str, faults: &mut Vec<Fault>) -> Option<broker::Source> {
+    if text.is_empty() {
+        faults.push(Fault::missing("AMQP_URL", AMQP_URL));
+        return None;
+    }
+    broker::Source::url(text).map_err(|error| faults.push(Fault::sentence(format!("AMQP_URL {error}.")))).ok()
+}
+
+fn names(stated: &Names, faults: &mut Vec<Fault>) -> Vec<QueueName> {
+    let mut names = Vec::new();
+    for name in stated.as_slice() {
+        match QueueName::try_from(name.as_str()) {
+            Ok(name) => names.push(name),
+            Err(error) => faults.push(Fault::sentence(format!("LONGSHORE_QUEUES has {name:?}, which {error}."))),
+        }
+    }
+    names
+}
+
+fn check_range(name: &str, value: u64, min: u64, max: u64, faults: &mut Vec<Fault>) {
+    if !(min..=max).contains(&value) {
+        faults.push(Fault::value(name, &value.to_string(), &format!("from {min} to {max}")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: (&str, &str) = ("AMQP_URL", "amqp://gateway:secret@127.0.0.1:5672/longshore");
+
+    fn check(variables: &[(&str, &str)], says: &str) {
+        let error = Config::load(&Source::from_pairs(variables.iter().copied())).expect_err("refused").to_string();
+        assert!(error.contains(says), "{variables:?}: {error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn defaults_are_complete_but_for_the_broker() {
+        chassis::testing::check_defaults(DEFAULTS);
+        let config = Config::load(&Source::from_pairs([URL])).expect("accepted");
+        assert_eq!((config.listen.port(), config.queues.len()), (5000, 1));
+        check(&[], "AMQP_URL is not set");
+    }
+
+    #[test]
+    fn bad_values_are_named_with_the_accepted_ones() {
+        check(&[("AMQP_URL", "http://gateway:secret@x")], "AMQP_URL is not an AMQP URL");
+        check(&[URL, ("LONGSHORE_QUEUES", "default,dead")], "LONGSHORE_QUEUES has \"dead\", which is reserved");
+        check(&[URL, ("LONGSHORE_QUEUES", "a,,b")], "one or more distinct names");
+        check(&[URL, ("LONGSHORE_STORE_DEADLINE_MS", "5")], "from 100 to 30000");
+        check(&[URL, ("LONGSHORE_CONNECTIONS_MAX", "0")], "from 1 to 1000000");
+        check(&[URL, ("LONGSHORE_STORE_URL", "nowhere")], "host:port");
+    }
+}

@@ -1,0 +1,108 @@
+//! Bounds and meaning of a submit, by table.
+
+use super::*;
+
+const NOW_MS: i64 = 1_800_000_000_000;
+
+fn origin() -> Origin {
+    let job_id = "01890000-0000-7000-8000-000000000001".parse().expect("id");
+    Origin { job_id, idempotency_key: None, trace: None, wants_bell: true, now_ms: NOW_MS }
+}
+
+fn queues() -> Vec<QueueName> {
+    ["default", "reports"].map(|name| QueueName::try_from(name).expect("name")).to_vec()
+}
+
+fn create(body: &str) -> Result<Create, Problem> {
+    to_create(serde_json::from_str(body).expect("a submit"), &queues(), origin())
+}
+
+#[test]
+fn every_bound_is_named_by_its_field() {
+    let check = |body: &str, pointers: &[&str]| {
+        let found = match create(body) {
+            Ok(_) => Vec::new(),
+            Err(problem) => {
+                assert_eq!(problem.status, 422, "{body}");
+                problem.errors.into_iter().map(|error| error.pointer).collect()
+            }
+        };
+        assert_eq!(found, pointers, "{body}");
+    };
+    check(r#"{"task":"a"}"#, &[]);
+    check(r#"{"task":"a","queue":null,"payload":null,"delay_ms":null}"#, &[]);
+    check(r#"{"task":"a","max_attempts":0}"#, &["/max_attempts"]);
+    check(r#"{"task":"a","max_attempts":101}"#, &["/max_attempts"]);
+    check(r#"{"task":"a","max_attempts":100,"timeout_ms":1}"#, &[]);
+    check(r#"{"task":"a","timeout_ms":0}"#, &["/timeout_ms"]);
+    check(r#"{"task":"a","timeout_ms":2592000001}"#, &["/timeout_ms"]);
+    check(r#"{"task":"a","delay_ms":31622400000}"#, &[]);
+    check(r#"{"task":"a","delay_ms":31622400001}"#, &["/delay_ms"]);
+    check(r#"{"task":"a","delay_ms":0,"run_at":"2030-01-01T00:00:00Z"}"#, &["/run_at"]);
+    check(r#"{"task":"a","run_at":"2030-01-01T00:00:00Z"}"#, &["/run_at"]);
+    check(r#"{"task":"a","run_at":"2001-01-01T00:00:00Z"}"#, &[]);
+    check(r#"{"task":"a","queue":"nope","max_attempts":0}"#, &["/queue", "/max_attempts"]);
+    let keys = |count: usize| serde_json::to_string(&vec!["k"; count]).expect("json");
+    check(&format!(r#"{{"task":"a","invalidates":{}}}"#, keys(100)), &[]);
+    check(&format!(r#"{{"task":"a","invalidates":{}}}"#, keys(101)), &["/invalidates"]);
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    check(&format!(r#"{{"task":"a","payload":{deep}}}"#), &["/payload"]);
+}
+
+#[test]
+fn an_unknown_queue_is_told_the_known_ones() {
+    let problem = create(r#"{"task":"a","queue":"nope"}"#).expect_err("unknown queue");
+    assert_eq!(problem.errors[0].detail, "there is no queue `nope`; the queues are default, reports");
+    let submit = serde_json::from_str(r#"{"task":"a"}"#).expect("a submit");
+    let only = [QueueName::try_from("reports").expect("name")];
+    let problem = to_create(submit, &only, origin()).expect_err("no default queue");
+    assert!(problem.errors[0].detail.contains("which is meant when none is named"), "{problem}");
+}
+
+#[test]
+fn due_times_are_absolute_and_a_passed_one_is_now() {
+    let check = |fields: &str, expected_ms: Option<i64>| {
+        let create = create(&format!(r#"{{"task":"a"{fields}}}"#)).expect("accepted");
+        assert_eq!(create.run_at.map(Timestamp::unix_ms), expected_ms, "{fields}");
+        assert_eq!(create.wants_bell, expected_ms.is_none(), "{fields}");
+    };
+    check("", None);
+    check(r#","delay_ms":0"#, None);
+    check(r#","delay_ms":1500"#, Some(NOW_MS + 1_500));
+    check(r#","run_at":"2020-01-01T00:00:00Z""#, None);
+    check(r#","run_at":"2027-02-01T00:00:00Z""#, Some(1_801_440_000_000));
+}
+
+#[test]
+fn the_fingerprint_is_of_the_meaning() {
+    let check = |left: &str, right: &str, equal: bool| {
+        let of = |body: &str| create(body).expect("accepted").fingerprint;
+        assert_eq!(of(left) == of(right), equal, "{left} and {right}");
+    };
+    check(r#"{"task":"a"}"#, r#"{ "priority":"normal", "queue":"default", "max_attempts":5, "task":"a" }"#, true);
+    check(r#"{"task":"a","payload":{"x":1,"y":[1.0]}}"#, r#"{"task":"a","payload":{"y":[1],"x":1.0}}"#, true);
+    check(r#"{"task":"a"}"#, r#"{"task":"a","payload":null}"#, true);
+    check(r#"{"task":"a"}"#, r#"{"task":"a","delay_ms":0}"#, true);
+    check(r#"{"task":"a"}"#, r#"{"task":"b"}"#, false);
+    check(r#"{"task":"a","payload":1}"#, r#"{"task":"a","payload":"1"}"#, false);
+    check(r#"{"task":"a","delay_ms":1}"#, r#"{"task":"a","delay_ms":2}"#, false);
+    check(r#"{"task":"a","priority":"high"}"#, r#"{"task":"a","priority":"low"}"#, false);
+    check(r#"{"task":"a","timeout_ms":1}"#, r#"{"task":"a"}"#, false);
+    check(r#"{"task":"a","invalidates":["k"]}"#, r#"{"task":"a"}"#, false);
+}
+
+#[test]
+fn integers_beyond_a_double_stay_apart() {
+    let of = |payload: &str| create(&format!(r#"{{"task":"a","payload":{payload}}}"#)).expect("accepted").fingerprint;
+    assert_ne!(of("9007199254740993"), of("9007199254740992"));
+    assert_ne!(of("[-9007199254740993]"), of("[-9007199254740994]"));
+    assert_ne!(of("18446744073709551615"), of("18446744073709551614"));
+    assert_eq!(of("9007199254740992"), of("9007199254740992.0"));
+}
+
+#[test]
+fn repeated_keys_are_invalidated_once() {
+    let create = create(r#"{"task":"a","invalidates":["k","l","k"]}"#).expect("accepted");
+    let keys: Vec<&str> = create.invalidates.iter().map(DataKey::as_str).collect();
+    assert_eq!(keys, ["k", "l"]);
+}

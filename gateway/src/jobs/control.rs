@@ -1,0 +1,52 @@
+//! `POST /jobs/{id}/cancel` and `/retry`.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use chassis::http::{Json, Path, Rejection};
+use http::StatusCode;
+use http::header::{LOCATION, RETRY_AFTER};
+use protocol::api::JobView;
+use protocol::ids::JobId;
+use protocol::job::Cancelled;
+use protocol::problem::Kind;
+use protocol::store_api::{Command, Reply};
+
+use crate::state::Gateway;
+
+/// 200 if it was ended at once, 202 if its owner was told, 409 if its outcome is recorded already.
+pub(crate) async fn cancel(State(gateway): State<Gateway>, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
+    match gateway.store.apply(Command::Cancel { job_id }).await? {
+        Reply::Cancelled { cancelled: Cancelled::Now, job } => Ok(Json(*job).into_response()),
+        Reply::Cancelled { cancelled: Cancelled::Requested, job } => Ok(under_way(*job)),
+        Reply::Cancelled { cancelled: Cancelled::Conflict, job } => {
+            let status = serde_json::to_value(job.status).unwrap_or_default();
+            let said = if job.status.is_terminal() { "has ended" } else { "has its outcome, which is being published" };
+            Err(Kind::Conflict
+                .detail(format!("The job {said}, so it cannot be cancelled."))
+                .with("job_status", status)
+                .into())
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// 202 with the next run of a failed or cancelled job, else 409.
+pub(crate) async fn retry(State(gateway): State<Gateway>, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
+    match gateway.store.apply(Command::Retry { job_id }).await? {
+        Reply::Retried { job: Some(job) } => Ok(under_way(*job)),
+        Reply::Retried { job: None } => {
+            Err(Kind::Conflict.detail("Only a job that failed or was cancelled can be retried.").into())
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn under_way(job: JobView) -> Response {
+    let headers = [(LOCATION, job.links.this.clone()), (RETRY_AFTER, "1".to_owned())];
+    (StatusCode::ACCEPTED, headers, Json(job)).into_response()
+}
+
+fn unexpected(reply: &Reply) -> Rejection {
+    tracing::error!(?reply, "the store's reply does not belong to the command");
+    Kind::BadGateway.into()
+}

@@ -1,0 +1,15 @@
+//! Jobs over HTTP: submit, status, waiting for the end, cancel.
+
+pub(crate) mod bells;
+mod body;
+pub(crate) mod control;
+mod fates;
+pub(crate) mod follower;
+mod idempotency;
+pub(crate) mod list;
+mod prefer;
+mod seen;
+pub(crate) mod status;
+pub(crate) mod submit;
+pub(crate) mod waiters;
+mod waiting;

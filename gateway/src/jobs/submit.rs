@@ -1,0 +1,150 @@
+//! `POST /longtask` and `PUT /jobs/{id}`: checked, on disk in the store, then answered. The broker is not waited for.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use chassis::clock;
+use chassis::http::{Context, Json, Path, Rejection};
+use http::header::{LOCATION, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use protocol::api::{Accepted, JobView, Links, Submit};
+use protocol::ids::JobId;
+use protocol::problem::Kind;
+use protocol::store_api::Created;
+use protocol::time::Timestamp;
+
+use super::body::{Origin, to_create};
+use super::idempotency::{self, IDEMPOTENT_REPLAYED};
+use super::prefer::{PREFERENCE_APPLIED, Prefer};
+use super::seen::{Seen, retry_after_s};
+use super::status::found;
+use super::waiting::{Waited, until_ended};
+use crate::state::Gateway;
+
+/// How the client named the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    /// Not at all, or by an idempotency key.
+    ByUs,
+    /// By its id, in the path.
+    ByClient,
+}
+
+/// `POST /longtask`
+pub(crate) async fn post(
+    State(gateway): State<Gateway>,
+    context: Context,
+    headers: HeaderMap,
+    Json(submit): Json<Submit>,
+) -> Result<Response, Rejection> {
+    let key = idempotency::key_from_headers(&headers)?;
+    let origin = origin(&gateway, &context, JobId::generate(), key);
+    accept(&gateway, Named::ByUs, submit, origin, Prefer::from_headers(&headers)).await
+}
+
+/// `PUT /jobs/{id}`: the id names the job, as an idempotency key would.
+pub(crate) async fn put(
+    State(gateway): State<Gateway>,
+    Path(job_id): Path<JobId>,
+    context: Context,
+    headers: HeaderMap,
+    Json(submit): Json<Submit>,
+) -> Result<Response, Rejection> {
+    if idempotency::is_stated(&headers) {
+        let detail = "The id of a PUT names the job already; Idempotency-Key is for POST /longtask.";
+        return Err(Kind::BadRequest.detail(detail).into());
+    }
+    let origin = origin(&gateway, &context, job_id, None);
+    accept(&gateway, Named::ByClient, submit, origin, Prefer::from_headers(&headers)).await
+}
+
+fn origin(gateway: &Gateway, context: &Context, job_id: JobId, idempotency_key: Option<String>) -> Origin {
+    Origin {
+        job_id,
+        idempotency_key,
+        trace: Some(context.trace().to_string()),
+        wants_bell: gateway.bells.wanted(),
+        now_ms: clock::wall_ms(),
+    }
+}
+
+async fn accept(
+    gateway: &Gateway,
+    named: Named,
+    submit: Submit,
+    origin: Origin,
+    prefer: Prefer,
+) -> Result<Response, Rejection> {
+    let proposed = origin.job_id;
+    let task = submit.task.to_string();
+    let create = to_create(submit, &gateway.queues, origin)?;
+    let run_at = create.run_at;
+    let created = gateway.store.create(create).await?;
+    let job_id = created.job_id;
+    // A create that was sent twice because its answer was lost finds its own job: that is no replay.
+    let is_replay = created.replayed.is_some() && (named == Named::ByClient || job_id != proposed);
+    count(named, is_replay);
+    tracing::debug!(%job_id, task, replay = is_replay, "accepted");
+    let (mut response, applied) = match wait_for_end(gateway, job_id, prefer).await {
+        Wait::Ended(seen) => (found(seen, job_id), prefer.applied(true, false)),
+        Wait::TimeOver => (accepted(created, named, task, run_at), prefer.applied(true, true)),
+        Wait::No => (accepted(created, named, task, run_at), prefer.applied(false, true)),
+    };
+    if let Some(applied) = applied {
+        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+    }
+    if is_replay && named == Named::ByUs {
+        response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+enum Wait {
+    /// The client did not ask to wait, or that was not possible.
+    No,
+    TimeOver,
+    Ended(Seen),
+}
+
+/// The job is accepted whatever happens here, so a wait that fails is only a wait that was not held.
+async fn wait_for_end(gateway: &Gateway, job_id: JobId, prefer: Prefer) -> Wait {
+    let Some(wait) = prefer.wait() else { return Wait::No };
+    match until_ended(gateway, job_id, wait).await {
+        Ok(Waited::Seen(seen)) if seen.is_terminal() => Wait::Ended(seen),
+        Ok(Waited::Seen(_)) => Wait::TimeOver,
+        Ok(Waited::Full) => Wait::No,
+        Err(error) => {
+            tracing::warn!(%job_id, %error, "the end of an accepted job could not be awaited");
+            Wait::No
+        }
+    }
+}
+
+/// 202; 200 with the whole job to a repeated `PUT`.
+fn accepted(created: Created, named: Named, task: String, run_at: Option<Timestamp>) -> Response {
+    let job_id = created.job_id;
+    let links = Links::of(job_id);
+    let location = HeaderValue::try_from(links.this.clone()).ok();
+    let (status, run_at) = match &created.replayed {
+        Some(job) => (job.status, job.run_at),
+        None => (created.status, run_at),
+    };
+    let mut response = match created.replayed {
+        Some(job) if named == Named::ByClient => Json::<JobView>(*job).into_response(),
+        _ => (StatusCode::ACCEPTED, Json(Accepted { job_id, task, status, links })).into_response(),
+    };
+    let headers = response.headers_mut();
+    if let Some(location) = location {
+        headers.insert(LOCATION, location);
+    }
+    if let Some(seconds) = retry_after_s(status, run_at, clock::wall_ms()) {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn count(named: Named, is_replay: bool) {
+    let method = if named == Named::ByClient { "PUT" } else { "POST" };
+    let outcome = if is_replay { "replayed" } else { "created" };
+    metrics::counter!("longshore_submits_total", "program" => "gateway", "method" => method, "outcome" => outcome)
+        .increment(1);
+}

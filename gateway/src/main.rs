@@ -1,0 +1,12 @@
+//! The gateway as a program of its own.
+
+use std::process::ExitCode;
+
+use chassis::program::Program;
+use gateway::config::{Config, DEFAULTS};
+
+fn main() -> ExitCode {
+    let program =
+        Program { name: "gateway", defaults: DEFAULTS, load: Config::load, listen: |config: &Config| config.listen };
+    program.main(gateway::run)
+}

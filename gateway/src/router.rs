@@ -1,0 +1,19 @@
+//! The routes of the public HTTP API. What is not here is not promised: it answers 404.
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::jobs::{control, list, status, submit};
+use crate::state::Gateway;
+
+pub(crate) fn router(gateway: Gateway) -> Router {
+    Router::new()
+        .route("/longtask", post(submit::post))
+        .route("/jobs", get(list::jobs))
+        .route("/jobs/{id}", get(status::job).put(submit::put))
+        .route("/jobs/{id}/result", get(status::result))
+        .route("/jobs/{id}/cancel", post(control::cancel))
+        .route("/jobs/{id}/retry", post(control::retry))
+        .route("/workers", get(list::workers))
+        .with_state(gateway)
+}

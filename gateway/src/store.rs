@@ -1,0 +1,214 @@
+//! The store as the gateway uses it: creates in batches with those of other clients, everything else one by one, each within a deadline.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chassis::client::{Answer, Call, CallError, Coalescer, CoalescerLimits, Error, StoreClient};
+use chassis::config::Address;
+use chassis::http::Rejection;
+use chassis::task::Tasks;
+use futures_util::future::join_all;
+use protocol::ids::{Incarnation, Position};
+use protocol::problem::Kind;
+use protocol::store_api::{self, Applied, Apply, Command, Create, Created, INCARNATION_HEADER, POSITION_HEADER, Reply};
+use serde_json::value::RawValue;
+
+use crate::jobs::bells::{Bells, Ring};
+use crate::jobs::waiters::Place;
+
+/// A batch is sent in parts of about this many bytes of payload: a part must fit into the store's largest body.
+const PART_BYTES: usize = 1 << 20;
+
+/// What became of one create.
+type CreateAnswer = Result<Created, Error>;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    client: StoreClient,
+    creator: Coalescer<Create, CreateAnswer, Error>,
+    deadline: Duration,
+}
+
+impl Store {
+    pub(crate) fn start(client: &StoreClient, bells: &Bells, deadline: Duration, tasks: &Tasks) -> Self {
+        let creator = Creator { client: client.clone(), bells: bells.clone(), deadline };
+        let send = move |batch| creator.clone().create_all(batch);
+        let creator = Coalescer::start(tasks, "creator", CoalescerLimits::default(), send);
+        Self { client: client.clone(), creator, deadline }
+    }
+
+    /// Records a job. Its bell, if it is ours to ring, is rung before this returns, and also when nobody waits for the answer any more.
+    ///
+    /// # Errors
+    /// What the store refuses it for; 503 if it is away, slow or overloaded.
+    pub(crate) async fn create(&self, create: Create) -> Result<Created, Rejection> {
+        let answer = tokio::time::timeout(self.deadline, self.creator.call(create)).await;
+        match answer {
+            Ok(Ok(created)) => Ok(created?),
+            Ok(Err(CallError::Failed(error))) => Err(error.into()),
+            Ok(Err(error @ (CallError::Overloaded | CallError::Dropped))) => {
+                tracing::warn!(%error, "a job was not created");
+                Err(Kind::Unavailable.into())
+            }
+            Err(_) => {
+                tracing::warn!(deadline = ?self.deadline, "the store did not answer a create in time");
+                Err(Kind::Unavailable.into())
+            }
+        }
+    }
+
+    /// Applies one command, sent once.
+    ///
+    /// # Errors
+    /// What the store refuses it for; 503 if it is away or slow.
+    pub(crate) async fn apply(&self, command: Command) -> Result<Reply, Rejection> {
+        let answers = apply_all(&self.client, vec![command], self.deadline, Repeat::Never).await?;
+        let only = answers.items.into_iter().next().ok_or(Kind::BadGateway)?;
+        Ok(only?)
+    }
+
+    /// Reads a path of the store.
+    ///
+    /// # Errors
+    /// Any; one of 400 and more is an [`Error::Problem`].
+    pub(crate) async fn get(&self, path: impl Into<String>) -> Result<Answer<Bytes>, Error> {
+        self.client.peer().call(&Call::get(path).within(self.deadline)).await
+    }
+}
+
+/// Where in the store's history an answer was read.
+pub(crate) fn place_of(answer: &Answer<Bytes>) -> Option<Place> {
+    let position = Position(answer.number(POSITION_HEADER)?);
+    let incarnation: Incarnation = answer.text(INCARNATION_HEADER)?.parse().ok()?;
+    Some(Place { incarnation, position })
+}
+
+/// Whether commands may be sent twice when nobody knows if they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    WhenUnsure,
+    Never,
+}
+
+/// The answers to the commands of one request, in their order.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    address: Address,
+    pub(crate) items: Vec<Result<Reply, Error>>,
+}
+
+impl Answers {
+    /// The error of a reply that does not belong to its command.
+    fn misunderstood(address: &Address, reply: &Reply) -> Error {
+        Error::Malformed { address: address.clone(), reason: format!("it does not belong to the command: {reply:?}") }
+    }
+}
+
+/// Applies commands in one request.
+///
+/// # Errors
+/// When the request as a whole failed.
+pub(crate) async fn apply_all(
+    client: &StoreClient,
+    items: Vec<Command>,
+    deadline: Duration,
+    repeat: Repeat,
+) -> Result<Answers, Error> {
+    let peer = client.peer();
+    let count = items.len();
+    let call = Call::post("/apply", &Apply { items }).map_err(|error| peer.unsendable(&error))?.within(deadline);
+    let call = if repeat == Repeat::WhenUnsure { call.repeatable() } else { call };
+    let answer = peer.call(&call).await?.json::<Applied>()?;
+    let address = answer.address;
+    if answer.body.items.len() != count {
+        let reason = format!("{} answers to {count} commands", answer.body.items.len());
+        return Err(Error::Malformed { address, reason });
+    }
+    let item = |item| match item {
+        store_api::Answer::Ok(reply) => Ok(*reply),
+        store_api::Answer::Error(problem) => Err(Error::Problem { address: address.clone(), problem }),
+    };
+    let items = answer.body.items.into_iter().map(item).collect();
+    Ok(Answers { address, items })
+}
+
+/// Sends the batches of creates and rings what comes back.
+#[derive(Clone, Debug)]
+struct Creator {
+    client: StoreClient,
+    bells: Bells,
+    deadline: Duration,
+}
+
+impl Creator {
+    async fn create_all(self, batch: Vec<Create>) -> Result<Vec<CreateAnswer>, Error> {
+        metrics::histogram!("longshore_create_batch_size", "program" => "gateway").record(small(batch.len()));
+        let parts = parts(batch, |create| create.payload.as_deref().map_or(0, |payload| RawValue::get(payload).len()));
+        let answers = join_all(parts.into_iter().map(|part| self.create_part(part))).await;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    async fn create_part(&self, part: Vec<Create>) -> Vec<CreateAnswer> {
+        let rings: Vec<Ring> = part.iter().map(Ring::of).collect();
+        let items = part.into_iter().map(|create| Command::Create(Box::new(create))).collect();
+        match apply_all(&self.client, items, self.deadline, Repeat::WhenUnsure).await {
+            Ok(Answers { address, items }) => {
+                items.into_iter().zip(rings).map(|(reply, ring)| self.created(&address, reply?, ring)).collect()
+            }
+            Err(error) => rings.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    fn created(&self, address: &Address, reply: Reply, ring: Ring) -> CreateAnswer {
+        match reply {
+            Reply::Created(created) => {
+                if let Some(dispatch) = created.bell {
+                    self.bells.ring(ring, created.job_id, dispatch, created.created_at);
+                }
+                Ok(created)
+            }
+            other => Err(Answers::misunderstood(address, &other)),
+        }
+    }
+}
+
+/// The items in their order, cut into parts whose sizes sum to about [`PART_BYTES`] at most; a larger item is alone.
+fn parts<T>(items: Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = Vec::new();
+    let mut free_bytes = 0;
+    for item in items {
+        let bytes = bytes_of(&item);
+        match parts.last_mut() {
+            Some(part) if bytes <= free_bytes => part.push(item),
+            _ => {
+                parts.push(vec![item]);
+                free_bytes = PART_BYTES;
+            }
+        }
+        free_bytes = free_bytes.saturating_sub(bytes);
+    }
+    parts
+}
+
+fn small(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_cut_where_it_would_grow_too_large() {
+        let check = |bytes: &[usize], expected: &[usize]| {
+            let sizes: Vec<usize> = parts(bytes.to_vec(), |bytes| *bytes).iter().map(Vec::len).collect();
+            assert_eq!(sizes, expected, "{bytes:?}");
+        };
+        check(&[], &[]);
+        check(&[0, 10, 100], &[3]);
+        check(&[PART_BYTES, 1], &[1, 1]);
+        check(&[1, PART_BYTES, 1, 1], &[1, 1, 2]);
+        check(&[PART_BYTES / 2, PART_BYTES / 2, 1], &[2, 1]);
+        check(&[3 * PART_BYTES, 3 * PART_BYTES], &[1, 1]);
+    }
+}
