@@ -1,4 +1,4 @@
-//! When a backend counts as healthy: consecutive checks with thresholds (HAProxy's rise and fall), and when the next check is due.
+//! When a backend counts as healthy: consecutive checks with thresholds (`HAProxy`'s rise and fall), and when the next check is due.
 
 /// What one active check found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,21 +1,45 @@
 //! The balancer: one acceptor deals connections to an event loop per core; no lock on the path of a request.
+//!
+//! `forward` is the way of a request; `pick`, `health`, `retry` and `fields` decide and touch nothing; `control` starts everything.
 
+mod acceptor;
+mod answer;
+mod backend;
+mod checks;
 mod config;
+mod connection;
+mod control;
+mod event_loop;
 mod fields;
+mod forward;
 mod health;
+mod own;
 mod pick;
+mod pool;
+mod record;
+mod report;
 mod retry;
+mod shared;
+mod socket;
+mod upload;
+mod upstream;
+mod watch;
 
+use anyhow::Context;
 use chassis::shutdown::Shutdown;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 pub use config::{Config, DEFAULTS};
 
-/// Balances until `shutdown` has drained.
+/// Balances until `shutdown` has drained. The work is done on threads of its own; the calling runtime only waits.
 ///
 /// # Errors
 /// When its threads cannot be started.
-pub async fn run(_listener: TcpListener, _config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
-    shutdown.draining().await;
-    Ok(())
+pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let listener = listener.into_std().context("taking the listener")?;
+    let (sender, ended) = oneshot::channel();
+    let body = move || drop(sender.send(control::run(listener, config, shutdown)));
+    std::thread::Builder::new().name("lb-control".to_owned()).spawn(body).context("starting the control thread")?;
+    ended.await.context("the control thread panicked")?
 }

@@ -32,7 +32,7 @@ pub(crate) enum Failure {
 pub(crate) enum Next {
     /// The same backend again, on a new connection: the old one was at fault.
     FreshConnection,
-    NextBackend,
+    OtherBackend,
     GiveUp,
 }
 
@@ -41,10 +41,10 @@ pub(crate) enum Next {
 pub(crate) fn next(failure: Failure, repeatable: bool, whole: bool) -> Next {
     match failure {
         _ if !whole => Next::GiveUp,
-        Failure::Connect => Next::NextBackend,
+        Failure::Connect => Next::OtherBackend,
         Failure::Stale => Next::FreshConnection,
         Failure::Unanswered { kept: true } if repeatable => Next::FreshConnection,
-        Failure::Unanswered { kept: false } if repeatable => Next::NextBackend,
+        Failure::Unanswered { kept: false } if repeatable => Next::OtherBackend,
         Failure::Unanswered { .. } | Failure::Garbled | Failure::Overdue | Failure::Stalled | Failure::Abandoned => {
             Next::GiveUp
         }
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn what_was_not_sent_is_sent_whatever_it_is() {
         for repeatable in [true, false] {
-            check(Failure::Connect, repeatable, true, Next::NextBackend);
+            check(Failure::Connect, repeatable, true, Next::OtherBackend);
             check(Failure::Stale, repeatable, true, Next::FreshConnection);
         }
     }
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn what_was_sent_is_sent_again_only_if_that_does_no_harm() {
         check(Failure::Unanswered { kept: true }, true, true, Next::FreshConnection);
-        check(Failure::Unanswered { kept: false }, true, true, Next::NextBackend);
+        check(Failure::Unanswered { kept: false }, true, true, Next::OtherBackend);
         check(Failure::Unanswered { kept: true }, false, true, Next::GiveUp);
         check(Failure::Unanswered { kept: false }, false, true, Next::GiveUp);
     }

@@ -1,0 +1,136 @@
+//! An answer's body on its way to the client: our own words, or a backend's stream, passed on frame by frame as the client takes it.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Response;
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use protocol::problem::{self, Problem};
+
+use crate::pool::InFlight;
+use crate::record::Record;
+use crate::upload::Upload;
+use crate::upstream::Upstream;
+use crate::watch::{Clock, Watch};
+
+/// Ends the request when it is dropped.
+pub(crate) struct AnswerBody {
+    content: Content,
+    record: Record,
+    watch: Rc<Watch>,
+    /// What the client still had to send when the answer began.
+    upload: Upload,
+}
+
+enum Content {
+    Whole(Bytes),
+    Streamed(Download),
+    Over,
+}
+
+/// A backend's body and the connection that it comes on.
+pub(crate) struct Download {
+    pub(crate) incoming: Incoming,
+    pub(crate) upstream: Upstream,
+    pub(crate) in_flight: InFlight,
+    pub(crate) clock: Rc<Clock>,
+}
+
+impl AnswerBody {
+    pub(crate) fn whole(content: Bytes, record: Record, watch: &Rc<Watch>, upload: Upload) -> AnswerBody {
+        let content = if content.is_empty() { Content::Over } else { Content::Whole(content) };
+        AnswerBody { content, record, watch: Rc::clone(watch), upload }
+    }
+
+    pub(crate) fn streamed(download: Download, record: Record, watch: &Rc<Watch>, upload: Upload) -> AnswerBody {
+        AnswerBody { content: Content::Streamed(download), record, watch: Rc::clone(watch), upload }
+    }
+}
+
+/// A problem as an answer; `closes` says that the connection cannot be used further.
+pub(crate) fn problem(problem: &Problem, closes: bool) -> Response<Bytes> {
+    // A problem always serializes; an empty body would still have its status.
+    let mut answer = Response::new(Bytes::from(serde_json::to_vec(problem).unwrap_or_default()));
+    *answer.status_mut() = http::StatusCode::from_u16(problem.status).unwrap_or(http::StatusCode::BAD_GATEWAY);
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+    if let Some(seconds) = problem.retry_after() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if closes {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
+impl Download {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        // Asking tells the driver that there is room; only then does it read.
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        if polled.is_ready() {
+            return polled;
+        }
+        self.upstream.drive(cx);
+        Pin::new(&mut self.incoming).poll_frame(cx)
+    }
+
+    /// Gives the connection back, if the answer has been read to its end.
+    fn finish(self) {
+        if self.incoming.is_end_stream() {
+            self.in_flight.pool().put(self.upstream, self.clock.now_ms());
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = &mut *self;
+        let polled = match &mut this.content {
+            Content::Streamed(download) => download.poll_frame(cx),
+            Content::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.content = Content::Over;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Content::Over => Poll::Ready(None),
+        };
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => this.record.passed(frame.data_ref().map_or(0, Bytes::len)),
+            Poll::Ready(Some(Err(_))) => this.record.cut(),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Streamed(download) => download.incoming.is_end_stream(),
+            Content::Whole(_) => false,
+            Content::Over => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Streamed(download) => download.incoming.size_hint(),
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Over => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        if let Content::Streamed(download) = std::mem::replace(&mut self.content, Content::Over) {
+            download.finish();
+        }
+        self.watch.end(!self.upload.is_finished());
+    }
+}

@@ -1,0 +1,71 @@
+//! The control thread: starts the event loops, accepts, checks the backends, and waits until everything has drained.
+
+use std::net::TcpListener;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use anyhow::Context;
+use chassis::health::Health;
+use chassis::shutdown::Shutdown;
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::acceptor::Acceptor;
+use crate::checks;
+use crate::config::Config;
+use crate::event_loop::{self, Dealt};
+use crate::shared::Shared;
+
+/// Connections on their way to a loop; it takes them faster than they can be accepted.
+const DEALT_MAX: usize = 1_024;
+
+/// Runs the balancer on this thread and those that it starts.
+///
+/// # Errors
+/// When a thread or runtime cannot be started, or an event loop ends by itself.
+pub(crate) fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let loops = match config.event_loops {
+        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        count => count,
+    };
+    let shared = Arc::new(Shared::new(config, Health::new("lb"), shutdown, loops));
+    let runtime = Builder::new_current_thread().enable_all().build().context("starting the control runtime")?;
+    runtime.block_on(async {
+        let (mut senders, mut ends) = (Vec::new(), Vec::new());
+        for number in 0..loops {
+            let (sender, dealt) = mpsc::channel(DEALT_MAX);
+            senders.push(sender);
+            ends.push(start_loop(&shared, number, dealt)?);
+        }
+        let acceptor = Acceptor::new(Arc::clone(&shared), senders);
+        tokio::select! {
+            result = balance(acceptor, listener, ends) => result,
+            () = checks::run(Arc::clone(&shared)) => Err(anyhow::anyhow!("the checks ended")),
+        }
+    })
+}
+
+async fn balance(acceptor: Acceptor, listener: TcpListener, ends: Vec<oneshot::Receiver<()>>) -> anyhow::Result<()> {
+    // An event loop ends only after the acceptor has, which holds the other end of its queue, or at the shutdown's end.
+    acceptor.run(listener).await.context("accepting connections")?;
+    for end in ends {
+        end.await.context("an event loop panicked")?;
+    }
+    Ok(())
+}
+
+fn start_loop(
+    shared: &Arc<Shared>,
+    number: usize,
+    dealt: mpsc::Receiver<Dealt>,
+) -> anyhow::Result<oneshot::Receiver<()>> {
+    let (sender, end) = oneshot::channel();
+    let shared = Arc::clone(shared);
+    let body = move || match event_loop::run(shared, number, dealt) {
+        // Nobody waits any more if the control thread has ended.
+        Ok(()) => drop(sender.send(())),
+        Err(error) => tracing::error!(%error, number, "an event loop cannot run"),
+    };
+    std::thread::Builder::new().name(format!("lb-loop-{number}")).spawn(body).context("starting an event loop")?;
+    Ok(end)
+}

@@ -1,0 +1,149 @@
+//! One event loop: a thread with a runtime of its own that serves the connections dealt to it. Nothing on it is shared with other loops but
+//! what `Shared` holds, so nothing on it needs a lock.
+
+use std::cell::{Cell, RefCell};
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::task::TaskTracker;
+
+use crate::connection;
+use crate::pool::Pools;
+use crate::shared::Shared;
+use crate::watch::{Clock, Registry};
+
+/// How often deadlines are looked at, so how late they may be noticed.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Kept connections are looked through every so many ticks.
+const SWEEP_TICKS: u64 = 10;
+
+/// Requests' heads may be as large as this and have as many fields (more are answered 431).
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// What is read or written at a time at most, so what a connection may hold of a body.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// A connection on its way from the acceptor to its loop.
+#[derive(Debug)]
+pub(crate) struct Dealt {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    /// Over the bound: to be told so and closed.
+    pub(crate) is_refused: bool,
+}
+
+/// What the connections of one loop share.
+pub(crate) struct EventLoop {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) number: usize,
+    pub(crate) clock: Rc<Clock>,
+    pub(crate) connections: Rc<Registry>,
+    pub(crate) http: http1::Builder,
+    pools: RefCell<Rc<Pools>>,
+    is_draining: Cell<bool>,
+}
+
+/// Serves what is dealt until the dealing and all connections have ended, or the shutdown has.
+///
+/// # Errors
+/// When the thread gets no runtime.
+pub(crate) fn run(shared: Arc<Shared>, number: usize, dealt: mpsc::Receiver<Dealt>) -> std::io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(serve(Rc::new(EventLoop::new(shared, number)), dealt));
+    Ok(())
+}
+
+async fn serve(event_loop: Rc<EventLoop>, mut dealt: mpsc::Receiver<Dealt>) {
+    let connections = TaskTracker::new();
+    let shutdown = event_loop.shared.shutdown.clone();
+    let accept = async {
+        while let Some(dealt) = dealt.recv().await {
+            connections.spawn_local(connection::serve(Rc::clone(&event_loop), dealt));
+        }
+        event_loop.drain();
+        connections.close();
+        connections.wait().await;
+    };
+    tokio::select! {
+        () = accept => {}
+        () = event_loop.tick() => {}
+        () = shutdown.ended() => {
+            if !connections.is_empty() {
+                tracing::warn!(event_loop = event_loop.number, connections = connections.len(), "cut at the deadline");
+            }
+        }
+    }
+}
+
+impl EventLoop {
+    fn new(shared: Arc<Shared>, number: usize) -> EventLoop {
+        let mut http = http1::Builder::new();
+        // Deadlines are the watch's; the number of fields is hyper's own bound of 100.
+        http.header_read_timeout(None).max_header_size(HEAD_BYTES_MAX).max_buf_size(BUFFER_BYTES);
+        let pools =
+            Pools::of(shared.membership.load_full(), shared.config.backend_idle_max, shared.config.backend_idle_ms);
+        EventLoop {
+            shared,
+            number,
+            clock: Rc::default(),
+            connections: Rc::default(),
+            http,
+            pools: RefCell::new(Rc::new(pools)),
+            is_draining: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.get()
+    }
+
+    /// The pools of the present membership.
+    pub(crate) fn pools(&self) -> Rc<Pools> {
+        let membership = self.shared.membership.load();
+        let mut pools = self.pools.borrow_mut();
+        if !pools.is_of(&membership) {
+            let config = &self.shared.config;
+            let next = pools.changed_to(Arc::clone(&membership), config.backend_idle_max, config.backend_idle_ms);
+            *pools = Rc::new(next);
+        }
+        Rc::clone(&pools)
+    }
+
+    /// Another connection; false says that one has ended.
+    pub(crate) fn count(&self, opened: bool) {
+        let Some(count) = self.shared.counts.connections.get(self.number) else { return };
+        if opened {
+            count.fetch_add(1, Relaxed)
+        } else {
+            count.fetch_sub(1, Relaxed)
+        };
+    }
+
+    fn drain(&self) {
+        self.is_draining.set(true);
+        self.connections.wake_all();
+    }
+
+    /// Moves the loop's clock, and wakes who is overdue. Never ends.
+    async fn tick(&self) {
+        let start = Instant::now();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for number in 0.. {
+            ticks.tick().await;
+            self.clock.set(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX));
+            self.connections.wake_overdue();
+            if number % SWEEP_TICKS == 0 {
+                self.pools().sweep(self.clock.now_ms());
+            }
+        }
+    }
+}

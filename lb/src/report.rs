@@ -1,0 +1,51 @@
+//! The balancer's counters as metrics, copied when somebody looks, so that requests only touch plain atomics.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use metrics::{counter, gauge};
+
+use crate::backend::{Backend, LATENCY_BOUNDS_US};
+use crate::shared::Shared;
+
+pub(crate) fn publish(shared: &Shared) {
+    let counts = &shared.counts;
+    let connections: usize = counts.connections.iter().map(|count| count.load(Relaxed)).sum();
+    gauge!("longshore_lb_connections", "program" => "lb").set(lossy(connections as u64));
+    counter!("longshore_lb_connections_refused_total", "program" => "lb")
+        .absolute(counts.connections_refused.load(Relaxed));
+    for (class, count) in ["left", "1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(&counts.answers) {
+        counter!("longshore_lb_answers_total", "program" => "lb", "status" => class).absolute(count.load(Relaxed));
+    }
+    let membership = shared.membership.load();
+    for (place, backend) in membership.backends.iter().enumerate() {
+        publish_backend(backend, membership.is_healthy(place));
+    }
+}
+
+fn publish_backend(backend: &Backend, is_healthy: bool) {
+    let labels = || [("program", "lb".to_owned()), ("backend", backend.name.clone())];
+    let counts = &backend.counts;
+    gauge!("longshore_lb_backend_healthy", &labels()).set(if is_healthy { 1.0 } else { 0.0 });
+    gauge!("longshore_lb_backend_in_flight", &labels()).set(lossy(counts.in_flight.load(Relaxed)));
+    counter!("longshore_lb_backend_requests_total", &labels()).absolute(counts.requests.load(Relaxed));
+    counter!("longshore_lb_backend_failures_total", &labels()).absolute(counts.failures.load(Relaxed));
+    counter!("longshore_lb_backend_retries_total", &labels()).absolute(counts.retries.load(Relaxed));
+    counter!("longshore_lb_backend_connects_total", &labels()).absolute(counts.connects.load(Relaxed));
+    // The parts of a histogram, which `metrics` cannot take over as a whole.
+    let mut answers = 0;
+    for (place, count) in counts.latency.iter().enumerate() {
+        answers += count.load(Relaxed);
+        let bound =
+            LATENCY_BOUNDS_US.get(place).map_or("+Inf".to_owned(), |&bound_us| (lossy(bound_us) / 1e6).to_string());
+        let [program, name] = labels();
+        counter!("longshore_lb_backend_answer_time_bucket", &[program, name, ("le", bound)]).absolute(answers);
+    }
+    counter!("longshore_lb_backend_answer_time_count", &labels()).absolute(answers);
+    counter!("longshore_lb_backend_answer_time_us_sum", &labels()).absolute(counts.latency_sum_us.load(Relaxed));
+}
+
+/// As Prometheus keeps numbers; exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]
+fn lossy(count: u64) -> f64 {
+    count as f64
+}

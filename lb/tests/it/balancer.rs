@@ -1,0 +1,82 @@
+//! A balancer under test, on a port of its own.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chassis::config::Source;
+use chassis::shutdown::Trigger;
+use chassis::task::Tasks;
+use chassis::testing::wait_until;
+use lb::Config;
+use tokio::net::TcpListener;
+
+use crate::client::{Answer, Client};
+
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+pub(crate) struct Balancer {
+    pub(crate) address: SocketAddr,
+    pub(crate) trigger: Trigger,
+    pub(crate) tasks: Tasks,
+}
+
+impl Balancer {
+    /// Starts one with quick checks, and waits until it has looked at every backend.
+    pub(crate) async fn start(backends: &[SocketAddr], settings: &[(&str, &str)]) -> Balancer {
+        Balancer::start_draining_in(backends, settings, SOON).await
+    }
+
+    pub(crate) async fn start_draining_in(
+        backends: &[SocketAddr],
+        settings: &[(&str, &str)],
+        deadline: Duration,
+    ) -> Balancer {
+        let backends: Vec<_> = backends.iter().map(SocketAddr::to_string).collect();
+        let mut source = Source::from_pairs([
+            ("LONGSHORE_BACKENDS", backends.join(",")),
+            ("LONGSHORE_EVENT_LOOPS", "2".to_owned()),
+            ("LONGSHORE_CHECK_INTERVAL_MS", "20".to_owned()),
+        ]);
+        for (name, value) in settings {
+            source = source.with(format!("LONGSHORE_{name}"), *value);
+        }
+        let config = Config::load(&source).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (trigger, shutdown) = Trigger::new(deadline);
+        let tasks = Tasks::new();
+        tasks.spawn("lb", async move { lb::run(listener, config, shutdown).await.unwrap() });
+        let balancer = Balancer { address, trigger, tasks };
+        wait_until(SOON, "ready", || async { balancer.get("/ready").await.status == 200 }).await;
+        balancer
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) async fn ask(&self, request: &str) -> Answer {
+        let mut client = self.client().await;
+        client.send(request).await;
+        client.answer().await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await
+    }
+
+    /// A metric's value.
+    pub(crate) async fn metric(&self, name: &str, backend: SocketAddr) -> Option<u64> {
+        let metrics = self.get("/metrics").await.text();
+        let label = format!("backend=\"{backend}\"");
+        let mut lines = metrics.lines().filter(|line| line.starts_with(name) && line.contains(&label));
+        lines.next().and_then(|line| line.rsplit_once(' ')).and_then(|(_, value)| value.parse().ok())
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        self.trigger.end();
+    }
+}
