@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
 use crate::config::{self, Common, ConfigError, Source};
@@ -15,6 +16,9 @@ use crate::telemetry;
 
 /// After the work has been told to stop, it gets this long to let go.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
+
+/// As many open files as a program asks for, if the system lets it.
+const OPEN_FILES: u64 = 65_536;
 
 /// What makes a program out of a service's library.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +57,7 @@ impl<C> Program<C> {
         let listen = (self.listen)(&config);
         config::refuse_exposed(listen, common.insecure).map_err(ConfigError::from)?;
         telemetry::init(self.name, &common);
+        raise_file_limit();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(usize::from(common.threads.get()))
             .enable_all()
@@ -73,7 +78,7 @@ impl<C> Program<C> {
 
     fn answer(&self, argument: &str) -> ExitCode {
         if matches!(argument, "-h" | "--help") {
-            say(&format!(
+            show(&format!(
                 "{} takes no arguments. Its settings, each overridden by LONGSHORE_ and its name in capitals:\n\n{}\n{}",
                 self.name,
                 self.defaults,
@@ -101,7 +106,51 @@ pub async fn until_ended(service: impl Future<Output = anyhow::Result<()>>, shut
     }
 }
 
+/// Connections are files: the soft limit (1024 on most systems) is raised as far as the hard one allows, within reason.
+fn raise_file_limit() {
+    let limits = getrlimit(Resource::Nofile);
+    let current = limits.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES);
+    let raised = Rlimit { current: limits.current.map(|soft| soft.max(current)), maximum: limits.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what the caller asked to see")]
+fn show(text: &str) {
+    println!("{text}");
+}
+
 #[expect(clippy::print_stderr, reason = "the last word of a program, also when there is no log yet")]
 fn say(text: &str) {
     eprintln!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_does_not_stop_is_left_behind() {
+        let (trigger, shutdown) = Trigger::new(Duration::from_secs(20));
+        trigger.drain();
+        let begin = tokio::time::Instant::now();
+        let result = until_ended(pending(), &shutdown).await;
+        assert_eq!((result.is_err(), begin.elapsed()), (true, Duration::from_secs(20) + LAST_MOMENT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_stops_ends_as_it_says() {
+        let shutdown = Shutdown::never();
+        assert!(until_ended(async { Ok(()) }, &shutdown).await.is_ok());
+        assert!(until_ended(async { Err(anyhow::anyhow!("broken")) }, &shutdown).await.is_err());
+    }
+
+    #[test]
+    fn the_file_limit_is_never_lowered() {
+        let before = getrlimit(Resource::Nofile).current;
+        raise_file_limit();
+        assert!(getrlimit(Resource::Nofile).current >= before);
+    }
 }

@@ -66,3 +66,29 @@ impl Source {
 fn concerns_us(name: &str) -> bool {
     name.starts_with("LONGSHORE_") || name == "AMQP_URL" || name == "DATABASE_URL"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_variable_counts_as_absent() {
+        let source = Source::from_pairs([("AMQP_URL", ""), ("LONGSHORE_SLOTS", "4")]);
+        assert_eq!((source.get("AMQP_URL"), source.get("LONGSHORE_SLOTS")), (None, Some("4")));
+        let changed = source.with("AMQP_URL", "amqp://x").without("LONGSHORE_SLOTS");
+        assert_eq!((changed.get("AMQP_URL"), changed.get("LONGSHORE_SLOTS")), (Some("amqp://x"), None));
+    }
+
+    #[test]
+    fn a_value_that_is_not_text_is_a_fault() {
+        let source = Source { variables: BTreeMap::new(), garbled: vec!["LONGSHORE_LISTEN".to_owned()] };
+        let faults: Vec<_> = source.garbled_faults().collect();
+        assert_eq!(faults, [Fault::sentence("The value of LONGSHORE_LISTEN is not UTF-8.")]);
+    }
+
+    #[test]
+    fn only_our_variables_are_read_from_the_process() {
+        assert!(concerns_us("LONGSHORE_LOG") && concerns_us("AMQP_URL") && concerns_us("DATABASE_URL"));
+        assert!(!concerns_us("PATH") && !concerns_us("MY_LONGSHORE_LOG"));
+    }
+}
