@@ -1,1 +1,112 @@
-//! To be written.
+//! Durable truth: jobs, data, the log, the dispatcher and the reaper behind one HTTP service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chassis::broker::{self, ConnectOptions};
+use chassis::config::ExitWith;
+use chassis::health::Health;
+use chassis::http::{Limits, serve};
+use chassis::shutdown::Shutdown;
+use chassis::task::Tasks;
+use protocol::retry::Backoff;
+use tokio::net::TcpListener;
+
+pub use config::{Config, DEFAULTS};
+
+use hub::Hub;
+use readers::Readers;
+use storage::Settings;
+use storage::sqlite::Sqlite;
+use storage::sqlite::lock::OpenError;
+use storage::Storage as _;
+use writer::Writer;
+
+mod bell_watch;
+mod config;
+mod dispatcher;
+mod http;
+mod hub;
+mod news;
+mod readers;
+mod reaper;
+pub mod storage;
+mod writer;
+
+/// Another process has the database open (`EX_CANTCREAT` of sysexits.h).
+const LOCKED: u8 = 73;
+/// Batches carry payloads and results: the largest body, in bytes.
+const BODY_BYTES: usize = 32 << 20;
+/// What the loops get to let go once everything else has ended.
+const LAST_LOOPS: Duration = Duration::from_secs(2);
+
+/// Serves until `shutdown` has drained.
+///
+/// # Errors
+/// When the database cannot be opened, or its writer dies.
+pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let address = listener.local_addr().context("reading the port")?;
+    let storage = open(&config, &format!("process {} listening on {address}", std::process::id()))?;
+    let incarnation = storage.incarnation();
+    let settings = Arc::new(settings(&config));
+    let hub = Arc::new(Hub::default());
+    let readers = Readers::start(&storage).context("opening the database to read")?;
+    let (writer, mut ended) =
+        Writer::start(Box::new(storage), Arc::clone(&settings), Arc::clone(&hub)).context("starting the writer")?;
+    let health = Health::new("store-svc");
+    let embedded = matches!(config.broker, broker::Source::Embedded(_));
+    writer
+        .step(move |transitions| if embedded { transitions.forget_bells() } else { Ok(()) })
+        .await
+        .context("reading the database")?;
+    let options = ConnectOptions::new(config.program, config.queues.clone());
+    let broker = broker::connect(&config.broker, options).context("starting the broker client")?;
+
+    let loops = Tasks::new();
+    let (hub2, writer2, readers2) = (Arc::clone(&hub), writer.clone(), readers.clone());
+    loops.spawn("link", dispatcher::follow_link(broker.clone(), hub2, writer2, health.clone()));
+    loops.spawn("dispatcher", dispatcher::publish(broker.clone(), Arc::clone(&hub), writer.clone()));
+    loops.spawn("bells", bell_watch::watch(broker.clone(), Arc::clone(&hub), writer.clone(), readers2));
+    loops.spawn("reaper", reaper::reap(readers.clone(), writer.clone(), settings.sequencer_lease_ms));
+    loops.spawn("due", reaper::queue_due(readers.clone(), writer.clone(), Arc::clone(&hub)));
+    loops.spawn("trim", reaper::trim(writer.clone(), Duration::from_millis(config.log_kept_ms)));
+
+    let limits = Limits { body_bytes: BODY_BYTES, ..Limits::default() };
+    let service = http::Service::new(incarnation, writer, readers, hub, shutdown.clone());
+    health.ready();
+    let died = tokio::select! {
+        () = serve(listener, service.router(), limits, &health, &shutdown) => false,
+        waited = ended.wait() => { waited?; true }
+    };
+    loops.stop();
+    drop(loops.join(LAST_LOOPS).await);
+    broker.close().await;
+    if !died {
+        ended.wait().await?;
+    }
+    ended.join()?;
+    anyhow::ensure!(!died, "the writer ended by itself");
+    Ok(())
+}
+
+fn open(config: &Config, holder: &str) -> anyhow::Result<Sqlite> {
+    if let Some(folder) = config.database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    }
+    Sqlite::open(&config.database, holder).map_err(|error| match error {
+        OpenError::Locked { .. } => ExitWith { status: LOCKED, sentence: error.to_string() }.into(),
+        OpenError::File { .. } | OpenError::Storage(_) => {
+            anyhow::Error::from(error).context(format!("opening {}", config.database.display()))
+        }
+    })
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        window: config.dispatch_window,
+        backoff: Backoff { base_ms: config.retry_base_ms, max_ms: config.retry_max_ms },
+        queues: config.queues.iter().map(|queue| queue.as_str().to_owned()).collect(),
+        sequencer_lease_ms: config.sequencer_lease_ms,
+    }
+}

@@ -1,0 +1,175 @@
+//! The store's settings, all checked before a port is bound; `default.toml` documents them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use chassis::broker::{self, Program};
+use chassis::config::{ConfigError, Fault, Listen, Names, Source, load_checked};
+use protocol::key::QueueName;
+use serde::Deserialize;
+
+/// The documentation and the defaults of the settings.
+pub const DEFAULTS: &str = include_str!("default.toml");
+
+const AMQP_URL: &str = "amqp://user:password@host:port/vhost; only `longshore up` has a broker of its own";
+const DATABASE_URL: &str = "sqlite:PATH";
+const DAY_MS: u64 = 24 * 3_600 * 1_000;
+
+/// What a store is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    /// The SQLite file.
+    pub database: PathBuf,
+    pub broker: broker::Source,
+    /// As whom to connect to the broker.
+    pub program: Program,
+    /// The queues that jobs may name; at least one.
+    pub queues: Vec<QueueName>,
+    /// `None`: twice the live slots.
+    pub dispatch_window: Option<u64>,
+    pub retry_base_ms: u64,
+    pub retry_max_ms: u64,
+    pub sequencer_lease_ms: u64,
+    pub log_kept_ms: u64,
+}
+
+/// The settings as they are written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    listen: Listen,
+    database_url: String,
+    amqp_url: String,
+    queues: Names,
+    dispatch_window: u64,
+    retry_base_ms: u64,
+    retry_max_ms: u64,
+    sequencer_lease_ms: u64,
+    log_kept_ms: u64,
+}
+
+impl Config {
+    /// For a store that is a program of its own: it needs an `AMQP_URL`.
+    ///
+    /// # Errors
+    /// Every fault found, each as one sentence.
+    pub fn load(source: &Source) -> Result<Self, ConfigError> {
+        Self::read(source, None)
+    }
+
+    /// For a store inside a program that has a broker.
+    ///
+    /// # Errors
+    /// Every fault found, each as one sentence.
+    pub fn load_with_broker(source: &Source, broker: broker::Source) -> Result<Self, ConfigError> {
+        Self::read(source, Some(broker))
+    }
+
+    fn read(source: &Source, given: Option<broker::Source>) -> Result<Self, ConfigError> {
+        let program = if given.is_some() { Program::Up } else { Program::StoreSvc };
+        let (mut broker, mut queues, mut database) = (given, Vec::new(), PathBuf::new());
+        let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
+            if broker.is_none() {
+                broker = url(&settings.amqp_url, faults);
+            }
+            queues = names(&settings.queues, faults);
+            database = file(&settings.database_url, faults).unwrap_or_default();
+            check_ranges(settings, faults);
+        })?;
+        let broker = broker.ok_or_else(|| Fault::missing("AMQP_URL", AMQP_URL))?;
+        Ok(Self {
+            listen: settings.listen.0,
+            database,
+            broker,
+            program,
+            queues,
+            dispatch_window: Some(settings.dispatch_window).filter(|window| *window > 0),
+            retry_base_ms: settings.retry_base_ms,
+            retry_max_ms: settings.retry_max_ms,
+            sequencer_lease_ms: settings.sequencer_lease_ms,
+            log_kept_ms: settings.log_kept_ms,
+        })
+    }
+}
+
+fn check_ranges(settings: &Settings, faults: &mut Vec<Fault>) {
+    let mut within = |name: &str, value: u64, min: u64, max: u64| {
+        if !(min..=max).contains(&value) {
+            faults.push(Fault::value(name, &value.to_string(), &format!("from {min} to {max}")));
+        }
+    };
+    within("LONGSHORE_DISPATCH_WINDOW", settings.dispatch_window, 0, 10_000);
+    within("LONGSHORE_RETRY_BASE_MS", settings.retry_base_ms, 0, DAY_MS);
+    within("LONGSHORE_RETRY_MAX_MS", settings.retry_max_ms, 0, DAY_MS);
+    within("LONGSHORE_SEQUENCER_LEASE_MS", settings.sequencer_lease_ms, 500, 60_000);
+    within("LONGSHORE_LOG_KEPT_MS", settings.log_kept_ms, 60_000, 365 * DAY_MS);
+}
+
+/// The file of a `sqlite:PATH` URL; `sqlite://PATH` is understood as well.
+fn file(url: &str, faults: &mut Vec<Fault>) -> Option<PathBuf> {
+    if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+        // Not the URL itself: it may have a password.
+        let sentence = format!("DATABASE_URL names a PostgreSQL server, which is not built yet; accepted: {DATABASE_URL}.");
+        faults.push(Fault::sentence(sentence));
+        return None;
+    }
+    let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
+    match path {
+        Some(path) if !path.is_empty() && path != ":memory:" => Some(PathBuf::from(path)),
+        _ => {
+            faults.push(Fault::value("DATABASE_URL", url, DATABASE_URL));
+            None
+        }
+    }
+}
+
+fn url(text: &str, faults: &mut Vec<Fault>) -> Option<broker::Source> {
+    if text.is_empty() {
+        faults.push(Fault::missing("AMQP_URL", AMQP_URL));
+        return None;
+    }
+    broker::Source::url(text).map_err(|error| faults.push(Fault::sentence(format!("AMQP_URL {error}.")))).ok()
+}
+
+fn names(stated: &Names, faults: &mut Vec<Fault>) -> Vec<QueueName> {
+    let mut names = Vec::new();
+    for name in stated.as_slice() {
+        match QueueName::try_from(name.as_str()) {
+            Ok(name) => names.push(name),
+            Err(error) => faults.push(Fault::sentence(format!("LONGSHORE_QUEUES has {name:?}, which {error}."))),
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: (&str, &str) = ("AMQP_URL", "amqp://store:secret@127.0.0.1:5672/longshore");
+
+    fn check(variables: &[(&str, &str)], says: &str) {
+        let error = Config::load(&Source::from_pairs(variables.iter().copied())).expect_err("refused").to_string();
+        assert!(error.contains(says), "{variables:?}: {error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn defaults_are_complete_but_for_the_broker() {
+        chassis::testing::check_defaults(DEFAULTS);
+        let config = Config::load(&Source::from_pairs([URL])).expect("accepted");
+        assert_eq!((config.listen.port(), config.database.to_str()), (5002, Some("var/longshore.db")));
+        check(&[], "AMQP_URL is not set");
+    }
+
+    #[test]
+    fn bad_values_are_named_with_the_accepted_ones() {
+        check(&[URL, ("DATABASE_URL", "postgres://u:secret@h/db")], "not built yet");
+        check(&[URL, ("DATABASE_URL", "mysql:x")], "DATABASE_URL is \"mysql:x\", but must be sqlite:PATH");
+        check(&[URL, ("DATABASE_URL", "sqlite:")], "sqlite:PATH");
+        check(&[URL, ("LONGSHORE_QUEUES", "default,dead")], "LONGSHORE_QUEUES has \"dead\", which is reserved");
+        check(&[URL, ("LONGSHORE_SEQUENCER_LEASE_MS", "5")], "from 500 to 60000");
+        check(&[URL, ("LONGSHORE_LOG_KEPT_MS", "5")], "LONGSHORE_LOG_KEPT_MS");
+    }
+}

@@ -1,0 +1,36 @@
+//! Reads of data entries.
+
+use axum::extract::State;
+use axum::response::Response;
+use chassis::http::{Json, Path, Rejection};
+use protocol::key::DataKey;
+use protocol::problem::{Kind, Problem};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Service;
+
+/// What a fresh store holds.
+const SEED_KEY: &str = "my_data";
+
+pub(super) async fn entry(State(service): State<Service>, Path(key): Path<String>) -> Result<Response, Rejection> {
+    let key = DataKey::try_from(key).map_err(|error| Problem::invalid("/key", error.to_string()))?;
+    let found = service.inner.readers.read(move |reader| reader.data(key.as_str())).await?;
+    Ok(match found.read {
+        Some(entry) => service.at(found.position, Json(entry)),
+        None => service.at(found.position, Rejection::from(Kind::NotFound)),
+    })
+}
+
+#[derive(Debug, Serialize)]
+struct Db {
+    message: Box<RawValue>,
+}
+
+pub(super) async fn db(State(service): State<Service>) -> Result<Response, Rejection> {
+    let found = service.inner.readers.read(|reader| reader.data(SEED_KEY)).await?;
+    Ok(match found.read {
+        Some(entry) => service.at(found.position, Json(Db { message: entry.data })),
+        None => service.at(found.position, Rejection::from(Kind::NotFound)),
+    })
+}

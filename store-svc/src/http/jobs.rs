@@ -1,0 +1,73 @@
+//! Reads of jobs and workers.
+
+use axum::extract::State;
+use axum::response::Response;
+use chassis::http::{Json, Path, Query, Rejection};
+use protocol::api::{JobPage, Status};
+use protocol::ids::JobId;
+use protocol::problem::{Kind, Problem};
+use serde::Deserialize;
+
+use super::Service;
+use crate::storage::{At, JobsQuery, ResultRead};
+
+const PAGE_DEFAULT: u32 = 50;
+const PAGE_MAX: u32 = 500;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    status: Option<Status>,
+    queue: Option<String>,
+    task: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+pub(super) async fn list(
+    State(service): State<Service>,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, Rejection> {
+    let query = checked(query)?;
+    let page = service.inner.readers.read(move |reader| reader.jobs(&query)).await?;
+    let jobs = page.read.jobs.into_iter().map(|job| service.seen(job)).collect();
+    let next_cursor = page.read.before.map(|before| before.to_string());
+    Ok(service.read(At { position: page.position, read: JobPage { jobs, next_cursor } }))
+}
+
+fn checked(query: ListQuery) -> Result<JobsQuery, Problem> {
+    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Problem::invalid("/limit", format!("must be from 1 to {PAGE_MAX}")));
+    }
+    let before = match query.cursor.as_deref().map(str::parse::<i64>) {
+        None => None,
+        Some(Ok(before)) if before >= 0 => Some(before),
+        Some(_) => return Err(Problem::invalid("/cursor", "must be the next_cursor of a page")),
+    };
+    Ok(JobsQuery { status: query.status, queue: query.queue, task: query.task, before, limit })
+}
+
+pub(super) async fn job(State(service): State<Service>, Path(id): Path<JobId>) -> Result<Response, Rejection> {
+    let found = service.inner.readers.read(move |reader| reader.job(id)).await?;
+    Ok(match found.read {
+        Some(job) => service.at(found.position, Json(service.seen(job))),
+        None => service.at(found.position, Rejection::from(Kind::NotFound)),
+    })
+}
+
+pub(super) async fn result(State(service): State<Service>, Path(id): Path<JobId>) -> Result<Response, Rejection> {
+    let found = service.inner.readers.read(move |reader| reader.result(id)).await?;
+    let refused = |kind: Kind| service.at(found.position, Rejection::from(kind));
+    Ok(match found.read {
+        ResultRead::Unknown => refused(Kind::NotFound),
+        ResultRead::NotFinished => refused(Kind::NotFinished),
+        ResultRead::NoResult => refused(Kind::NoResult),
+        ResultRead::Result(result) => service.at(found.position, Json(result)),
+    })
+}
+
+pub(super) async fn workers(State(service): State<Service>) -> Result<Response, Rejection> {
+    let workers = service.inner.readers.read(|reader| reader.workers()).await?;
+    Ok(service.read(workers))
+}

@@ -1,0 +1,168 @@
+//! Where a commit tells those who wait: followers of the log, the dispatcher, the loops that wait for a time, the sessions.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use protocol::ids::Position;
+use tokio::sync::{Notify, watch};
+
+use crate::news::NewsBoard;
+use crate::storage::{BellSeq, Live, RungBell, Signals};
+
+#[derive(Debug)]
+pub struct Hub {
+    pub head: watch::Sender<Position>,
+    /// The last log entry that asks for a fence, as far as it was written since the start.
+    pub invalidation: watch::Sender<Position>,
+    pub fenced_through: watch::Sender<Position>,
+    /// The earliest time at which something may be due, Unix ms; `i64::MAX`: nothing.
+    pub due_ms: watch::Sender<i64>,
+    pub live: watch::Sender<Arc<Live>>,
+    /// The highest bell given out.
+    pub bells: watch::Sender<BellSeq>,
+    pub gate: RingGate,
+    pub outbox: Outbox,
+    pub news: NewsBoard,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self {
+            head: watch::Sender::new(Position(0)),
+            invalidation: watch::Sender::new(Position(0)),
+            fenced_through: watch::Sender::new(Position(0)),
+            due_ms: watch::Sender::new(i64::MAX),
+            live: watch::Sender::default(),
+            bells: watch::Sender::new(BellSeq(0)),
+            gate: RingGate::default(),
+            outbox: Outbox::default(),
+            news: NewsBoard::default(),
+        }
+    }
+}
+
+impl Hub {
+    /// Tells everybody what was committed.
+    pub fn publish(&self, signals: Signals) {
+        raise(&self.head, signals.head);
+        raise(&self.fenced_through, signals.fenced_through);
+        raise(&self.bells, signals.bells);
+        if let Some(invalidation) = signals.invalidation {
+            raise(&self.invalidation, invalidation);
+        }
+        if let Some(due_ms) = signals.due_ms {
+            self.expect_due(due_ms);
+        }
+        for (session, item) in signals.news {
+            self.news.post(session, item);
+        }
+        if let Some(live) = signals.live {
+            self.news.keep_only(&live);
+            metrics::gauge!("longshore_store_sessions").set(small(live.sessions().count()));
+            self.live.send_replace(live);
+        }
+        for (transition, count) in signals.counts {
+            metrics::counter!("longshore_store_transitions_total", "transition" => transition).increment(count);
+        }
+        self.outbox.put(signals.rung);
+    }
+}
+
+impl Hub {
+    /// Something will be due then.
+    pub fn expect_due(&self, due_ms: i64) {
+        self.due_ms.send_if_modified(|earliest| {
+            let earlier = due_ms < *earliest;
+            *earliest = due_ms.min(*earliest);
+            earlier
+        });
+    }
+}
+
+fn small(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+fn raise<T: PartialOrd>(watched: &watch::Sender<T>, to: T) {
+    watched.send_if_modified(|present| {
+        let higher = to > *present;
+        if higher {
+            *present = to;
+        }
+        higher
+    });
+}
+
+/// Bells that have a place and are to be published. There are at most as many as there are places in the windows.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    // Held for one step on the list, never across an await.
+    bells: Mutex<VecDeque<RungBell>>,
+    filled: Notify,
+}
+
+impl Outbox {
+    pub fn put(&self, bells: Vec<RungBell>) {
+        if !bells.is_empty() {
+            lock(&self.bells).extend(bells);
+            self.filled.notify_one();
+        }
+    }
+
+    /// The next bell. Cancel-safe.
+    pub async fn take(&self) -> RungBell {
+        loop {
+            let filled = self.filled.notified();
+            if let Some(bell) = lock(&self.bells).pop_front() {
+                return bell;
+            }
+            filled.await;
+        }
+    }
+}
+
+/// Whether rows may be rung now: the link to the broker is up, and the queue takes bells.
+#[derive(Debug, Default)]
+pub struct RingGate {
+    // Held for one look or change, never across an await.
+    state: Mutex<GateState>,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    up: bool,
+    backing_off: HashSet<String>,
+}
+
+impl RingGate {
+    pub fn set_up(&self, up: bool) {
+        lock(&self.state).up = up;
+    }
+
+    pub fn is_up(&self) -> bool {
+        lock(&self.state).up
+    }
+
+    /// `true`: it was not backing off before.
+    pub fn back_off(&self, queue: &str) -> bool {
+        lock(&self.state).backing_off.insert(queue.to_owned())
+    }
+
+    pub fn reopen(&self, queue: &str) {
+        lock(&self.state).backing_off.remove(queue);
+    }
+
+    pub fn is_open(&self, queue: &str) -> bool {
+        let state = lock(&self.state);
+        state.up && !state.backing_off.contains(queue)
+    }
+
+    pub fn any_open(&self, queues: &[String]) -> bool {
+        let state = lock(&self.state);
+        state.up && queues.iter().any(|queue| !state.backing_off.contains(queue))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

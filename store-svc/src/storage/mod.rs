@@ -1,0 +1,255 @@
+//! The durable truth as transitions, never as CRUD: an adapter loads what a transition needs, asks `protocol` for the decision,
+//! writes what it was told and appends to the log, all in one transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use protocol::api::{JobView, Status, Workers};
+use protocol::envelope::Bell;
+use protocol::ids::{Epoch, Incarnation, JobId, Position, SessionId};
+use protocol::retry::Backoff;
+use protocol::store_api::{Answer, BellId, Command, DataView, JobFence};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+pub use live::Live;
+
+mod live;
+pub mod sqlite;
+
+/// Why a transaction or a read could not be done. Nothing was changed.
+#[derive(Debug, Error)]
+pub enum StorageError {
+    /// Disk full, I/O error, database locked: it may work later.
+    #[error("storage unavailable: {0}")]
+    Unavailable(String),
+    /// A defect of ours, or a damaged file.
+    #[error("storage failed: {0}")]
+    Internal(String),
+}
+
+/// What a transaction may know besides the rows.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Unix time, ms: for timestamps and due times only.
+    pub wall_ms: i64,
+    /// Where the jitter of this transaction comes from.
+    pub seed: u64,
+    pub settings: Arc<Settings>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// `None`: twice the live slots.
+    pub window: Option<u64>,
+    pub backoff: Backoff,
+    /// The queues that jobs may name.
+    pub queues: BTreeSet<String>,
+    pub sequencer_lease_ms: u64,
+}
+
+/// Somewhere to keep everything. One writer; any number of readers.
+pub trait Storage: Send {
+    /// Runs `work` in one transaction, which is on disk when this returns. After an error nothing of it has happened.
+    ///
+    /// # Errors
+    /// What `work` returned, or why the commit failed.
+    fn transact(&mut self, context: &Context, work: Work<'_>) -> Result<Signals, StorageError>;
+
+    /// Another view of the same data, for use on another thread.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    fn reader(&self) -> Result<Box<dyn Reader>, StorageError>;
+
+    fn incarnation(&self) -> Incarnation;
+}
+
+/// What is done in a transaction; it may be called again when its transaction had to be rolled back.
+pub type Work<'w> = &'w mut dyn FnMut(&mut dyn Transitions) -> Result<(), StorageError>;
+
+/// The transitions, inside a transaction.
+///
+/// Each method returns an error only when the storage failed; what the caller did wrong is an answer.
+pub trait Transitions {
+    fn apply(&mut self, command: &Command) -> Result<Answer, StorageError>;
+
+    /// Queues that have rows to ring or freed places since they were rung last.
+    fn restless(&self) -> Vec<String>;
+    /// Takes rows by priority, then age, into free places of the queue's window; their bells are to be published.
+    fn ring(&mut self, queue: &str) -> Result<Rung, StorageError>;
+    /// Bells that never reached the broker: their places are free, their rows are ready again.
+    fn unring(&mut self, bells: &[BellId]) -> Result<(), StorageError>;
+    /// Bells granted to creators up to `through` that were not marked sent: they are the dispatcher's from now on.
+    fn take_over(&mut self, through: BellSeq) -> Result<Vec<RungBell>, StorageError>;
+    /// Frees the places of bells of the queue up to `aged` (each older than the bell timeout) that are lost.
+    fn lose_bells(&mut self, queue: &str, aged: BellSeq, queue_empty: bool) -> Result<u64, StorageError>;
+    /// The broker starts empty: all places are free, all rows that were rung are ready.
+    fn forget_bells(&mut self) -> Result<(), StorageError>;
+
+    /// Queues what is due, at most `limit` rows; `true`: there may be more.
+    fn due(&mut self, limit: u32) -> Result<bool, StorageError>;
+    /// Ends a lease that stood still at `renewal`; `false`: it did not any more.
+    fn reap(&mut self, lease: JobFence, renewal: u64) -> Result<bool, StorageError>;
+    /// Ends a session that stood still at `renewal`; `false`: it did not any more.
+    fn expire_session(&mut self, session: SessionId, renewal: u64) -> Result<bool, StorageError>;
+
+    /// Renews the sequencer's lease; `false`: it is not the holder's any more.
+    fn renew_sequencer(&mut self, renewal: SequencerRenewal) -> Result<bool, StorageError>;
+    /// Ends the sequencer's lease that stood still at `renewal`; `false`: it did not any more.
+    fn expire_sequencer(&mut self, epoch: Epoch, renewal: u64) -> Result<bool, StorageError>;
+    /// Drops log entries written before `before_wall_ms` and already fenced, at most `limit`; `true`: there may be more.
+    fn trim_log(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError>;
+    /// Drops idempotency keys made before `before_wall_ms`, at most `limit`; `true`: there may be more.
+    fn trim_keys(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError>;
+}
+
+/// The order in which bells were given out, over all queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BellSeq(pub u64);
+
+/// A bell to be published on `jobs.{queue}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RungBell {
+    pub queue: String,
+    pub bell: Bell,
+}
+
+impl RungBell {
+    #[must_use]
+    pub fn id(&self) -> BellId {
+        BellId { job_id: self.bell.job_id, dispatch: self.bell.dispatch }
+    }
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Rung {
+    pub bells: Vec<RungBell>,
+    /// It stopped at its bound of work, not at the end of the queue or of the window.
+    pub more: bool,
+}
+
+/// A sequencer's call that renews its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SequencerRenewal {
+    pub instance: protocol::ids::InstanceId,
+    pub epoch: Epoch,
+}
+
+/// What a committed transaction means for those who wait.
+#[derive(Debug, Default)]
+pub struct Signals {
+    pub head: Position,
+    /// The last entry that asks for a fence, if there is a new one.
+    pub invalidation: Option<Position>,
+    pub fenced_through: Position,
+    /// The highest bell given out, and whether one was granted to a creator.
+    pub bells: BellSeq,
+    pub granted: bool,
+    /// Bells that somebody gave back to be rung at once.
+    pub rung: Vec<RungBell>,
+    /// Something became due then, Unix ms.
+    pub due_ms: Option<i64>,
+    /// What the sessions want to hear.
+    pub news: Vec<(SessionId, NewsItem)>,
+    /// The sessions changed.
+    pub live: Option<Arc<Live>>,
+    /// Queues with rows to ring or freed places that were not rung.
+    pub restless: Vec<String>,
+    /// Counted transitions, by name.
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewsItem {
+    Cancelled(JobFence),
+    Lost(JobFence),
+}
+
+/// The reads. Each answer is of one instant, with the log position at that instant.
+pub trait Reader: Send {
+    fn job(&mut self, job_id: JobId) -> Result<At<Option<JobView>>, StorageError>;
+    fn result(&mut self, job_id: JobId) -> Result<At<ResultRead>, StorageError>;
+    fn jobs(&mut self, query: &JobsQuery) -> Result<At<JobsPage>, StorageError>;
+    fn log(&mut self, after: Position, kinds: LogKinds, limit: u32) -> Result<At<LogRead>, StorageError>;
+    fn data(&mut self, key: &str) -> Result<At<Option<DataView>>, StorageError>;
+    fn workers(&mut self) -> Result<At<Workers>, StorageError>;
+    /// Leases of running jobs, for the reaper.
+    fn leases(&mut self) -> Result<Vec<protocol::lease::Held<JobFence>>, StorageError>;
+    /// Renewal numbers of sessions, for the reaper.
+    fn sessions(&mut self) -> Result<Vec<(SessionId, u64)>, StorageError>;
+    /// Running jobs of a session that are asked to end.
+    fn cancelled_of(&mut self, session: SessionId) -> Result<Vec<JobFence>, StorageError>;
+    /// When the next row is due, Unix ms.
+    fn next_due_ms(&mut self) -> Result<Option<i64>, StorageError>;
+    /// How many bells are outstanding, by queue, with the lowest number among them.
+    fn outstanding(&mut self) -> Result<Vec<OutstandingBells>, StorageError>;
+    fn sequencer(&mut self) -> Result<SequencerView, StorageError>;
+}
+
+/// Something read, with the log position at which it was read.
+#[derive(Clone, Debug)]
+pub struct At<T> {
+    pub position: Position,
+    pub read: T,
+}
+
+#[derive(Debug)]
+pub enum ResultRead {
+    Unknown,
+    NotFinished,
+    NoResult,
+    /// `None`: it succeeded and had nothing to say.
+    Result(Option<Box<RawValue>>),
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct JobsQuery {
+    pub status: Option<Status>,
+    pub queue: Option<String>,
+    pub task: Option<String>,
+    /// Only jobs older than this one.
+    pub before: Option<i64>,
+    pub limit: u32,
+}
+
+#[derive(Debug)]
+pub struct JobsPage {
+    pub jobs: Vec<JobView>,
+    /// Where the next page begins; `None`: this was the last.
+    pub before: Option<i64>,
+}
+
+/// Which log entries a follower wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogKinds {
+    pub jobs: bool,
+    pub invalidations: bool,
+}
+
+#[derive(Debug)]
+pub enum LogRead {
+    /// Entries as JSON, in order, and up to where they are complete (`None`: up to the position of the read).
+    Page { entries: Vec<(Position, String)>, through: Option<Position>, fenced_through: Position },
+    /// The cursor lies before the log's start.
+    Trimmed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutstandingBells {
+    pub queue: String,
+    pub count: u64,
+    pub lowest: BellSeq,
+    /// The highest bell named by a claim.
+    pub claimed_through: BellSeq,
+    /// How many belong to their creators.
+    pub unsent: u64,
+}
+
+/// The sequencer's lease, as the reaper sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SequencerView {
+    pub epoch: Epoch,
+    pub held: bool,
+    pub renewal: u64,
+}

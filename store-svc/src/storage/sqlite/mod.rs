@@ -1,0 +1,135 @@
+//! SQLite behind the transitions: WAL, `synchronous=FULL`, one connection that writes, any number that read.
+
+use std::path::{Path, PathBuf};
+
+use protocol::ids::Incarnation;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::{Context, Reader, Signals, Storage, StorageError, Work};
+use memory::Memory;
+use transaction::Transaction;
+
+mod bells;
+mod claim;
+mod columns;
+mod create;
+mod data;
+pub mod lock;
+mod memory;
+mod read;
+mod ring;
+mod row;
+mod schema;
+mod sequencer;
+mod session;
+mod settle;
+mod transaction;
+mod trim;
+mod view;
+
+/// The only tenant yet.
+const TENANT: i64 = 0;
+/// Pages of the write-ahead log before it is copied into the database: 16 MiB.
+const CHECKPOINT_PAGES: i64 = 4_096;
+/// Kept prepared; every statement of the transitions fits.
+const STATEMENTS_KEPT: usize = 128;
+
+/// A database file, held by this process alone.
+#[derive(Debug)]
+pub struct Sqlite {
+    path: PathBuf,
+    connection: Connection,
+    incarnation: Incarnation,
+    /// What is known without asking the file; `None` after an error, until it is read again.
+    memory: Option<Memory>,
+    _lock: lock::Lock,
+}
+
+impl Sqlite {
+    /// Opens the file, creates or migrates it, and keeps everybody else out.
+    ///
+    /// # Errors
+    /// [`lock::OpenError::Locked`] names who has it open.
+    pub fn open(path: &Path, holder: &str) -> Result<Self, lock::OpenError> {
+        let lock = lock::Lock::take(path, holder)?;
+        let connection = Connection::open(path).map_err(StorageError::from)?;
+        configure(&connection)?;
+        schema::migrate(&connection)?;
+        let incarnation = schema::incarnation(&connection)?;
+        let memory = Memory::load(&connection)?;
+        Ok(Self { path: path.to_owned(), connection, incarnation, memory: Some(memory), _lock: lock })
+    }
+
+    fn attempt(&mut self, context: &Context, work: Work<'_>) -> Result<Signals, StorageError> {
+        let memory = match self.memory.take() {
+            Some(memory) => memory,
+            None => Memory::load(&self.connection)?,
+        };
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let mut transaction = Transaction::new(&self.connection, context, memory);
+        work(&mut transaction)?;
+        let (memory, signals) = transaction.finish()?;
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        self.memory = Some(memory);
+        Ok(signals)
+    }
+}
+
+impl Storage for Sqlite {
+    fn transact(&mut self, context: &Context, work: Work<'_>) -> Result<Signals, StorageError> {
+        let result = self.attempt(context, work);
+        if result.is_err() && !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK")?;
+        }
+        result
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, StorageError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        connection.pragma_update(None, "cache_size", -4_096)?;
+        Ok(Box::new(read::SqliteReader::new(connection)))
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+}
+
+fn configure(connection: &Connection) -> Result<(), StorageError> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    connection.pragma_update(None, "cache_size", -16_384)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(())
+}
+
+impl From<rusqlite::Error> for StorageError {
+    fn from(error: rusqlite::Error) -> Self {
+        let away = matches!(
+            error.sqlite_error_code(),
+            Some(
+                ErrorCode::DiskFull
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::OutOfMemory
+                    | ErrorCode::PermissionDenied
+            )
+        );
+        if away { Self::Unavailable(error.to_string()) } else { Self::Internal(error.to_string()) }
+    }
+}
+
+impl From<serde_json::Error> for StorageError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Internal(error.to_string())
+    }
+}

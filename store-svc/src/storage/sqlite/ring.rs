@@ -1,0 +1,153 @@
+//! Which waiting rows get the free places of a queue: by priority, then age, at a cost that does not grow with what waits.
+//!
+//! Rows whose task nobody knows lie apart (`no_match`), so they cost nothing. When a task becomes known, the queue is looked through
+//! again in the order of ringing, a bounded stretch at a time; nothing behind the place that was reached is rung before.
+
+use rusqlite::params;
+
+use super::bells::rung_bell;
+use super::columns::{Columns, Ring};
+use super::memory::Place;
+use super::row::Row;
+use super::transaction::Transaction;
+use super::{StorageError, TENANT};
+use crate::storage::{Rung, RungBell};
+
+/// How many rows are looked at first.
+const STRETCH: usize = 16;
+/// The most rows that one step looks at.
+const LOOKED_AT_MAX: usize = 1_024;
+
+/// A waiting row, as far as ringing needs it.
+struct Waiting {
+    place: Place,
+    task: String,
+    ring: Ring,
+}
+
+impl Transaction<'_> {
+    pub(super) fn ring_queue(&mut self, name: &str) -> Result<Rung, StorageError> {
+        let paused = self.memory.queue(name).paused;
+        if paused || !self.memory.live.consumes(name) {
+            self.memory.restless.remove(name);
+            return Ok(Rung::default());
+        }
+        let mut bells = Vec::new();
+        let mut budget = LOOKED_AT_MAX;
+        // Mostly a few rows suffice; the stretches grow while nothing in them is known to anybody.
+        let mut stretch = STRETCH;
+        loop {
+            let waiting = self.waiting(name, stretch)?;
+            let free = self.ring_stretch(name, &waiting, &mut bells)?;
+            budget = budget.saturating_sub(waiting.rows.len());
+            if !waiting.more || free == 0 {
+                self.memory.restless.remove(name);
+                return Ok(Rung { bells, more: false });
+            }
+            if budget == 0 {
+                return Ok(Rung { bells, more: true });
+            }
+            stretch = (stretch * 4).min(LOOKED_AT_MAX);
+        }
+    }
+
+    /// Gives the free places to the stretch's rows, in order, and says how many are left.
+    fn ring_stretch(&mut self, name: &str, waiting: &Stretch, bells: &mut Vec<RungBell>) -> Result<u64, StorageError> {
+        let mut free = self.free_places(name);
+        for row in &waiting.rows {
+            if free == 0 {
+                return Ok(0);
+            }
+            if self.memory.live.matches(name, &row.task) {
+                bells.push(self.ring_row(row.place.n)?);
+                free -= 1;
+            } else if row.ring == Ring::Ready {
+                self.set_ring(row.place.n, Ring::NoMatch)?;
+            }
+            self.looked_at(name, row.place);
+        }
+        if waiting.looked_at_all {
+            self.memory.queue(name).looked_through = None;
+        }
+        Ok(free)
+    }
+
+    fn looked_at(&mut self, name: &str, place: Place) {
+        if let Some(reached) = &mut self.memory.queue(name).looked_through {
+            *reached = (*reached).max(place);
+        }
+    }
+
+    /// The next stretch of rows that may be rung, in order.
+    fn waiting(&mut self, name: &str, stretch: usize) -> Result<Stretch, StorageError> {
+        let ready = self.rows_at(name, Ring::Ready, Place::START, stretch)?;
+        let Some(looked_through) = self.memory.queue(name).looked_through else {
+            let more = ready.len() == stretch;
+            return Ok(Stretch { rows: ready, more, looked_at_all: false });
+        };
+        let unmatched = self.rows_at(name, Ring::NoMatch, looked_through, stretch)?;
+        // What lies behind the end of a full stretch of either kind must wait for the next one, or it would overtake.
+        let end = |rows: &[Waiting]| if rows.len() == stretch { rows.last().map(|row| row.place) } else { None };
+        let bound = [end(&ready), end(&unmatched)].into_iter().flatten().min();
+        let looked_at_all = unmatched.len() < stretch && bound.is_none();
+        let mut rows: Vec<Waiting> = ready.into_iter().chain(unmatched).collect();
+        rows.sort_by_key(|row| row.place);
+        if let Some(bound) = bound {
+            rows.retain(|row| row.place <= bound);
+        }
+        Ok(Stretch { rows, more: bound.is_some(), looked_at_all })
+    }
+
+    fn rows_at(&self, queue: &str, ring: Ring, after: Place, limit: usize) -> Result<Vec<Waiting>, StorageError> {
+        let query = match ring {
+            Ring::Ready => {
+                "SELECT priority, n, task FROM jobs WHERE tenant = ? AND queue = ? AND ring = 'ready'
+                     AND (priority, n) > (?, ?) ORDER BY priority, n LIMIT ?"
+            }
+            _ => {
+                "SELECT priority, n, task FROM jobs WHERE tenant = ? AND queue = ? AND ring = 'no_match'
+                     AND (priority, n) > (?, ?) ORDER BY priority, n LIMIT ?"
+            }
+        };
+        let mut statement = self.sql.prepare_cached(query)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut rows = statement.query(params![TENANT, queue, after.priority, after.n, limit])?;
+        let mut waiting = Vec::new();
+        while let Some(row) = rows.next()? {
+            let mut columns = Columns::of(row);
+            let place = Place { priority: columns.take()?, n: columns.take()? };
+            waiting.push(Waiting { place, task: columns.take()?, ring });
+        }
+        Ok(waiting)
+    }
+
+    fn ring_row(&mut self, n: i64) -> Result<RungBell, StorageError> {
+        let row = Row::load_n(self.sql, n)?.ok_or_else(|| StorageError::Internal(format!("row {n} vanished")))?;
+        self.set_ring(n, Ring::Rung)?;
+        self.hold_place(&row, false)?;
+        self.count("rung");
+        rung_bell(&row)
+    }
+
+    fn set_ring(&self, n: i64, ring: Ring) -> Result<(), StorageError> {
+        let query = "UPDATE jobs SET ring = ?, ring_at = NULL WHERE n = ?";
+        self.sql.prepare_cached(query)?.execute(params![super::columns::ring_word(ring), n])?;
+        Ok(())
+    }
+
+    /// A task became known in the queue: everything that waits in it is looked at again.
+    pub(super) fn look_through_again(&mut self, name: &str) -> Result<(), StorageError> {
+        self.memory.queue(name).looked_through = Some(Place::START);
+        self.memory.agitate(name);
+        let query = "UPDATE jobs SET ring = 'ready', ring_at = NULL WHERE tenant = ? AND ring = 'deferred' AND queue = ?";
+        self.sql.prepare_cached(query)?.execute(params![TENANT, name])?;
+        Ok(())
+    }
+}
+
+struct Stretch {
+    rows: Vec<Waiting>,
+    more: bool,
+    /// No unmatched row lies behind these.
+    looked_at_all: bool,
+}

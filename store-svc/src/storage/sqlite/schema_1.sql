@@ -1,0 +1,120 @@
+-- The first schema. `tenant` is in every table and unique key; 0 is the only one yet. Times are Unix ms, ids are 16 bytes.
+
+CREATE TABLE meta (
+    tenant INTEGER PRIMARY KEY,
+    incarnation BLOB NOT NULL,
+    version INTEGER NOT NULL,          -- of the last data write
+    fenced_through INTEGER NOT NULL,
+    log_start INTEGER NOT NULL,        -- the last position that was trimmed
+    epoch INTEGER NOT NULL,            -- of the last grant to a sequencer
+    sequencer BLOB,                    -- who holds it
+    sequencer_renewal INTEGER NOT NULL
+);
+
+CREATE TABLE jobs (
+    n INTEGER PRIMARY KEY,             -- age: smaller is older
+    tenant INTEGER NOT NULL,
+    job_id BLOB NOT NULL,
+    task TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    priority INTEGER NOT NULL,         -- 0 high, 1 normal, 2 low
+    state TEXT NOT NULL,
+    run INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    crashes INTEGER NOT NULL,
+    max_attempts INTEGER NOT NULL,
+    dispatch INTEGER NOT NULL,
+    fence INTEGER NOT NULL,
+    claim BLOB,
+    renewal INTEGER NOT NULL,
+    settled INTEGER NOT NULL,
+    ring TEXT,                         -- of a queued job: ready, rung, no_match, deferred
+    ring_at INTEGER,                   -- when a deferred one is ready again
+    refusals INTEGER NOT NULL,         -- claims in a row refused for an unknown task
+    session BLOB,                      -- whose claim it was
+    lease_ms INTEGER NOT NULL,
+    timeout_ms INTEGER,
+    progress TEXT,
+    error_kind TEXT,
+    error_message TEXT,
+    fingerprint TEXT NOT NULL,
+    invalidates TEXT,
+    invalidation INTEGER,              -- the log position that a finishing job waits for
+    trace TEXT,
+    created_at INTEGER NOT NULL,
+    due_at INTEGER,
+    started_at INTEGER,
+    finished_at INTEGER,
+    cancel_requested_at INTEGER
+);
+CREATE UNIQUE INDEX jobs_by_id ON jobs (tenant, job_id);
+CREATE INDEX jobs_open ON jobs (tenant, state, n) WHERE state <> 'succeeded';
+CREATE INDEX jobs_ready ON jobs (tenant, queue, priority, n) WHERE ring = 'ready';
+CREATE INDEX jobs_no_match ON jobs (tenant, queue, priority, n, task) WHERE ring = 'no_match';
+CREATE INDEX jobs_deferred ON jobs (tenant, ring_at) WHERE ring = 'deferred';
+CREATE INDEX jobs_due ON jobs (tenant, due_at) WHERE state = 'scheduled';
+CREATE INDEX jobs_finishing ON jobs (tenant, invalidation) WHERE state = 'finishing';
+
+-- Apart from the rows that change, because SQLite rewrites a row whole.
+CREATE TABLE payloads (n INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, payload TEXT NOT NULL);
+CREATE TABLE results (n INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, result TEXT NOT NULL);
+
+CREATE TABLE idempotency_keys (
+    tenant INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    job_id BLOB NOT NULL,
+    fingerprint TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, key)
+) WITHOUT ROWID;
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (tenant, created_at);
+
+-- Bells that hold a place: given out, and neither named by a claim nor lost.
+CREATE TABLE bells (
+    seq INTEGER PRIMARY KEY,           -- the order in which they were given out
+    tenant INTEGER NOT NULL,
+    queue TEXT NOT NULL,
+    job_id BLOB NOT NULL,
+    dispatch INTEGER NOT NULL,
+    unsent INTEGER NOT NULL            -- 1: granted to its creator, who has not said that it was sent
+);
+CREATE UNIQUE INDEX bells_by_job ON bells (tenant, job_id, dispatch);
+CREATE INDEX bells_by_queue ON bells (tenant, queue, seq);
+CREATE INDEX bells_unsent ON bells (tenant, seq) WHERE unsent = 1;
+
+CREATE TABLE queues (
+    tenant INTEGER NOT NULL,
+    queue TEXT NOT NULL,
+    paused INTEGER NOT NULL,
+    claimed_through INTEGER NOT NULL,  -- the highest bell that a claim named
+    PRIMARY KEY (tenant, queue)
+) WITHOUT ROWID;
+
+CREATE TABLE sessions (
+    tenant INTEGER NOT NULL,
+    session BLOB NOT NULL,
+    worker TEXT NOT NULL,
+    queues TEXT NOT NULL,              -- slots by queue, JSON
+    tasks TEXT NOT NULL,               -- patterns, JSON
+    since INTEGER NOT NULL,
+    renewal INTEGER NOT NULL,
+    PRIMARY KEY (tenant, session)
+) WITHOUT ROWID;
+
+CREATE TABLE log (
+    position INTEGER PRIMARY KEY,
+    tenant INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    kind INTEGER NOT NULL,             -- 0 job, 1 invalidation
+    change TEXT NOT NULL               -- JSON
+);
+CREATE INDEX log_invalidations ON log (tenant, position) WHERE kind = 1;
+
+CREATE TABLE data (
+    tenant INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    data TEXT NOT NULL,
+    PRIMARY KEY (tenant, key)
+) WITHOUT ROWID;
+INSERT INTO data VALUES (0, 'my_data', 1, '"Fetched fresh data from DB"');

@@ -1,0 +1,127 @@
+//! Workers' sessions: what they consume and know, and the leases that their heartbeats renew.
+
+use std::sync::Arc;
+
+use protocol::ids::SessionId;
+use protocol::problem::Kind;
+use protocol::store_api::{Change, Heartbeat, HeartbeatReply, Held, JobFence, Reply};
+use rusqlite::params;
+
+use super::row::Row;
+use super::transaction::{Decided, Transaction};
+use super::{StorageError, TENANT};
+use crate::storage::live::{Live, Session};
+
+impl Transaction<'_> {
+    pub(super) fn heartbeat(&mut self, heartbeat: &Heartbeat) -> Result<Decided, StorageError> {
+        let known = self.memory.live.session(heartbeat.session);
+        if known.is_none() && !heartbeat.register {
+            return Ok(Err(Kind::UnknownSession.problem()));
+        }
+        let session = Session {
+            id: heartbeat.session,
+            worker: heartbeat.worker.clone(),
+            queues: heartbeat.queues.iter().map(|(name, slots)| (name.as_str().to_owned(), *slots)).collect(),
+            tasks: heartbeat.tasks.iter().cloned().collect(),
+            since_ms: known.map_or(self.context.wall_ms, |known| known.since_ms),
+        };
+        if known == Some(&session) {
+            let query = "UPDATE sessions SET renewal = renewal + 1 WHERE tenant = ? AND session = ?";
+            self.sql.prepare_cached(query)?.execute(params![TENANT, session.id.0.as_bytes()])?;
+        } else {
+            self.save_session(&session)?;
+            let live = self.memory.live.with(session.id, Some(session));
+            self.become_live(live)?;
+        }
+        let mut reply = HeartbeatReply::default();
+        for held in &heartbeat.holds {
+            self.renew(held, &mut reply)?;
+        }
+        Ok(Ok(Reply::Heartbeat(reply)))
+    }
+
+    fn save_session(&self, session: &Session) -> Result<(), StorageError> {
+        let query = "INSERT INTO sessions (tenant, session, worker, queues, tasks, since, renewal)
+                     VALUES (?, ?, ?, ?, ?, ?, 0)
+                     ON CONFLICT DO UPDATE SET worker = excluded.worker, queues = excluded.queues, tasks = excluded.tasks,
+                         renewal = renewal + 1";
+        let queues = serde_json::to_string(&session.queues)?;
+        let tasks = serde_json::to_string(&session.tasks)?;
+        let id = session.id.0.into_bytes();
+        self.sql.prepare_cached(query)?.execute(params![
+            TENANT,
+            id,
+            session.worker,
+            queues,
+            tasks,
+            session.since_ms
+        ])?;
+        Ok(())
+    }
+
+    /// Takes the new sessions into account: rows that nobody matched may be matched now, windows may have grown.
+    fn become_live(&mut self, live: Live) -> Result<(), StorageError> {
+        let before = Arc::clone(&self.memory.live);
+        self.memory.live = Arc::new(live);
+        self.memory.live_told = false;
+        for queue in self.memory.live.widened_since(&before) {
+            self.look_through_again(&queue)?;
+        }
+        for queue in self.memory.live.grown_since(&before) {
+            self.memory.agitate(&queue);
+        }
+        Ok(())
+    }
+
+    fn renew(&mut self, held: &Held, reply: &mut HeartbeatReply) -> Result<(), StorageError> {
+        let lease = JobFence { job_id: held.job_id, fence: held.fence };
+        let Some(mut row) = Row::load(self.sql, held.job_id)? else {
+            reply.lost.push(lease);
+            return Ok(());
+        };
+        if row.job.renew(held.fence).is_err() {
+            reply.lost.push(lease);
+            return Ok(());
+        }
+        if row.job.cancel_requested {
+            reply.cancelled.push(lease);
+        }
+        if let Some(progress) = &held.progress {
+            let text = serde_json::to_string(progress)?;
+            if row.progress.as_deref() != Some(text.as_str()) {
+                row.progress = Some(text);
+                self.log(&Change::Progress { job_id: row.job_id, progress: progress.clone() })?;
+            }
+        }
+        row.save_renewal(self.sql)
+    }
+
+    pub(super) fn end_session(&mut self, session: SessionId) -> Result<Decided, StorageError> {
+        self.remove_session(session)?;
+        Ok(Ok(Reply::Done))
+    }
+
+    pub(super) fn expire_silent_session(&mut self, session: SessionId, renewal: u64) -> Result<bool, StorageError> {
+        let query = "SELECT 1 FROM sessions WHERE tenant = ? AND session = ? AND renewal = ?";
+        let still = self.sql.prepare_cached(query)?.exists(params![
+            TENANT,
+            session.0.as_bytes(),
+            renewal.cast_signed()
+        ])?;
+        if still {
+            self.count("session_expired");
+            self.remove_session(session)?;
+        }
+        Ok(still)
+    }
+
+    fn remove_session(&mut self, session: SessionId) -> Result<(), StorageError> {
+        let query = "DELETE FROM sessions WHERE tenant = ? AND session = ?";
+        let removed = self.sql.prepare_cached(query)?.execute(params![TENANT, session.0.as_bytes()])?;
+        if removed > 0 {
+            let live = self.memory.live.with(session, None);
+            self.become_live(live)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! The one writer: a thread that takes everything that waits, applies it in one transaction, and answers when it is on disk. Under
+//! load batches form by themselves while the disk is busy; idle, nothing is waited for.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use protocol::ids::Position;
+use protocol::store_api::{Answer, Command};
+use thiserror::Error;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::hub::Hub;
+use crate::storage::{Context, Settings, Storage, StorageError, Transitions, Work};
+use request::{ApplyRequest, Request, StepRequest};
+
+mod request;
+
+/// Requests that may wait; one more is answered 503.
+const WAITING_MAX: usize = 1_024;
+/// Requests in one transaction.
+const BATCH_REQUESTS: usize = 256;
+/// Commands in one transaction, beyond which no further request joins it.
+const BATCH_COMMANDS: usize = 2_000;
+
+/// Why something was not written.
+#[derive(Debug, Error)]
+pub enum WriteError {
+    /// Too many requests wait already.
+    #[error("too many writes wait")]
+    Overloaded,
+    /// The store is ending.
+    #[error("the writer has ended")]
+    Ended,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// A handle on the writer thread; it ends when all handles are gone.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    requests: mpsc::Sender<Box<dyn Request>>,
+}
+
+/// The answers to the commands of one request, and the log's head after them.
+#[derive(Debug)]
+pub struct Written {
+    pub answers: Vec<Answer>,
+    pub position: Position,
+}
+
+impl Writer {
+    /// Starts the thread. The receiver hears when it has ended.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(storage: Box<dyn Storage>, settings: Arc<Settings>, hub: Arc<Hub>) -> std::io::Result<(Self, Ended)> {
+        let (requests, waiting) = mpsc::channel(WAITING_MAX);
+        let (ended, has_ended) = oneshot::channel();
+        let mut thread = Thread { storage, settings, hub, waiting };
+        let handle = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
+            thread.run();
+            drop(thread);
+            drop(ended);
+        })?;
+        Ok((Self { requests }, Ended { has_ended, handle }))
+    }
+
+    /// Applies commands of a client, or says at once that there is no room.
+    ///
+    /// # Errors
+    /// Why none of them was applied. A failure of a single one is in its answer.
+    pub async fn apply(&self, commands: Vec<Command>) -> Result<Written, WriteError> {
+        let (request, answer) = ApplyRequest::new(commands);
+        self.requests.try_send(Box::new(request)).map_err(|error| match error {
+            TrySendError::Full(_) => WriteError::Overloaded,
+            TrySendError::Closed(_) => WriteError::Ended,
+        })?;
+        answer.await.map_err(|_| WriteError::Ended)?
+    }
+
+    /// Does a step of our own; it waits for room.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub async fn step<T, F>(&self, step: F) -> Result<T, WriteError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut dyn Transitions) -> Result<T, StorageError> + Send + 'static,
+    {
+        let (request, answer) = StepRequest::new(step);
+        self.requests.send(Box::new(request)).await.map_err(|_| WriteError::Ended)?;
+        answer.await.map_err(|_| WriteError::Ended)?
+    }
+
+    /// Lets the writer ring what may be rung now.
+    pub async fn nudge(&self) {
+        if let Err(error) = self.step(|_| Ok(())).await {
+            tracing::debug!(%error, "nudge");
+        }
+    }
+}
+
+/// Waits for the writer's end.
+#[derive(Debug)]
+pub struct Ended {
+    has_ended: oneshot::Receiver<()>,
+    handle: JoinHandle<()>,
+}
+
+impl Ended {
+    /// Waits until the thread has let go of the database. Cancel-safe until it has.
+    ///
+    /// # Errors
+    /// When it panicked.
+    pub async fn wait(&mut self) -> anyhow::Result<()> {
+        drop((&mut self.has_ended).await);
+        Ok(())
+    }
+
+    /// After [`Ended::wait`]: whether it ended in order.
+    ///
+    /// # Errors
+    /// When it panicked.
+    pub fn join(self) -> anyhow::Result<()> {
+        self.handle.join().map_err(|_| anyhow::anyhow!("the writer thread panicked"))
+    }
+}
+
+struct Thread {
+    storage: Box<dyn Storage>,
+    settings: Arc<Settings>,
+    hub: Arc<Hub>,
+    waiting: mpsc::Receiver<Box<dyn Request>>,
+}
+
+impl Thread {
+    fn run(&mut self) {
+        let mut restless = false;
+        loop {
+            let first = if restless {
+                // There is more to ring: go on, together with whoever waits.
+                match self.waiting.try_recv() {
+                    Ok(request) => Some(request),
+                    Err(mpsc::error::TryRecvError::Empty) => None,
+                    Err(mpsc::error::TryRecvError::Disconnected) => return,
+                }
+            } else {
+                match self.waiting.blocking_recv() {
+                    Some(request) => Some(request),
+                    None => return,
+                }
+            };
+            let batch = self.batch(first);
+            restless = self.commit(batch);
+        }
+    }
+
+    fn batch(&mut self, first: Option<Box<dyn Request>>) -> Vec<Box<dyn Request>> {
+        let mut batch: Vec<_> = first.into_iter().collect();
+        let mut commands: usize = batch.iter().map(|request| request.weight()).sum();
+        while batch.len() < BATCH_REQUESTS && commands < BATCH_COMMANDS {
+            let Ok(request) = self.waiting.try_recv() else { break };
+            commands += request.weight();
+            batch.push(request);
+        }
+        batch
+    }
+
+    /// Commits the batch and answers it; `true`: there is more to ring now.
+    fn commit(&mut self, mut batch: Vec<Box<dyn Request>>) -> bool {
+        let hub = Arc::clone(&self.hub);
+        let mut rung = Vec::new();
+        let context = self.context();
+        let result = self.storage.transact(&context, &mut |transitions| {
+            rung.clear();
+            for request in &mut batch {
+                request.run(transitions)?;
+            }
+            for queue in transitions.restless() {
+                if hub.gate.is_open(&queue) {
+                    rung.extend(transitions.ring(&queue)?.bells);
+                }
+            }
+            Ok(())
+        });
+        match result {
+            Ok(mut signals) => {
+                signals.rung.append(&mut rung);
+                let (position, more) = (signals.head, hub.gate.any_open(&signals.restless));
+                hub.publish(signals);
+                batch.into_iter().for_each(|request| request.done(Ok(position)));
+                more
+            }
+            Err(StorageError::Internal(reason)) if !batch.is_empty() => {
+                tracing::error!(reason, requests = batch.len(), "a batch failed; each command is tried alone");
+                self.singly(batch);
+                false
+            }
+            Err(error) => {
+                tracing::error!(%error, requests = batch.len(), "a batch was not committed");
+                batch.into_iter().for_each(|request| request.done(Err(&error)));
+                false
+            }
+        }
+    }
+
+    /// Each command in a transaction of its own, so that one that breaks something fails alone.
+    fn singly(&mut self, batch: Vec<Box<dyn Request>>) {
+        for request in batch {
+            request.singly(&mut |work| self.alone(work));
+        }
+    }
+
+    fn alone(&mut self, work: Work<'_>) -> Result<Position, StorageError> {
+        let context = self.context();
+        let signals = self.storage.transact(&context, work)?;
+        let position = signals.head;
+        self.hub.publish(signals);
+        Ok(position)
+    }
+
+    fn context(&self) -> Context {
+        Context { wall_ms: chassis::clock::wall_ms(), seed: rand::random(), settings: Arc::clone(&self.settings) }
+    }
+}
