@@ -37,7 +37,7 @@ mod writer;
 /// Another process has the database open (`EX_CANTCREAT` of sysexits.h).
 const LOCKED: u8 = 73;
 /// Batches carry payloads and results: the largest body, in bytes.
-const BODY_BYTES: usize = 32 << 20;
+const BODY_BYTES: u64 = 32 << 20;
 /// What the loops get to let go once everything else has ended.
 const LAST_LOOPS: Duration = Duration::from_secs(2);
 

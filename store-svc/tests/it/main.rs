@@ -1,0 +1,3 @@
+//! The store's tests: the storage's conformance suite, and the service over HTTP with the embedded broker.
+
+mod service;

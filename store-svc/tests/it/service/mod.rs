@@ -1,0 +1,149 @@
+//! The whole service, on a free port, with the embedded broker, called as other programs call it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::broker::{Delivery, EmbeddedBroker, Port, Source as BrokerSource};
+use chassis::client::{Answer as HttpAnswer, Call, Error, Http, StoreClient};
+use chassis::config::{Addresses, Source};
+use chassis::shutdown::{Shutdown, Trigger};
+use protocol::envelope::Bell;
+use protocol::ids::{ClaimId, JobId, SessionId};
+use protocol::store_api::{
+    Answer, Applied, Apply, Claim, Claimed, Command, Create, Created, Heartbeat, HeartbeatReply, Reply,
+};
+use protocol::topology::Topology;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+mod walk;
+
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+pub struct Store {
+    pub client: StoreClient,
+    pub broker: EmbeddedBroker,
+    pub trigger: Trigger,
+    pub served: JoinHandle<anyhow::Result<()>>,
+    pub folder: Arc<TempDir>,
+}
+
+/// A fresh store.
+pub async fn start() -> Store {
+    let folder = Arc::new(TempDir::new().expect("a folder"));
+    start_in(folder, broker()).await
+}
+
+pub fn broker() -> EmbeddedBroker {
+    EmbeddedBroker::new(&Topology::new(&["default".try_into().expect("a queue")]))
+}
+
+pub async fn start_in(folder: Arc<TempDir>, broker: EmbeddedBroker) -> Store {
+    let config = config(folder.path(), &broker);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let (trigger, shutdown): (Trigger, Shutdown) = Trigger::new(Duration::from_secs(5));
+    #[expect(clippy::disallowed_methods, reason = "the service under test; the test awaits it")]
+    let served = tokio::spawn(store_svc::run(listener, config, shutdown));
+    let client = StoreClient::new(&Http::new(), &Addresses::from(address));
+    Store { client, broker, trigger, served, folder }
+}
+
+pub fn config(folder: &Path, broker: &EmbeddedBroker) -> store_svc::Config {
+    let url = format!("sqlite:{}", folder.join("store.db").display());
+    let source = Source::from_pairs([("DATABASE_URL", url)]);
+    store_svc::Config::load_with_broker(&source, BrokerSource::Embedded(broker.clone())).expect("a configuration")
+}
+
+impl Store {
+    pub async fn call(&self, call: &Call) -> Result<HttpAnswer<bytes::Bytes>, Error> {
+        self.client.peer().call(call).await
+    }
+
+    pub async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
+        self.client.peer().get(path).await.expect(path).body
+    }
+
+    pub async fn apply_all(&self, items: Vec<Command>) -> Vec<Answer> {
+        let applied: HttpAnswer<Applied> = self.client.peer().post("/apply", &Apply { items }).await.expect("applied");
+        applied.body.items
+    }
+
+    pub async fn apply(&self, command: Command) -> Reply {
+        match self.apply_all(vec![command]).await.pop() {
+            Some(Answer::Ok(reply)) => *reply,
+            other => panic!("refused: {other:?}"),
+        }
+    }
+
+    pub async fn create(&self, create: Create) -> Created {
+        match self.apply(Command::Create(Box::new(create))).await {
+            Reply::Created(created) => created,
+            other => panic!("not created: {other:?}"),
+        }
+    }
+
+    pub async fn heartbeat(&self, session: SessionId, tasks: &[&str]) -> HeartbeatReply {
+        match self.apply(Command::Heartbeat(heartbeat(session, tasks))).await {
+            Reply::Heartbeat(reply) => reply,
+            other => panic!("no heartbeat: {other:?}"),
+        }
+    }
+
+    pub async fn next_bell(&self) -> Bell {
+        let mut slot = self.broker.consume("jobs.default");
+        let delivery: Delivery = tokio::time::timeout(DEADLINE, slot.next()).await.expect("a bell");
+        let bell = Bell::decode(&delivery.body).expect("a bell");
+        delivery.ack();
+        bell
+    }
+
+    pub async fn claim(&self, session: SessionId, bell: &Bell) -> Result<Claimed, Reply> {
+        let claim = Claim {
+            session,
+            job_id: bell.job_id,
+            dispatch: bell.dispatch,
+            claim_id: ClaimId::generate(),
+            lease_ms: 15_000,
+        };
+        match self.apply(Command::Claim(claim)).await {
+            Reply::Claimed(claimed) => Ok(*claimed),
+            other => Err(other),
+        }
+    }
+
+    pub async fn stop(self) {
+        self.trigger.drain();
+        self.served.await.expect("not panicked").expect("ended in order");
+    }
+}
+
+pub fn create(task: &str) -> Create {
+    Create {
+        job_id: JobId::generate(),
+        task: task.try_into().expect("a task"),
+        payload: None,
+        queue: "default".try_into().expect("a queue"),
+        priority: protocol::api::Priority::Normal,
+        run_at: None,
+        max_attempts: 5,
+        timeout_ms: None,
+        invalidates: Vec::new(),
+        idempotency_key: None,
+        fingerprint: "f".to_owned(),
+        trace: None,
+        wants_bell: false,
+    }
+}
+
+pub fn heartbeat(session: SessionId, tasks: &[&str]) -> Heartbeat {
+    Heartbeat {
+        session,
+        register: true,
+        worker: "test".to_owned(),
+        queues: [("default".try_into().expect("a queue"), 4)].into(),
+        tasks: tasks.iter().map(|task| (*task).to_owned().try_into().expect("a pattern")).collect(),
+        holds: Vec::new(),
+    }
+}
