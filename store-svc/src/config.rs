@@ -110,7 +110,8 @@ fn check_ranges(settings: &Settings, faults: &mut Vec<Fault>) {
 fn file(url: &str, faults: &mut Vec<Fault>) -> Option<PathBuf> {
     if url.starts_with("postgres:") || url.starts_with("postgresql:") {
         // Not the URL itself: it may have a password.
-        let sentence = format!("DATABASE_URL names a PostgreSQL server, which is not built yet; accepted: {DATABASE_URL}.");
+        let sentence =
+            format!("DATABASE_URL names a PostgreSQL server, which is not built yet; accepted: {DATABASE_URL}.");
         faults.push(Fault::sentence(sentence));
         return None;
     }

@@ -18,9 +18,9 @@ pub use config::{Config, DEFAULTS};
 use hub::Hub;
 use readers::Readers;
 use storage::Settings;
+use storage::Storage as _;
 use storage::sqlite::Sqlite;
 use storage::sqlite::lock::OpenError;
-use storage::Storage as _;
 use writer::Writer;
 
 mod bell_watch;

@@ -6,11 +6,7 @@ use chassis::program::Program;
 use store_svc::{Config, DEFAULTS};
 
 fn main() -> ExitCode {
-    let program = Program {
-        name: "store-svc",
-        defaults: DEFAULTS,
-        load: Config::load,
-        listen: |config: &Config| config.listen,
-    };
+    let program =
+        Program { name: "store-svc", defaults: DEFAULTS, load: Config::load, listen: |config: &Config| config.listen };
     program.main(store_svc::run)
 }

@@ -86,7 +86,10 @@ fn render(
     let mut body = String::with_capacity(size + 200);
     let incarnation = service.inner.incarnation;
     let mut write = || {
-        write!(body, r#"{{"incarnation":"{incarnation}","position":{through},"fenced_through":{fenced_through},"entries":["#)?;
+        write!(
+            body,
+            r#"{{"incarnation":"{incarnation}","position":{through},"fenced_through":{fenced_through},"entries":["#
+        )?;
         for (index, (position, change)) in entries.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
             write!(body, r#"{comma}{{"position":{position},"change":{change}}}"#)?;

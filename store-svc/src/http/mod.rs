@@ -50,13 +50,7 @@ struct Inner {
 }
 
 impl Service {
-    pub fn new(
-        incarnation: Incarnation,
-        writer: Writer,
-        readers: Readers,
-        hub: Arc<Hub>,
-        shutdown: Shutdown,
-    ) -> Self {
+    pub fn new(incarnation: Incarnation, writer: Writer, readers: Readers, hub: Arc<Hub>, shutdown: Shutdown) -> Self {
         let long_polls = Semaphore::new(LONG_POLLS_MAX);
         Self { inner: Arc::new(Inner { incarnation, writer, readers, hub, long_polls, shutdown }) }
     }

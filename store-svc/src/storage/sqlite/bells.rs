@@ -133,7 +133,8 @@ impl Transaction<'_> {
         let claimed_through = self.memory.queue(queue).claimed_through;
         let mut lost = Vec::new();
         {
-            let query = "SELECT job_id, dispatch, seq FROM bells WHERE tenant = ? AND queue = ? AND seq <= ? ORDER BY seq";
+            let query =
+                "SELECT job_id, dispatch, seq FROM bells WHERE tenant = ? AND queue = ? AND seq <= ? ORDER BY seq";
             let mut statement = self.sql.prepare_cached(query)?;
             let mut rows = statement.query(params![TENANT, queue, aged.0.cast_signed()])?;
             while let Some(row) = rows.next()? {

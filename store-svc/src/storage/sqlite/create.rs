@@ -130,7 +130,8 @@ impl Transaction<'_> {
         let query = "SELECT job_id, fingerprint FROM idempotency_keys WHERE tenant = ? AND key = ? AND created_at > ?";
         let mut statement = self.sql.prepare_cached(query)?;
         let oldest = self.context.wall_ms - IDEMPOTENCY_KEY_MS;
-        let found = statement.query_row(params![TENANT, key, oldest], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let found =
+            statement.query_row(params![TENANT, key, oldest], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         Ok(found.map(|(id, fingerprint)| (JobId(uuid::Uuid::from_bytes(id)), fingerprint)))
     }
 

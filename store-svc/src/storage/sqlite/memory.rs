@@ -10,8 +10,8 @@ use rusqlite::{Connection, params};
 
 use super::columns::Columns;
 use super::{StorageError, TENANT};
-use crate::storage::live::{Live, Session};
 use crate::storage::BellSeq;
+use crate::storage::live::{Live, Session};
 
 /// The highest number that can have been given out, also when its bell has been claimed since.
 const HIGHEST_BELL: &str = "SELECT max(coalesce((SELECT max(seq) FROM bells), 0),

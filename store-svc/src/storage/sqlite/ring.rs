@@ -139,7 +139,8 @@ impl Transaction<'_> {
     pub(super) fn look_through_again(&mut self, name: &str) -> Result<(), StorageError> {
         self.memory.queue(name).looked_through = Some(Place::START);
         self.memory.agitate(name);
-        let query = "UPDATE jobs SET ring = 'ready', ring_at = NULL WHERE tenant = ? AND ring = 'deferred' AND queue = ?";
+        let query =
+            "UPDATE jobs SET ring = 'ready', ring_at = NULL WHERE tenant = ? AND ring = 'deferred' AND queue = ?";
         self.sql.prepare_cached(query)?.execute(params![TENANT, name])?;
         Ok(())
     }

@@ -103,11 +103,8 @@ impl Transaction<'_> {
 
     pub(super) fn expire_silent_session(&mut self, session: SessionId, renewal: u64) -> Result<bool, StorageError> {
         let query = "SELECT 1 FROM sessions WHERE tenant = ? AND session = ? AND renewal = ?";
-        let still = self.sql.prepare_cached(query)?.exists(params![
-            TENANT,
-            session.0.as_bytes(),
-            renewal.cast_signed()
-        ])?;
+        let still =
+            self.sql.prepare_cached(query)?.exists(params![TENANT, session.0.as_bytes(), renewal.cast_signed()])?;
         if still {
             self.count("session_expired");
             self.remove_session(session)?;

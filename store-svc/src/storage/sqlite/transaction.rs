@@ -12,9 +12,7 @@ use super::columns::Ring;
 use super::memory::Memory;
 use super::row::Row;
 use super::{StorageError, TENANT};
-use crate::storage::{
-    BellSeq, Context, NewsItem, RungBell, SequencerRenewal, Signals, Transitions, Rung,
-};
+use crate::storage::{BellSeq, Context, NewsItem, Rung, RungBell, SequencerRenewal, Signals, Transitions};
 
 pub(super) struct Transaction<'t> {
     pub(super) sql: &'t Connection,
@@ -38,7 +36,11 @@ impl<'t> Transaction<'t> {
             if queue.claimed_unsaved {
                 let query = "INSERT INTO queues (tenant, queue, paused, claimed_through) VALUES (?1, ?2, 0, ?3)
                              ON CONFLICT DO UPDATE SET claimed_through = ?3";
-                self.sql.prepare_cached(query)?.execute(params![TENANT, name, queue.claimed_through.0.cast_signed()])?;
+                self.sql.prepare_cached(query)?.execute(params![
+                    TENANT,
+                    name,
+                    queue.claimed_through.0.cast_signed()
+                ])?;
                 queue.claimed_unsaved = false;
             }
         }

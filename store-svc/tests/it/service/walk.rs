@@ -3,7 +3,7 @@
 use protocol::api::{JobView, Status, WaitingFor};
 use protocol::ids::SessionId;
 use protocol::job::Settled;
-use protocol::store_api::{Command, Complete, LogPage, Outcome, PutData, DataView, Reply};
+use protocol::store_api::{Command, Complete, DataView, LogPage, Outcome, PutData, Reply};
 use serde_json::json;
 use serde_json::value::to_raw_value;
 
