@@ -19,7 +19,7 @@ use tokio::sync::watch;
 pub use delivery::{Delivery, SlotConsumer};
 pub use embedded::EmbeddedBroker;
 pub use message::Message;
-pub use options::{ConnectError, ConnectOptions, Program, Source, SourceError};
+pub use options::{AmqpUrl, ConnectError, ConnectOptions, Program, Source, SourceError};
 pub use subscription::{Event, Subscription};
 
 #[cfg(feature = "testing")]
@@ -103,6 +103,6 @@ pub trait Port: Send + Sync + std::fmt::Debug {
 pub fn connect(source: &Source, options: ConnectOptions) -> Result<Broker, ConnectError> {
     match source {
         Source::Embedded(broker) => Ok(Arc::new(broker.clone())),
-        Source::Url(url) => amqp::connect(url, options),
+        Source::Url(url) => amqp::connect(&url.uri, options),
     }
 }

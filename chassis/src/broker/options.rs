@@ -13,9 +13,28 @@ use super::EmbeddedBroker;
 #[serde(try_from = "String")]
 pub enum Source {
     /// An AMQP URL, checked.
-    Url(String),
+    Url(AmqpUrl),
     /// The broker inside `longshore up`.
     Embedded(EmbeddedBroker),
+}
+
+/// A checked AMQP URL. Shows host and vhost, never the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AmqpUrl {
+    pub(super) uri: lapin::uri::AMQPUri,
+}
+
+impl std::fmt::Debug for AmqpUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AmqpUrl({self})")
+    }
+}
+
+impl std::fmt::Display for AmqpUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let authority = &self.uri.authority;
+        write!(f, "{}:{}/{}", authority.host, authority.port, self.uri.vhost)
+    }
 }
 
 /// Why a broker URL was refused; the password is never part of the text.
@@ -33,9 +52,9 @@ impl Source {
     /// # Errors
     /// What is wrong with it, in words.
     pub fn url(url: &str) -> Result<Self, SourceError> {
-        let parsed: lapin::uri::AMQPUri = url.parse().map_err(SourceError::Malformed)?;
-        match parsed.scheme {
-            lapin::uri::AMQPScheme::AMQP => Ok(Self::Url(url.to_owned())),
+        let uri: lapin::uri::AMQPUri = url.parse().map_err(SourceError::Malformed)?;
+        match uri.scheme {
+            lapin::uri::AMQPScheme::AMQP => Ok(Self::Url(AmqpUrl { uri })),
             lapin::uri::AMQPScheme::AMQPS => Err(SourceError::Tls),
         }
     }
@@ -54,7 +73,7 @@ impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Embedded(_) => f.write_str("embedded"),
-            Self::Url(url) => f.write_str(url.rsplit_once('@').map_or("amqp", |(_, place)| place)),
+            Self::Url(url) => url.fmt(f),
         }
     }
 }
@@ -127,6 +146,14 @@ impl ConnectOptions {
     }
 }
 
+impl ConnectOptions {
+    /// The job queues whose bells this program rings.
+    pub(super) fn publishes_bells(&self) -> impl Iterator<Item = &QueueName> {
+        let publishes = matches!(self.program, Program::Gateway | Program::StoreSvc | Program::Up);
+        self.queues.iter().filter(move |_| publishes)
+    }
+}
+
 /// Why the adapter could not be started; a broker that is away is no such reason.
 #[derive(Debug, Error)]
 pub enum ConnectError {
@@ -148,7 +175,7 @@ mod tests {
             }
         };
         check("amqp://user:secret@127.0.0.1:5672/longshore", Ok("Source(127.0.0.1:5672/longshore)"));
-        check("amqp://127.0.0.1", Ok("Source(amqp)"));
+        check("amqp://127.0.0.1", Ok("Source(127.0.0.1:5672//)"));
         check("amqps://127.0.0.1", Err("TLS"));
         check("http://127.0.0.1", Err("not an AMQP URL"));
         check("", Err("not an AMQP URL"));

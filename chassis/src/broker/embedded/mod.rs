@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use protocol::envelope::KIND_CANARY;
 use protocol::topology::Topology;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -176,11 +177,23 @@ impl EmbeddedSlot {
         if self.paused || held.tag.is_some() || held.not_before.is_some() || !self.shared.delivers() {
             return None;
         }
-        let (tag, stored) = self.shared.state().take(&self.queue)?;
+        let (tag, stored) = self.take()?;
         held.tag = Some(tag);
         drop(held);
         metrics::delivered(&self.queue);
         Some(self.delivery(tag, stored))
+    }
+
+    /// The next message that is not a canary: those are never handed out.
+    fn take(&self) -> Option<(Tag, Stored)> {
+        let mut state = self.shared.state();
+        loop {
+            let (tag, stored) = state.take(&self.queue)?;
+            if stored.message.kind != KIND_CANARY {
+                return Some((tag, stored));
+            }
+            state.ack(&self.queue, tag);
+        }
     }
 
     fn delivery(&self, tag: Tag, stored: Stored) -> Delivery {

@@ -15,10 +15,10 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const LOG_LINES: usize = 30;
 
 /// The port mapper runs in the group too, since one that the server starts would stay behind. The watcher reads the end of file when
-/// the test process ends, however it ends, and kills the group.
+/// the test process ends, however it ends, and leaves neither processes nor files.
 const SHELL: &str = r#"
 exec 3<&0 </dev/null
-(cat <&3 >/dev/null; kill -KILL 0) &
+(cat <&3 >/dev/null; kill -KILL "$(cat "$2/pid")"; rm -rf "$2"; kill -KILL 0) &
 exec 3<&-
 (until epmd -address 127.0.0.1 -port "$ERL_EPMD_PORT"; do sleep 0.1; done) &
 "$1" &
@@ -63,6 +63,7 @@ pub(super) fn start(folder: &Path, ports: &Ports) -> Result<Child> {
     with_environment(&mut command, folder, ports);
     command
         .args(["-c", SHELL, "sh", SERVER])
+        .arg(folder)
         .env("RABBITMQ_DIST_PORT", ports.distribution.to_string())
         .env("RABBITMQ_MNESIA_BASE", folder.join("db"))
         .env("RABBITMQ_LOG_BASE", folder.join("log"))

@@ -276,9 +276,9 @@ impl ScratchNode {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        drop(self.input.take());
-        // Killed here too, so that nothing of it is left when the test goes on.
+        // Before the watcher sees the end of its input: it would remove the folder, which a node that starts again needs.
         let killed = rustix::process::kill_process_group(self.group, Signal::KILL);
         debug_assert!(killed.is_ok() || killed == Err(rustix::io::Errno::SRCH), "{killed:?}");
+        drop(self.input.take());
     }
 }

@@ -1,3 +1,6 @@
 //! The broker port: one suite for both adapters, and what only RabbitMQ has.
 
+mod bench;
+mod conformance;
 mod node;
+mod proxy;

@@ -1,0 +1,54 @@
+//! Why a session could not begin, or ended. The text goes to the log and into `Link::Down`; it never holds the password.
+
+use std::future::Future;
+use std::time::Duration;
+
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub(super) enum Failure {
+    #[error("no broker at {address}: {source}")]
+    Unreachable { address: String, source: std::io::Error },
+    #[error("connecting: {0}")]
+    Connect(String),
+    #[error("{what}: {source}")]
+    Refused { what: &'static str, source: lapin::Error },
+    #[error("{what}: no answer within {} s", .after.as_secs())]
+    Silent { what: &'static str, after: Duration },
+    #[error("the connection ended: {0}")]
+    Ended(String),
+    #[error("no confirm for {} s", .0.as_secs())]
+    NoConfirm(Duration),
+    #[error("canary: {0}")]
+    Canary(&'static str),
+    #[error(
+        "missing in the broker: {0}; import rabbitmq/definitions.json, or let `longshore up` declare it with a user that may"
+    )]
+    Missing(String),
+}
+
+impl Failure {
+    /// The channel was told that the object does not exist.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { source, .. } if reply_code(source) == Some(404))
+    }
+}
+
+fn reply_code(error: &lapin::Error) -> Option<u16> {
+    match error.kind() {
+        lapin::ErrorKind::ProtocolError(error) => Some(error.get_id()),
+        _ => None,
+    }
+}
+
+/// A deadline on an await of lapin: none of them ends by itself when the broker is silent.
+pub(super) async fn within<T>(
+    after: Duration,
+    what: &'static str,
+    answer: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(after, answer).await {
+        Ok(answer) => answer.map_err(|source| Failure::Refused { what, source }),
+        Err(_) => Err(Failure::Silent { what, after }),
+    }
+}
