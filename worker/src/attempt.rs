@@ -38,7 +38,7 @@ impl Attempt {
         let job = Job { id: who.job_id, task, run, attempt, fence, payload };
         let session = &runtime.session;
         let deadline = Instant::now() + Duration::from_millis(timeout_ms);
-        let job = JobContext::new(job, deadline, session.ledger.progress().clone());
+        let job = JobContext::new(job, deadline, session.ledger.progress().clone(), runtime.guard.clone());
         let grace = Duration::from_millis(settings.grace_ms);
         session.ledger.begin(who, job.clone(), lease_ms, sent_ms, grace);
         if cancel_requested {

@@ -31,6 +31,9 @@ pub struct Config {
     pub handler_threads: usize,
     pub worker_name: String,
     pub retention_ms: i64,
+    /// Whether the program's `main` looks at `guard::is_asked`, so that it can be started again as a guard over the programs of
+    /// `command` tasks. Not a setting: only the program itself knows.
+    pub guarded: bool,
 }
 
 /// The settings as they are written.
@@ -86,7 +89,14 @@ impl Config {
             handler_threads: usize::try_from(settings.handler_threads).unwrap_or(usize::MAX),
             worker_name,
             retention_ms: i64::try_from(settings.retention_ms).unwrap_or(i64::MAX),
+            guarded: false,
         })
+    }
+
+    /// The same, for a program whose `main` looks at `guard::is_asked`.
+    #[must_use]
+    pub fn guarded(self) -> Self {
+        Self { guarded: true, ..self }
     }
 
     /// The tasks of the task file, or the built-in ones.

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::guard::Guard;
 use crate::handler::Failure;
 
 /// Longest progress message kept, in bytes; the rest is cut off.
@@ -70,13 +71,31 @@ struct Inner {
     progress: Mutex<Option<Progress>>,
     progress_news: Arc<Notify>,
     stop: watch::Sender<Option<Stop>>,
+    guard: Option<Arc<Guard>>,
+    lease: Mutex<Lease>,
+}
+
+/// What the guard must be told.
+#[derive(Debug, Default)]
+struct Lease {
+    until_ms: u64,
+    /// The process group that works on the job.
+    group: Option<i32>,
+}
+
+/// A process group that the guard watches; done when dropped.
+#[derive(Debug)]
+pub(crate) struct Guarded {
+    job: JobContext,
+    group: i32,
 }
 
 impl JobContext {
-    /// `progress_news` is notified whenever any job of the worker reports progress.
+    /// `progress_news` is notified whenever any job of the worker reports progress; `guard` ends the job's programs if the worker cannot.
     #[must_use]
-    pub fn new(job: Job, deadline: Instant, progress_news: Arc<Notify>) -> Self {
-        let inner = Inner { job, deadline, progress: Mutex::default(), progress_news, stop: watch::Sender::new(None) };
+    pub fn new(job: Job, deadline: Instant, progress_news: Arc<Notify>, guard: Option<Arc<Guard>>) -> Self {
+        let (progress, lease, stop) = (Mutex::default(), Mutex::default(), watch::Sender::new(None));
+        let inner = Inner { job, deadline, progress, progress_news, stop, guard, lease };
         Self { inner: Arc::new(inner) }
     }
 
@@ -174,8 +193,37 @@ impl JobContext {
         self.latest_progress().take()
     }
 
+    /// The lease lasts until then, by `chassis::clock::now_ms`.
+    pub fn lease_until(&self, until_ms: u64) {
+        let mut lease = self.inner.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        lease.until_ms = until_ms;
+        if let (Some(guard), Some(group)) = (&self.inner.guard, lease.group) {
+            guard.hold(group, until_ms);
+        }
+    }
+
+    /// A process group works on the job.
+    pub(crate) fn guarded(&self, group: i32) -> Guarded {
+        let mut lease = self.inner.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        lease.group = Some(group);
+        if let Some(guard) = &self.inner.guard {
+            guard.hold(group, lease.until_ms);
+        }
+        Guarded { job: self.clone(), group }
+    }
+
     fn latest_progress(&self) -> MutexGuard<'_, Option<Progress>> {
         self.inner.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let inner = &self.job.inner;
+        inner.lease.lock().unwrap_or_else(PoisonError::into_inner).group = None;
+        if let Some(guard) = &inner.guard {
+            guard.done(self.group);
+        }
     }
 }
 
@@ -201,7 +249,7 @@ mod tests {
             fence: Fence(1),
             payload: RawValue::from_string("{\"size\":3}".to_owned()).ok(),
         };
-        JobContext::new(job, Instant::now() + Duration::from_secs(60), Arc::default())
+        JobContext::new(job, Instant::now() + Duration::from_secs(60), Arc::default(), None)
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ mod claim;
 pub mod config;
 pub mod context;
 pub mod executor;
+pub mod guard;
 pub mod handler;
 mod metrics;
 pub mod registry;
@@ -37,6 +38,7 @@ pub use registry::Registry;
 pub use tasks::TaskSettings;
 
 use executor::HandlerPool;
+use guard::Guard;
 use runtime::Runtime;
 use session::{Identity, Ledger, Session};
 use slot::Slot;
@@ -72,8 +74,11 @@ pub async fn run_with(
     let health = Health::new("worker");
     let services = Tasks::new();
     let slots = Tasks::new();
+    let session = Tasks::new();
     let runtime = Arc::new(assemble(&config, registry, &services, &health, &shutdown)?);
     start_services(listener, &runtime, &services, &health, &shutdown);
+    session.spawn("session", Arc::clone(&runtime.session).keep());
+    session.spawn("news", Arc::clone(&runtime.session).listen());
     for (queue, count) in &config.slots {
         metrics::slots(queue.as_str(), *count);
         for _ in 0..*count {
@@ -91,9 +96,13 @@ pub async fn run_with(
     let result = tokio::select! {
         result = drained(&slots, &shutdown) => result,
         task = slots.panicked() => Err(anyhow::anyhow!("a {task} broke")),
+        task = session.panicked() => Err(anyhow::anyhow!("the {task} broke")),
         task = services.panicked() => Err(anyhow::anyhow!("the {task} broke")),
     };
     slots.stop();
+    // A late heartbeat would open the session again.
+    session.stop();
+    drop(session.join(GOODBYE).await);
     if let Err(error) = runtime.store.end_session(runtime.session.id, GOODBYE).await {
         tracing::debug!(%error, "the session ends by itself");
     }
@@ -117,6 +126,7 @@ fn assemble(
     let broker = broker::connect(&config.broker, options).context("starting the broker's adapter")?;
     let has_foreign = registry.has_foreign();
     let pool = has_foreign.then(|| HandlerPool::new(config.handler_threads)).transpose();
+    let guard = (config.guarded && registry.has_commands()).then(Guard::start).transpose();
     let store = Store::new(&config.store_url, services, health.clone());
     let identity =
         Identity { name: config.worker_name.clone(), queues: config.slots.clone(), tasks: registry.patterns() };
@@ -126,6 +136,7 @@ fn assemble(
         broker,
         registry,
         pool: pool.context("starting the handlers' threads")?,
+        guard: guard.context("starting the guard")?.map(Arc::new),
         shutdown: shutdown.clone(),
         hand_over: config.hand_over,
         retention_ms: config.retention_ms,
@@ -137,8 +148,6 @@ fn start_services(listener: TcpListener, runtime: &Arc<Runtime>, tasks: &Tasks, 
     tasks.spawn("http server", async move {
         serve(listener, axum::Router::new(), Limits::default(), &served, &until).await;
     });
-    tasks.spawn("session", Arc::clone(&runtime.session).keep());
-    tasks.spawn("news", Arc::clone(&runtime.session).listen());
     tasks.spawn("broker watch", watch_broker(Arc::clone(&runtime.broker), health.clone()));
     let (session, until) = (Arc::clone(&runtime.session), shutdown.clone());
     tasks.spawn("drain", async move { stop_in_time(&session.ledger, &until).await });

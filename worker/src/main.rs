@@ -4,9 +4,17 @@ use std::process::ExitCode;
 
 use chassis::program::Program;
 use worker::config::{Config, DEFAULTS};
+use worker::guard;
 
 fn main() -> ExitCode {
-    let program =
-        Program { name: "worker", defaults: DEFAULTS, load: Config::load, listen: |config: &Config| config.listen };
+    if guard::is_asked() {
+        return guard::serve();
+    }
+    let program = Program {
+        name: "worker",
+        defaults: DEFAULTS,
+        load: |source| Config::load(source).map(Config::guarded),
+        listen: |config: &Config| config.listen,
+    };
     program.main(worker::run)
 }

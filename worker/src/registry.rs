@@ -25,6 +25,8 @@ pub struct Registered {
     pub handler: Arc<dyn Handler>,
     /// Code that may block its thread or panic anywhere: it runs away from the threads that renew the leases.
     pub foreign: bool,
+    /// It starts programs.
+    pub command: bool,
 }
 
 impl std::fmt::Debug for Registered {
@@ -61,18 +63,18 @@ impl Registry {
     ) -> Result<Self, RegistryError> {
         let pattern = TaskPattern::try_from(name.to_owned())
             .map_err(|reason| RegistryError::Name { name: name.to_owned(), reason })?;
-        self.insert(pattern, Registered { settings, handler: Arc::new(handler), foreign: true })?;
+        self.insert(pattern, Registered { settings, handler: Arc::new(handler), foreign: true, command: false })?;
         Ok(self)
     }
 
     /// Adds the tasks of a task file.
     pub fn tasks(mut self, definitions: Vec<TaskDefinition>) -> Result<Self, RegistryError> {
         for TaskDefinition { pattern, settings, kind } in definitions {
-            let handler: Arc<dyn Handler> = match kind {
-                TaskKind::Command(command) => Arc::new(command),
-                TaskKind::Simulate(simulate) => Arc::new(simulate),
+            let (handler, command): (Arc<dyn Handler>, bool) = match kind {
+                TaskKind::Command(command) => (Arc::new(command), true),
+                TaskKind::Simulate(simulate) => (Arc::new(simulate), false),
             };
-            self.insert(pattern, Registered { settings, handler, foreign: false })?;
+            self.insert(pattern, Registered { settings, handler, foreign: false, command })?;
         }
         Ok(self)
     }
@@ -117,7 +119,17 @@ impl Registry {
     /// Whether there are handlers written in Rust, which get threads of their own.
     #[must_use]
     pub fn has_foreign(&self) -> bool {
-        self.exact.values().chain(self.prefixes.iter().map(|(_, registered)| registered)).any(|task| task.foreign)
+        self.all().any(|task| task.foreign)
+    }
+
+    /// Whether there are tasks that start programs.
+    #[must_use]
+    pub fn has_commands(&self) -> bool {
+        self.all().any(|task| task.command)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Registered> {
+        self.exact.values().chain(self.prefixes.iter().map(|(_, registered)| registered))
     }
 }
 

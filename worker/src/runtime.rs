@@ -7,6 +7,7 @@ use chassis::broker::Broker;
 use chassis::shutdown::Shutdown;
 
 use crate::executor::HandlerPool;
+use crate::guard::Guard;
 use crate::registry::Registry;
 use crate::session::Session;
 use crate::store::Store;
@@ -18,6 +19,8 @@ pub(crate) struct Runtime {
     pub(crate) registry: Registry,
     /// For handlers written in Rust, if there are any.
     pub(crate) pool: Option<HandlerPool>,
+    /// Ends the programs of `command` tasks if this process cannot.
+    pub(crate) guard: Option<Arc<Guard>>,
     pub(crate) session: Arc<Session>,
     pub(crate) shutdown: Shutdown,
     pub(crate) hand_over: Duration,

@@ -53,6 +53,11 @@ impl LeaseBook {
         self.held.values().map(|lease| lease.lease_ms).min()
     }
 
+    /// When it ends, if it is held.
+    pub(crate) fn end_ms(&self, who: JobFence) -> Option<u64> {
+        self.held.get(&who).map(|lease| lease.renewed_ms + lease.lease_ms)
+    }
+
     /// A heartbeat sent at `sent_ms` renewed `named`. Answers may overtake each other.
     pub(crate) fn renewed<'a>(&mut self, named: impl IntoIterator<Item = &'a JobFence>, sent_ms: u64) {
         for who in named {

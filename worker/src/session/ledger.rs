@@ -50,6 +50,7 @@ impl Ledger {
         let mut entries = self.entries();
         let before_ms = period_ms(entries.leases.shortest_lease_ms());
         entries.leases.hold(who, lease_ms, sent_ms);
+        job.lease_until(sent_ms + lease_ms);
         entries.jobs.insert(who, Entry { job, grace });
         metrics::running(entries.jobs.len());
         if period_ms(entries.leases.shortest_lease_ms()) < before_ms {
@@ -123,7 +124,13 @@ impl Ledger {
     /// A heartbeat with these, sent at `sent_ms`, was answered.
     pub(crate) fn renewed(&self, held: &[Held], sent_ms: u64) {
         let named: Vec<_> = held.iter().map(who).collect();
-        self.entries().leases.renewed(&named, sent_ms);
+        let mut entries = self.entries();
+        entries.leases.renewed(&named, sent_ms);
+        for who in named {
+            if let (Some(end_ms), Some(entry)) = (entries.leases.end_ms(who), entries.jobs.get(&who)) {
+                entry.job.lease_until(end_ms);
+            }
+        }
     }
 
     /// A heartbeat with these was not answered: their progress goes out with the next one, unless there is newer.
@@ -178,7 +185,7 @@ mod tests {
         let job =
             Job { id: JobId::generate(), task: "noop".to_owned(), run: 1, attempt: 1, fence: Fence(1), payload: None };
         let who = JobFence { job_id: job.id, fence: job.fence };
-        let job = JobContext::new(job, Instant::now() + Duration::from_secs(60), Arc::clone(ledger.progress()));
+        let job = JobContext::new(job, Instant::now() + Duration::from_secs(60), Arc::clone(ledger.progress()), None);
         ledger.begin(who, job.clone(), lease_ms, sent_ms, Duration::from_secs(2));
         (who, job)
     }

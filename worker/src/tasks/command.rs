@@ -18,7 +18,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use super::capture::{Head, Tail};
 use super::progress_lines::ProgressLines;
-use crate::context::JobContext;
+use crate::context::{Guarded, JobContext};
 use crate::handler::{Failure, Handler, HandlerFuture, Output};
 
 /// After the program has ended, somebody it started may still hold its pipes. This long is waited for the end of the
@@ -113,7 +113,7 @@ impl CommandTask {
             .fd_mappings(vec![FdMapping { parent_fd: OwnedFd::from(progress_end), child_fd: PROGRESS_FD }])
             .expect("one mapping cannot collide with another");
         let mut child = command.spawn().map_err(|error| not_started(&error))?;
-        let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+        let group = Group::of(&child, job);
         let pipes = Pipes {
             stdin: child.stdin.take().expect("piped above"),
             stdout: Box::new(child.stdout.take().expect("piped above")),
@@ -261,12 +261,21 @@ async fn end_group(child: &mut Child, group: &Group, grace: Duration) {
 }
 
 /// The program's process group; killed when dropped, so that no way out of an attempt leaves it running.
-struct Group(Option<Pid>);
+struct Group {
+    pid: Option<Pid>,
+    /// Somebody else kills it if the worker cannot. Let go of after the kill.
+    _guarded: Option<Guarded>,
+}
 
 impl Group {
+    fn of(child: &Child, job: &JobContext) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self { pid: id.and_then(Pid::from_raw), _guarded: id.map(|id| job.guarded(id)) }
+    }
+
     /// A group that is gone is fine.
     fn signal(&self, signal: Signal) {
-        if let Some(group) = self.0
+        if let Some(group) = self.pid
             && let Err(error) = kill_process_group(group, signal)
             && error != rustix::io::Errno::SRCH
         {

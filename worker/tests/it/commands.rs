@@ -36,7 +36,7 @@ fn context(task: &str, payload: &str, timeout_ms: u64) -> JobContext {
         fence: Fence(4),
         payload: RawValue::from_string(payload.to_owned()).ok(),
     };
-    JobContext::new(job, Instant::now() + Duration::from_millis(timeout_ms), Arc::new(Notify::new()))
+    JobContext::new(job, Instant::now() + Duration::from_millis(timeout_ms), Arc::new(Notify::new()), None)
 }
 
 async fn run_job(registry: &Registry, job: &JobContext, timeout_ms: u64) -> Word {

@@ -17,7 +17,7 @@ use worker::tasks::TaskSettings;
 
 fn context(task: &str, timeout_ms: u64) -> JobContext {
     let job = Job { id: JobId::generate(), task: task.to_owned(), run: 1, attempt: 1, fence: Fence(1), payload: None };
-    JobContext::new(job, Instant::now() + Duration::from_millis(timeout_ms), Arc::new(Notify::new()))
+    JobContext::new(job, Instant::now() + Duration::from_millis(timeout_ms), Arc::new(Notify::new()), None)
 }
 
 async fn panics(job: JobContext) -> Result<(), Failure> {
