@@ -25,6 +25,7 @@ pub struct Config {
     pub store_deadline: Duration,
     pub connections_max: usize,
     pub waiters_max: usize,
+    pub near_bytes_max: u64,
 }
 
 /// The settings as they are written.
@@ -39,6 +40,7 @@ struct Settings {
     store_deadline_ms: u64,
     connections_max: u32,
     waiters_max: u32,
+    near_bytes_max: u64,
 }
 
 impl Config {
@@ -67,6 +69,7 @@ impl Config {
             queues = names(&settings.queues, faults);
             check_range("LONGSHORE_STORE_DEADLINE_MS", settings.store_deadline_ms, 100, 30_000, faults);
             check_range("LONGSHORE_CONNECTIONS_MAX", settings.connections_max.into(), 1, 1_000_000, faults);
+            check_range("LONGSHORE_NEAR_BYTES_MAX", settings.near_bytes_max, 65_536, 1 << 40, faults);
             check_range("LONGSHORE_WAITERS_MAX", settings.waiters_max.into(), 0, 1_000_000, faults);
         })?;
         let broker = broker.ok_or_else(|| Fault::missing("AMQP_URL", AMQP_URL))?;
@@ -79,6 +82,7 @@ impl Config {
             store_deadline: Duration::from_millis(settings.store_deadline_ms),
             connections_max: usize::try_from(settings.connections_max).unwrap_or(usize::MAX),
             waiters_max: usize::try_from(settings.waiters_max).unwrap_or(usize::MAX),
+            near_bytes_max: settings.near_bytes_max,
         })
     }
 }

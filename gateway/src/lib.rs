@@ -1,6 +1,8 @@
 //! The edge: takes jobs over HTTP, answers at once, and serves hot reads. It keeps nothing that another gateway would miss.
 
+mod conditional;
 pub mod config;
+mod data;
 mod dependencies;
 mod jobs;
 mod router;
@@ -21,6 +23,7 @@ use tokio::time::Instant;
 
 pub use config::Config;
 
+use data::Data;
 use jobs::bells::Bells;
 use jobs::waiters::Waiters;
 use state::{Gateway, Parts};
@@ -44,10 +47,17 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let waiters = Waiters::new(config.waiters_max);
     let followed = jobs::follower::follow(waiters.clone(), store_client.clone(), shutdown.clone());
     tasks.spawn("log follower", followed);
-    tasks.spawn("store watch", dependencies::watch_store(store_client, health.clone(), shutdown.clone()));
+    tasks.spawn("store watch", dependencies::watch_store(store_client.clone(), health.clone(), shutdown.clone()));
     let watch = dependencies::watch_broker(broker.clone(), health.clone(), shutdown.clone());
     tasks.spawn("broker watch", watch);
-    let parts = Parts { store, bells, waiters, queues: config.queues, shutdown: shutdown.clone() };
+    let options = data::Options {
+        cache_url: &config.cache_url,
+        store: store_client,
+        broker: &broker,
+        near_bytes_max: config.near_bytes_max,
+    };
+    let data = Data::start(options, &health, &tasks, &shutdown);
+    let parts = Parts { store, data, bells, waiters, queues: config.queues, shutdown: shutdown.clone() };
     let router = router::router(Gateway::new(parts));
     let limits = Limits { connections: config.connections_max, ..Limits::default() };
     health.ready();

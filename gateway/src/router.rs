@@ -1,8 +1,9 @@
 //! The routes of the public HTTP API. What is not here is not promised: it answers 404.
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
+use crate::data::{read, write};
 use crate::jobs::{control, list, status, submit};
 use crate::state::Gateway;
 
@@ -15,5 +16,9 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/jobs/{id}/cancel", post(control::cancel))
         .route("/jobs/{id}/retry", post(control::retry))
         .route("/workers", get(list::workers))
+        .route("/data", get(read::default_key))
+        .route("/data/{key}", get(read::key).put(write::put).delete(write::delete))
+        .route("/cache/{key}", delete(write::invalidate_key))
+        .route("/cache:invalidate", post(write::invalidate_many))
         .with_state(gateway)
 }

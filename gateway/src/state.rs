@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chassis::shutdown::Shutdown;
 use protocol::key::QueueName;
 
+use crate::data::Data;
 use crate::jobs::bells::Bells;
 use crate::jobs::waiters::Waiters;
 use crate::store::Store;
@@ -18,6 +19,7 @@ pub(crate) struct Gateway(Arc<Parts>);
 pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) bells: Bells,
+    pub(crate) data: Data,
     pub(crate) waiters: Waiters,
     /// The queues that jobs may name.
     pub(crate) queues: Vec<QueueName>,

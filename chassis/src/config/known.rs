@@ -35,6 +35,7 @@ pub const KNOWN: &[&str] = &[
     // gateway
     "LONGSHORE_STORE_DEADLINE_MS",
     "LONGSHORE_CONNECTIONS_MAX",
+    "LONGSHORE_NEAR_BYTES_MAX",
     "LONGSHORE_WAITERS_MAX",
     // store-svc
     "LONGSHORE_DISPATCH_WINDOW",

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use chassis::clock;
 use chassis::http::{Path, Rejection};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, RETRY_AFTER, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use protocol::api::Links;
 use protocol::etag::entity_tag;
@@ -15,6 +15,7 @@ use protocol::problem::Kind;
 use super::prefer::{PREFERENCE_APPLIED, Prefer};
 use super::seen::{Seen, retry_after_s};
 use super::waiting::{Waited, until_ended};
+use crate::conditional::is_known;
 use crate::state::Gateway;
 
 /// `GET /jobs/{id}`, at once or, with `Prefer: wait=N`, when the job has ended.
@@ -74,7 +75,7 @@ pub(super) fn found(seen: Seen, job_id: JobId) -> Response {
 fn json_with_etag(json: Bytes, headers: &HeaderMap) -> Response {
     let tag = entity_tag(&json);
     let fixed = [(CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
-    let mut response = if is_known(&tag, headers) {
+    let mut response = if is_known(tag.as_bytes(), headers) {
         (StatusCode::NOT_MODIFIED, fixed).into_response()
     } else {
         let json_type = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
@@ -86,33 +87,6 @@ fn json_with_etag(json: Bytes, headers: &HeaderMap) -> Response {
     response
 }
 
-/// Whether `If-None-Match` names the tag; the comparison is the weak one (RFC 9110 §13.1.2).
-fn is_known(tag: &str, headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let mut stated = lines.flat_map(|line| line.split(',')).map(str::trim);
-    stated.any(|stated| stated == "*" || stated.strip_prefix("W/").unwrap_or(stated) == tag)
-}
-
 fn too_many_wait() -> protocol::problem::Problem {
     Kind::RateLimited.detail("Too many requests wait for the end of a job; ask without Prefer: wait, or later.")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_known_tag_is_recognized() {
-        let check = |stated: &str, expected: bool| {
-            let headers = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_str(stated).expect("value"))]);
-            assert_eq!(is_known("\"abc\"", &headers), expected, "{stated}");
-        };
-        check("\"abc\"", true);
-        check("W/\"abc\"", true);
-        check("\"x\", \"abc\"", true);
-        check("*", true);
-        check("\"ab\"", false);
-        check("abc", false);
-        assert!(!is_known("\"abc\"", &HeaderMap::new()));
-    }
 }

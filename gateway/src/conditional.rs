@@ -1,0 +1,33 @@
+//! Conditional requests (RFC 9110 §13): whether the client has the present representation already.
+
+use http::HeaderMap;
+use http::header::IF_NONE_MATCH;
+
+/// Whether `If-None-Match` names the tag; the comparison is the weak one (RFC 9110 §13.1.2).
+pub(crate) fn is_known(tag: &[u8], headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut stated = lines.flat_map(|line| line.split(',')).map(str::trim);
+    stated.any(|stated| stated == "*" || stated.strip_prefix("W/").unwrap_or(stated).as_bytes() == tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_known_tag_is_recognized() {
+        let check = |stated: &str, expected: bool| {
+            let headers = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_str(stated).expect("value"))]);
+            assert_eq!(is_known(b"\"abc\"", &headers), expected, "{stated}");
+        };
+        check("\"abc\"", true);
+        check("W/\"abc\"", true);
+        check("\"x\", \"abc\"", true);
+        check("*", true);
+        check("\"ab\"", false);
+        check("abc", false);
+        assert!(!is_known(b"\"abc\"", &HeaderMap::new()));
+    }
+}

@@ -1,0 +1,70 @@
+//! Hot reads at memory speed that are never stale after an acknowledged invalidation: the near cache, reads through cache-svc, data
+//! writes and invalidations.
+
+mod coherence;
+mod entry;
+mod flights;
+mod near;
+pub(crate) mod read;
+mod renewal;
+pub(crate) mod write;
+
+use std::sync::Arc;
+
+use chassis::broker::Broker;
+use chassis::client::{CacheClient, Http, StoreClient};
+use chassis::config::Addresses;
+use chassis::health::Health;
+use chassis::shutdown::Shutdown;
+use chassis::task::Tasks;
+use protocol::ids::HolderId;
+
+use coherence::Coherence;
+use flights::Flights;
+use near::Near;
+
+/// The key of `GET /data`.
+const DEFAULT_KEY: &str = "my_data";
+
+/// Everything that serves `/data` and `/cache`. Clones are handles of the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Data(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    coherence: Arc<Coherence>,
+    near: Near,
+    flights: Flights,
+    cache: CacheClient,
+    store: StoreClient,
+    tasks: Tasks,
+}
+
+/// What it is made of.
+#[derive(Debug)]
+pub(crate) struct Options<'a> {
+    pub(crate) cache_url: &'a Addresses,
+    pub(crate) store: StoreClient,
+    pub(crate) broker: &'a Broker,
+    pub(crate) near_bytes_max: u64,
+}
+
+impl Data {
+    /// Starts the renewals and follows the announcements. Until the first renewal is answered, reads go through.
+    pub(crate) fn start(options: Options<'_>, health: &Health, tasks: &Tasks, shutdown: &Shutdown) -> Self {
+        let coherence = Arc::new(Coherence::new(HolderId::generate()));
+        // Connections of their own: a fence that waits must never hold up a renewal.
+        let renewals = CacheClient::new(&Http::new(), options.cache_url);
+        let renewed = renewal::renew(coherence.clone(), renewals, health.clone(), shutdown.clone());
+        tasks.spawn("near lease", renewed);
+        tasks.spawn("announcements", renewal::follow(coherence.clone(), options.broker.clone(), shutdown.clone()));
+        Self(Arc::new(Parts {
+            coherence,
+            near: Near::new(options.near_bytes_max),
+            flights: Flights::default(),
+            cache: CacheClient::new(&Http::new(), options.cache_url),
+            store: options.store,
+            tasks: tasks.clone(),
+        }))
+    }
+}

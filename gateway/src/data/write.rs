@@ -1,0 +1,200 @@
+//! Data writes and invalidations: acknowledged when nobody is answered with an older value any more.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use chassis::client::Call;
+use chassis::http::{Json, Path, Query, Rejection};
+use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use protocol::cache_api::{
+    DataPut, DataWritten, FENCE_WAIT_MS_MAX, Invalidate, InvalidationAnswer, InvalidationRequest,
+};
+use protocol::envelope::Covered;
+use protocol::etag::entity_tag;
+use protocol::ids::{Position, Version};
+use protocol::problem::{Kind, Problem};
+use protocol::store_api::{Command, DeleteData, FencedThrough, Precondition, PutData, Reply};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::read::checked;
+use crate::state::Gateway;
+
+/// How long a writer waits for its fence.
+const FENCE_DEADLINE: Duration = Duration::from_millis(FENCE_WAIT_MS_MAX);
+/// What an invalidation's call may take beyond the wait for its fence.
+const CALL_SLACK: Duration = Duration::from_secs(1);
+/// Between questions for the fence while the store does not answer.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// `?wait=0` answers as soon as it is recorded.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WaitQuery {
+    wait: Option<u64>,
+}
+
+impl WaitQuery {
+    fn waits(self) -> Result<bool, Problem> {
+        match self.wait {
+            None => Ok(true),
+            Some(0) => Ok(false),
+            Some(_) => Err(Problem::invalid("/wait", "The only value is 0: do not wait for the fence.")),
+        }
+    }
+}
+
+/// `PUT /data/{key}`
+pub(crate) async fn put(
+    State(gateway): State<Gateway>,
+    Path(key): Path<String>,
+    Query(query): Query<WaitQuery>,
+    headers: HeaderMap,
+    Json(body): Json<DataPut>,
+) -> Result<Response, Rejection> {
+    let (key, waits, only_if) = (checked(key)?, query.waits()?, precondition(&headers)?);
+    let tag = entity_tag(body.data.get().as_bytes());
+    let reply = gateway.store.apply(Command::PutData(PutData { key, data: body.data, only_if })).await?;
+    let mut response = written(&gateway, reply, waits).await?;
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    Ok(response)
+}
+
+/// `DELETE /data/{key}`
+pub(crate) async fn delete(
+    State(gateway): State<Gateway>,
+    Path(key): Path<String>,
+    Query(query): Query<WaitQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Rejection> {
+    let (key, waits, only_if) = (checked(key)?, query.waits()?, precondition(&headers)?);
+    let reply = gateway.store.apply(Command::DeleteData(DeleteData { key, only_if })).await?;
+    written(&gateway, reply, waits).await
+}
+
+/// `DELETE /cache/{key}`
+pub(crate) async fn invalidate_key(
+    State(gateway): State<Gateway>,
+    Path(key): Path<String>,
+    Query(query): Query<WaitQuery>,
+) -> Result<Response, Rejection> {
+    let key = checked(key)?;
+    invalidate(&gateway, Covered::key(key.as_str()), query.waits()?).await
+}
+
+/// `POST /cache:invalidate`
+pub(crate) async fn invalidate_many(
+    State(gateway): State<Gateway>,
+    Query(query): Query<WaitQuery>,
+    Json(form): Json<Invalidate>,
+) -> Result<Response, Rejection> {
+    let waits = query.waits()?;
+    let covered = Covered::try_from(form).map_err(|reason| Problem::invalid("", reason.to_string()))?;
+    invalidate(&gateway, covered, waits).await
+}
+
+async fn invalidate(gateway: &Gateway, covered: Covered, wait: bool) -> Result<Response, Rejection> {
+    let peer = gateway.data.0.cache.peer();
+    let request = InvalidationRequest { covered, wait };
+    // Twice is as good as once.
+    let call = Call::post("/invalidations", &request).map_err(|error| peer.unsendable(&error))?.repeatable();
+    let answer = peer.call(&call.within(FENCE_DEADLINE + CALL_SLACK)).await?;
+    let answer: InvalidationAnswer = answer.json()?.body;
+    let status = if answer.fenced { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(answer)).into_response())
+}
+
+/// Answers a recorded write, when it is fenced if the client waits for that.
+async fn written(gateway: &Gateway, reply: Reply, waits: bool) -> Result<Response, Rejection> {
+    let Reply::DataWritten { version, position } = reply else {
+        return Err(anyhow::anyhow!("the store answered a data write with {reply:?}").into());
+    };
+    if !waits {
+        return Ok((StatusCode::ACCEPTED, Json(DataWritten { version, fenced: false })).into_response());
+    }
+    if !fenced(gateway, position).await {
+        return Err(unacknowledged(version).into());
+    }
+    Ok(Json(DataWritten { version, fenced: true }).into_response())
+}
+
+fn unacknowledged(version: Version) -> Problem {
+    Kind::FenceTimeout.problem().with("durable", true).with("version", version.0)
+}
+
+/// Waits until everything in the log up to `position` is fenced, at most [`FENCE_DEADLINE`].
+async fn fenced(gateway: &Gateway, position: Position) -> bool {
+    let peer = gateway.data.0.store.peer();
+    let until = Instant::now() + FENCE_DEADLINE;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        let path = format!("/fenced?through={position}&wait_ms={}", left.as_millis());
+        let answer = peer.call(&Call::get(path).within(left + PAUSE)).await;
+        match answer.and_then(|answer| answer.json::<FencedThrough>()) {
+            Ok(answer) if answer.body.fenced_through >= position => return true,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(%error, "the store was asked for the fence in vain");
+                tokio::time::sleep(PAUSE.min(left)).await;
+            }
+        }
+    }
+}
+
+/// What `If-Match` or `If-None-Match` demand.
+fn precondition(headers: &HeaderMap) -> Result<Option<Precondition>, Problem> {
+    let stated = |name: HeaderName| -> Result<Option<Vec<String>>, Problem> {
+        let mut tags = Vec::new();
+        for value in headers.get_all(&name) {
+            let text = value.to_str().map_err(|_| Kind::BadRequest.detail(format!("{name} is not text.")))?;
+            tags.extend(text.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()));
+        }
+        if let Some(bad) = tags.iter().find(|tag| !is_tag(tag)) {
+            return Err(Kind::BadRequest.detail(format!("{name} has {bad:?}: entity tags are quoted, or it is *.")));
+        }
+        Ok((!tags.is_empty()).then_some(tags))
+    };
+    let any = |tags: &[String]| tags.iter().any(|tag| tag == "*");
+    match (stated(IF_MATCH)?, stated(IF_NONE_MATCH)?) {
+        (None, None) => Ok(None),
+        (Some(tags), None) if any(&tags) => Ok(Some(Precondition::Exists)),
+        (Some(tags), None) => Ok(Some(Precondition::AnyOf(tags))),
+        (None, Some(tags)) if any(&tags) => Ok(Some(Precondition::Absent)),
+        (None, Some(tags)) => Ok(Some(Precondition::NoneOf(tags))),
+        (Some(_), Some(_)) => Err(Kind::BadRequest.detail("State If-Match or If-None-Match, not both.")),
+    }
+}
+
+fn is_tag(text: &str) -> bool {
+    let opaque = text.strip_prefix("W/").unwrap_or(text);
+    text == "*" || opaque.len() >= 2 && opaque.starts_with('"') && opaque.ends_with('"')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preconditions_are_read_from_either_header() {
+        let check = |name: HeaderName, text: &'static str, expected: Option<Precondition>| {
+            let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(text))]);
+            assert_eq!(precondition(&headers).ok().flatten(), expected, "{text}");
+        };
+        let tags = |tags: &[&str]| tags.iter().map(|&tag| tag.to_owned()).collect();
+        check(IF_MATCH, "*", Some(Precondition::Exists));
+        check(IF_NONE_MATCH, "*", Some(Precondition::Absent));
+        check(IF_MATCH, "\"a\", \"b\"", Some(Precondition::AnyOf(tags(&["\"a\"", "\"b\""]))));
+        check(IF_NONE_MATCH, "\"a\"", Some(Precondition::NoneOf(tags(&["\"a\""]))));
+        check(IF_MATCH, "a", None);
+        assert_eq!(precondition(&HeaderMap::new()), Ok(None));
+        let both = [(IF_MATCH, HeaderValue::from_static("*")), (IF_NONE_MATCH, HeaderValue::from_static("*"))];
+        assert!(precondition(&HeaderMap::from_iter(both)).is_err());
+    }
+}
