@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Response;
@@ -29,6 +29,8 @@ pub(crate) struct AnswerBody {
 enum Content {
     Whole(Bytes),
     Streamed(Download),
+    /// The backend's body broke off; what came before it is being written.
+    Cut(hyper::Error),
     Over,
 }
 
@@ -92,27 +94,36 @@ impl Body for AnswerBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self;
-        let polled = match &mut this.content {
-            Content::Streamed(download) => download.poll_frame(cx),
-            Content::Whole(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.content = Content::Over;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
-            }
-            Content::Over => Poll::Ready(None),
+        let Content::Streamed(download) = &mut this.content else {
+            return Poll::Ready(match std::mem::replace(&mut this.content, Content::Over) {
+                Content::Whole(bytes) => {
+                    this.record.passed(bytes.len());
+                    Some(Ok(Frame::data(bytes)))
+                }
+                Content::Cut(error) => Some(Err(error)),
+                Content::Streamed(_) | Content::Over => None,
+            });
         };
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => this.record.passed(frame.data_ref().map_or(0, Bytes::len)),
-            Poll::Ready(Some(Err(_))) => this.record.cut(),
-            Poll::Ready(None) | Poll::Pending => {}
+        match ready!(download.poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                this.record.passed(frame.data_ref().map_or(0, Bytes::len));
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                // An error ends the client's connection at once. Waiting for one turn lets it have what came before.
+                this.record.cut();
+                this.content = Content::Cut(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None => Poll::Ready(None),
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Streamed(download) => download.incoming.is_end_stream(),
-            Content::Whole(_) => false,
+            Content::Whole(_) | Content::Cut(_) => false,
             Content::Over => true,
         }
     }
@@ -121,6 +132,7 @@ impl Body for AnswerBody {
         match &self.content {
             Content::Streamed(download) => download.incoming.size_hint(),
             Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Cut(_) => SizeHint::default(),
             Content::Over => SizeHint::with_exact(0),
         }
     }

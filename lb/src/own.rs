@@ -39,6 +39,8 @@ fn ready(shared: &Shared) -> Response<Bytes> {
 }
 
 fn metrics(shared: &Shared) -> Response<Bytes> {
+    // Also sets the recorder up, if nobody has: what is counted before that is lost.
+    chassis::telemetry::fold_metrics();
     report::publish(shared);
     let mut answer = Response::new(Bytes::from(chassis::telemetry::render_metrics()));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

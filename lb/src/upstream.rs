@@ -12,6 +12,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::retry::Failure;
@@ -20,17 +21,27 @@ use crate::upload::Upload;
 /// The head of an answer may be as large as this; more is no answer.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
+/// Boxed, as it is large and moved with every request.
+type Driver = Box<http1::Connection<TokioIo<Line>, Upload>>;
+
 type Answer = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
 
 pub(crate) struct Upstream {
     sender: http1::SendRequest<Upload>,
-    /// Large, and moved with every request.
-    driver: Box<http1::Connection<TokioIo<TcpStream>, Upload>>,
-    is_ended: bool,
+    /// None once it has ended: what it had taken over comes back to the sender only when it is dropped.
+    driver: Option<Driver>,
     /// It has answered a request before.
     pub(crate) is_kept: bool,
     /// When it was put back, on its loop's clock.
     pub(crate) idle_since_ms: u64,
+}
+
+/// A backend's socket. When the backend takes no more of a request, that is not the end: its answer may already be here (413), and is
+/// read before anything is called a failure.
+struct Line {
+    stream: TcpStream,
+    /// Writing has failed.
+    is_deaf: bool,
 }
 
 /// An attempt without an answer, and the request if none of it was sent.
@@ -47,23 +58,25 @@ impl Upstream {
         let stream = tokio::time::timeout(limit, TcpStream::connect(address)).await??;
         // Requests are written whole; waiting for more to send only delays them.
         stream.set_nodelay(true)?;
-        let handshake = http1::Builder::new().max_header_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream));
+        let handshake = http1::Builder::new()
+            .max_header_size(HEAD_BYTES_MAX)
+            .handshake(TokioIo::new(Line { stream, is_deaf: false }));
         let (sender, driver) = handshake.await.map_err(io::Error::other)?;
-        Ok(Upstream { sender, driver: Box::new(driver), is_ended: false, is_kept: false, idle_since_ms: 0 })
+        Ok(Upstream { sender, driver: Some(Box::new(driver)), is_kept: false, idle_since_ms: 0 })
     }
 
     /// Moves bytes both ways as far as they go.
     pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.is_ended {
-            // Its errors also reach whoever waits for the answer or its body.
-            self.is_ended = Pin::new(&mut *self.driver).poll(cx).is_ready();
+        // Its errors also reach whoever waits for the answer or its body.
+        if self.driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_ready()) {
+            self.driver = None;
         }
     }
 
     /// Whether the next request can be sent on it, as far as is known without waiting.
     pub(crate) fn is_reusable(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
-        !self.is_ended && self.sender.is_ready()
+        self.driver.is_some() && self.sender.is_ready()
     }
 
     /// Sends a request and waits for the head of its answer, or for `expired` to name a failure. Cancel-safe in the sense that the
@@ -76,9 +89,7 @@ impl Upstream {
     ) -> Result<Response<Incoming>, Lost> {
         let mut answer = pin!(self.sender.try_send_request(request));
         let answered: Result<Answer, Failure> = poll_fn(|cx| {
-            if !self.is_ended {
-                self.is_ended = Pin::new(&mut *self.driver).poll(cx).is_ready();
-            }
+            self.drive(cx);
             match answer.as_mut().poll(cx) {
                 Poll::Ready(answer) => Poll::Ready(Ok(answer)),
                 Poll::Pending => expired().map_or(Poll::Pending, |failure| Poll::Ready(Err(failure))),
@@ -107,5 +118,58 @@ impl Upstream {
         } else {
             Failure::Unanswered { kept: self.is_kept }
         }
+    }
+}
+
+impl Line {
+    /// Passes a write's result on, unless it failed: then nothing is written any more, and reading decides.
+    fn after_write(&mut self, written: Poll<io::Result<usize>>, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Err(error)) = &written {
+            tracing::debug!(%error, "a backend takes no more");
+            self.is_deaf = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        written
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_deaf {
+            return Poll::Pending;
+        }
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.after_write(written, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_deaf {
+            return Poll::Pending;
+        }
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.after_write(written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -18,6 +18,10 @@ pub(crate) enum Deed {
     Say(Vec<u8>),
     /// Write these bytes and close.
     SayAndClose(Vec<u8>),
+    /// Write these bytes and go on with the next deed.
+    Part(Vec<u8>),
+    /// Write these bytes before the body is read, and close.
+    EarlyAndClose(Vec<u8>),
     /// Close without a byte.
     Close,
     /// Never answer.
@@ -129,7 +133,7 @@ impl State {
                 return;
             }
             let connection = *number.get_or_insert_with(|| self.connections.fetch_add(1, Ordering::Relaxed));
-            let body = read_body(&mut stream, &mut buffer, &head).await;
+            let body = if self.is_hasty() { Vec::new() } else { read_body(&mut stream, &mut buffer, &head).await };
             self.asked.lock().unwrap().push(Asked { head, body, connection });
             if !self.act(&mut stream).await {
                 break;
@@ -138,6 +142,11 @@ impl State {
         if number.is_some() {
             self.ended.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// The next answer does not wait for the body.
+    fn is_hasty(&self) -> bool {
+        matches!(self.deeds.lock().unwrap().front(), Some(Deed::EarlyAndClose(_)))
     }
 
     /// Does the next deed; false if the connection is over.
@@ -151,7 +160,8 @@ impl State {
                 Deed::Say(bytes) => {
                     return stream.write_all(&bytes).await.is_ok();
                 }
-                Deed::SayAndClose(bytes) => {
+                Deed::Part(bytes) => stream.write_all(&bytes).await.unwrap(),
+                Deed::SayAndClose(bytes) | Deed::EarlyAndClose(bytes) => {
                     stream.write_all(&bytes).await.unwrap();
                     return false;
                 }

@@ -83,6 +83,12 @@ impl Client {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Everything until these bytes, or until the other side closes.
+    pub(crate) async fn rest_or(&mut self, end: &[u8]) -> Vec<u8> {
+        while !self.buffer.windows(end.len()).any(|window| window == end) && self.fill().await {}
+        std::mem::take(&mut self.buffer)
+    }
+
     async fn head(&mut self) -> (Answer, Framing) {
         let text = self.until(b"\r\n\r\n").await;
         let text = String::from_utf8(text).unwrap();

@@ -1,6 +1,13 @@
 //! The balancer as its clients and backends see it, over real sockets.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says where")]
+
 mod backend;
 mod balancer;
 mod client;
+mod framing;
+mod heads;
+mod limits;
+mod retries;
 mod spread;
+mod streams;

@@ -1,0 +1,140 @@
+//! Times, bounds, and the end.
+
+use std::time::Duration;
+
+use chassis::testing::wait_until;
+use tokio::net::TcpStream;
+
+use crate::backend::{Backend, Deed, ok};
+use crate::balancer::{Balancer, SOON};
+use crate::client::Client;
+
+#[tokio::test]
+async fn a_head_that_does_not_come_in_time_is_answered_408() {
+    let backend = Backend::start().await;
+    let balancer = Balancer::start(&[backend.address], &[("CLIENT_HEAD_MS", "300")]).await;
+    let mut slow = balancer.client().await;
+    let mut silent = balancer.client().await;
+    slow.send("GET / HTTP/1.1\r\nhost: a\r\nx-slow").await;
+    let answer = slow.answer().await;
+    assert_eq!((answer.status, answer.field("connection")), (408, Some("close")));
+    assert_eq!(slow.rest().await, b"");
+    // Who has said nothing is not told anything.
+    assert_eq!(silent.rest().await, b"");
+}
+
+#[tokio::test]
+async fn trickling_does_not_win_time() {
+    let backend = Backend::start().await;
+    let balancer = Balancer::start(&[backend.address], &[("CLIENT_HEAD_MS", "300")]).await;
+    let mut slow = balancer.client().await;
+    slow.send("GET / HTTP/1.1\r\nhost: a\r\nx-slow: ").await;
+    let slow = tokio::sync::Mutex::new(slow);
+    wait_until(SOON, "closed although bytes come", || async { !slow.lock().await.try_send("a").await }).await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_time() {
+    let backend = Backend::start().await;
+    let balancer = Balancer::start(&[backend.address], &[("CLIENT_IDLE_MS", "300")]).await;
+    let mut client = balancer.client().await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(client.answer().await.status, 200);
+    assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_answer_in_time_makes_a_504() {
+    let backend = Backend::doing([Deed::Ignore]).await;
+    let balancer = Balancer::start(&[backend.address], &[("BACKEND_ANSWER_MS", "300")]).await;
+    for request in ["GET / HTTP/1.1\r\nhost: a\r\n\r\n", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx"] {
+        let answer = balancer.ask(request).await;
+        assert_eq!((answer.status, answer.problem().as_deref()), (504, Some("gateway-timeout")));
+    }
+    wait_until(SOON, "given up", || async { backend.ended() == 2 }).await;
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_answered_408() {
+    let backend = Backend::start().await;
+    let balancer = Balancer::start(&[backend.address], &[("CLIENT_STALL_MS", "300")]).await;
+    let mut client = balancer.client().await;
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf").await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.problem().as_deref()), (408, Some("request-timeout")));
+    assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
+async fn connections_over_the_bound_are_told_so() {
+    let backend = Backend::start().await;
+    let balancer = Balancer::start(&[backend.address], &[("CLIENT_CONNECTIONS_MAX", "2")]).await;
+    let mut kept = vec![];
+    for _ in 0..2 {
+        let mut client = balancer.client().await;
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(client.answer().await.status, 200);
+        kept.push(client);
+    }
+    let answer = balancer.get("/data").await;
+    assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("too-many-connections")));
+    assert_eq!((answer.field("retry-after"), answer.field("connection")), (Some("1"), Some("close")));
+    drop(kept);
+    wait_until(SOON, "room again", || async { balancer.get("/data").await.status == 200 }).await;
+}
+
+#[tokio::test]
+async fn it_answers_for_itself_on_three_paths() {
+    let backend = Backend::start().await;
+    let balancer = Balancer::start(&[backend.address], &[]).await;
+    assert_eq!(balancer.get("/live").await.text(), "{\"status\":\"live\"}");
+    let ready = balancer.get("/ready").await;
+    assert_eq!((ready.status, ready.field("content-type")), (200, Some("application/json")));
+    assert!(ready.text().contains("\"program\":\"lb\",\"status\":\"ready\""), "{}", ready.text());
+    assert!(balancer.get("/metrics?x").await.text().contains("longshore_lb_connections"));
+    let refused = balancer.ask("POST /live HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!((refused.status, refused.field("allow")), (405, Some("GET, HEAD")));
+    assert_eq!(backend.asked(), []);
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_was_begun() {
+    let backend = Backend::doing([Deed::Say(ok("early")), Deed::Wait, Deed::Say(ok("late"))]).await;
+    let balancer = Balancer::start(&[backend.address], &[]).await;
+    let mut idle = balancer.client().await;
+    idle.send("GET /data HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(idle.answer().await.text(), "early");
+    let mut busy = balancer.client().await;
+    busy.send("GET /data HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    wait_until(SOON, "asked", || async { backend.asked().len() == 2 }).await;
+    balancer.trigger.drain();
+    assert_eq!(idle.rest().await, b"");
+    wait_until(SOON, "refusing", || async { TcpStream::connect(balancer.address).await.is_err() }).await;
+    backend.gate.add_permits(1);
+    let answer = busy.answer().await;
+    assert_eq!((answer.text().as_str(), answer.field("connection")), ("late", Some("close")));
+    balancer.tasks.join(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn with_a_notice_it_serves_on_and_says_that_it_drains() {
+    let backend = Backend::start().await;
+    let balancer = Balancer::start(&[backend.address], &[("DRAIN_NOTICE_MS", "3600000")]).await;
+    balancer.trigger.drain();
+    wait_until(SOON, "draining", || async { balancer.get("/ready").await.status == 503 }).await;
+    assert_eq!(balancer.get("/data").await.status, 200);
+    balancer.trigger.end();
+    balancer.tasks.join(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn at_the_deadline_what_still_runs_is_cut() {
+    let backend = Backend::doing([Deed::Ignore]).await;
+    let balancer = Balancer::start_draining_in(&[backend.address], &[], Duration::from_millis(200)).await;
+    let mut busy = Client::connect(balancer.address).await;
+    busy.send("GET /data HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    wait_until(SOON, "asked", || async { backend.asked().len() == 1 }).await;
+    balancer.trigger.drain();
+    assert_eq!(busy.rest().await, b"");
+    balancer.tasks.join(SOON).await.unwrap();
+}
