@@ -1,1 +1,24 @@
-fn main() {}
+//! The `longshore` program: `up` runs everything in one process, the other commands talk to a running system.
+
+mod arguments;
+mod client;
+mod commands;
+mod control;
+mod definitions;
+mod durations;
+mod health;
+mod jobs;
+mod output;
+mod submit;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match arguments::Arguments::try_parse() {
+        Ok(arguments) => commands::run(arguments).unwrap_or_else(|error| output::failed(&error)),
+        Err(error) => output::usage(&error),
+    }
+}

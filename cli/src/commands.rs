@@ -1,0 +1,34 @@
+//! From the command line to the command.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use chassis::config::Source;
+
+use crate::arguments::{Arguments, Command};
+use crate::{control, definitions, health, jobs, submit, watch};
+
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let source = Source::from_process();
+    match arguments.command.unwrap_or_else(|| Command::Up(Default::default())) {
+        Command::Up(_up) => anyhow::bail!("not there yet"),
+        Command::Definitions(arguments) => definitions::run(&arguments),
+        command => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.context("starting the runtime")?.block_on(client_command(command, &source))
+        }
+    }
+}
+
+async fn client_command(command: Command, source: &Source) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Submit(arguments) => submit::run(*arguments, source).await,
+        Command::Watch(arguments) => watch::run(arguments, source).await,
+        Command::Jobs(arguments) => jobs::run(&arguments, source).await,
+        Command::Cancel(arguments) => control::cancel(&arguments, source).await,
+        Command::Retry(arguments) => control::retry(&arguments, source).await,
+        Command::Invalidate(arguments) => control::invalidate(&arguments, source).await,
+        Command::Health(arguments) => health::run(&arguments).await,
+        Command::Up(_) | Command::Definitions(_) => Ok(ExitCode::SUCCESS),
+    }
+}
