@@ -107,7 +107,7 @@ pub async fn until_ended(service: impl Future<Output = anyhow::Result<()>>, shut
 }
 
 /// Connections are files: the soft limit (1024 on most systems) is raised as far as the hard one allows, within reason.
-fn raise_file_limit() {
+pub fn raise_file_limit() {
     let limits = getrlimit(Resource::Nofile);
     let current = limits.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES);
     let raised = Rlimit { current: limits.current.map(|soft| soft.max(current)), maximum: limits.maximum };

@@ -6,12 +6,12 @@ use anyhow::Context;
 use chassis::config::Source;
 
 use crate::arguments::{Arguments, Command};
-use crate::{control, definitions, health, jobs, submit, watch};
+use crate::{control, definitions, health, jobs, submit, up, watch};
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let source = Source::from_process();
     match arguments.command.unwrap_or_else(|| Command::Up(Default::default())) {
-        Command::Up(_up) => anyhow::bail!("not there yet"),
+        Command::Up(arguments) => up::run(&arguments, &source),
         Command::Definitions(arguments) => definitions::run(&arguments),
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

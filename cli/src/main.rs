@@ -10,6 +10,7 @@ mod health;
 mod jobs;
 mod output;
 mod submit;
+mod up;
 mod watch;
 
 use std::process::ExitCode;

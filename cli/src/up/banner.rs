@@ -1,0 +1,79 @@
+//! What `longshore up` says when everything serves: where everything listens, and a first request to try.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::Context;
+use chassis::client::{Call, Http};
+use chassis::config::Address;
+use tokio::time::Instant;
+
+use super::bound::Places;
+use crate::output;
+
+/// What the banner says besides addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) places: Places,
+    pub(crate) database: String,
+    pub(crate) broker: String,
+    pub(crate) slots: u64,
+    pub(crate) tasks: Vec<String>,
+    pub(crate) drain: Duration,
+}
+
+/// Longer lists of tasks are cut.
+const TASKS_SHOWN: usize = 6;
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Waits until every program is ready, then says so.
+///
+/// # Errors
+/// When one is not ready in time, or standard output is closed.
+pub(crate) async fn announce(facts: &Facts, within: Duration) -> anyhow::Result<()> {
+    let places = &facts.places;
+    let until = Instant::now() + within;
+    let (http, call) = (Http::new(), Call::get("/ready").within(Duration::from_secs(1)));
+    for place in places.all() {
+        let address = Address::from(place);
+        while !http.send(&address, &call).await.is_ok_and(|answer| answer.status.is_success()) {
+            anyhow::ensure!(Instant::now() < until, "{place} was not ready within {} s; see the log", within.as_secs());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    output::line(text(facts)).context("writing to standard output")
+}
+
+fn text(facts: &Facts) -> String {
+    let Facts { places, database, broker, slots, tasks, drain } = facts;
+    let gateways = places.gateways.iter().map(|gateway| format!("http://{gateway}"));
+    let gateways = gateways.collect::<Vec<_>>().join("\n             ");
+    let mut shown = tasks.iter().take(TASKS_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if tasks.len() > TASKS_SHOWN {
+        write!(shown, " and {} more", tasks.len() - TASKS_SHOWN).expect("writing to a String cannot fail");
+    }
+    let slots = if *slots == 1 { "1 slot".to_owned() } else { format!("{slots} slots") };
+    let lb = places.lb;
+    let url = if lb.port() == 8000 && lb.ip().is_loopback() { String::new() } else { format!(" --url http://{lb}") };
+    format!(
+        "Longshore {version} is up.
+
+  balancer   http://{lb}  (send requests here)
+  gateways   {gateways}
+  store      http://{store}  {database}
+  worker     http://{worker}  {slots}; tasks {shown}
+  broker     {broker}
+
+Try it:
+  curl -i http://{lb}/longtask -H 'content-type: application/json' -d '{{\"task\":\"report_1\"}}'
+  longshore submit report_2 --wait{url}
+  longshore jobs{url}
+
+Ctrl-C stops it; what runs then gets {drain} s to finish, and the rest goes on at the next start.
+",
+        version = env!("CARGO_PKG_VERSION"),
+        store = places.store,
+        worker = places.worker,
+        drain = drain.as_secs(),
+    )
+}

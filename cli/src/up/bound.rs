@@ -1,0 +1,92 @@
+//! The ports of all programs, taken before any of them starts: who finds one taken is told which, and how to change it.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::Context;
+use chassis::config::ExitWith;
+use tokio::net::TcpListener;
+
+use super::plan::{Plan, collisions};
+
+/// `EX_CANTCREAT` of sysexits.h.
+const TAKEN: u8 = 73;
+
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) store: TcpListener,
+    pub(crate) gateways: Vec<TcpListener>,
+    pub(crate) worker: TcpListener,
+    pub(crate) lb: TcpListener,
+}
+
+/// Where the programs are, as one calls them.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    pub(crate) store: SocketAddr,
+    pub(crate) gateways: Vec<SocketAddr>,
+    pub(crate) worker: SocketAddr,
+    pub(crate) lb: SocketAddr,
+}
+
+impl Bound {
+    /// # Errors
+    /// That an address is taken, or cannot be listened at.
+    pub(crate) async fn bind(plan: &Plan) -> anyhow::Result<Self> {
+        if let Some(sentence) = collisions(&plan.listens()) {
+            return Err(ExitWith { status: 64, sentence }.into());
+        }
+        let mut gateways = Vec::new();
+        for gateway in &plan.gateways {
+            gateways.push(listen("gateway", "LONGSHORE_GATEWAY_LISTEN", gateway.listen).await?);
+        }
+        Ok(Self {
+            gateways,
+            store: listen("store", "LONGSHORE_STORE_LISTEN", plan.store.listen).await?,
+            worker: listen("worker", "LONGSHORE_WORKER_LISTEN", plan.worker.listen).await?,
+            lb: listen("balancer", "LONGSHORE_LB_LISTEN", plan.lb.listen()).await?,
+        })
+    }
+
+    /// # Errors
+    /// When the system does not say what it bound.
+    pub(crate) fn places(&self) -> std::io::Result<Places> {
+        let gateways: std::io::Result<Vec<_>> = self.gateways.iter().map(place).collect();
+        Ok(Places {
+            store: place(&self.store)?,
+            gateways: gateways?,
+            worker: place(&self.worker)?,
+            lb: place(&self.lb)?,
+        })
+    }
+}
+
+impl Places {
+    pub(crate) fn all(&self) -> impl Iterator<Item = SocketAddr> {
+        [self.store].into_iter().chain(self.gateways.clone()).chain([self.worker, self.lb])
+    }
+}
+
+async fn listen(what: &str, variable: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            let sentence = format!(
+                "{address}, where the {what} should listen, is in use: stop the other program (another `longshore up`?), or set {variable}."
+            );
+            Err(ExitWith { status: TAKEN, sentence }.into())
+        }
+        Err(error) => Err(error).with_context(|| format!("listening at {address} for the {what} ({variable})")),
+    }
+}
+
+/// Where to call a listener: one that listens everywhere is called here.
+fn place(listener: &TcpListener) -> std::io::Result<SocketAddr> {
+    let mut address = listener.local_addr()?;
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    Ok(address)
+}

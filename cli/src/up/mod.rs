@@ -1,0 +1,116 @@
+//! `longshore up`: every program in one process, started in the order in which they need each other and stopped in the reverse one.
+
+mod banner;
+mod bound;
+mod parts;
+mod plan;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use chassis::broker::{self, Broker, ConnectOptions};
+use chassis::config::Source;
+use chassis::program::{raise_file_limit, until_ended};
+use chassis::shutdown::{Shutdown, Trigger};
+use chassis::task::Tasks;
+use chassis::telemetry;
+
+use crate::arguments::Up;
+use banner::{Facts, announce};
+use bound::{Bound, Places};
+use parts::{Parts, Stage};
+use plan::Plan;
+
+/// How long the programs may take to say that they are ready.
+const READY_WITHIN: Duration = Duration::from_secs(15);
+
+pub(crate) fn run(arguments: &Up, source: &Source) -> anyhow::Result<ExitCode> {
+    let plan = Plan::read(arguments, source)?;
+    telemetry::init("longshore", &plan.common);
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(usize::from(plan.common.threads.get()))
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let result = runtime.block_on(async {
+        let tasks = Tasks::new();
+        let shutdown = Trigger::from_signals(plan.drain(), &tasks).context("listening for signals")?;
+        until_ended(up(plan, shutdown.clone()), &shutdown).await
+    });
+    // Whatever does not let go (a blocking call) does not keep the process.
+    runtime.shutdown_background();
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn up(mut plan: Plan, shutdown: Shutdown) -> anyhow::Result<()> {
+    let bound = Bound::bind(&plan).await?;
+    let places = bound.places().context("reading the ports")?;
+    plan.connect(&places);
+    let facts = facts(&plan, places);
+    let declarer = declare_missing(&plan)?;
+    let mut parts = Parts::new(plan.drain());
+    start(plan, bound, &mut parts);
+    let result = serve(&mut parts, &facts, &shutdown).await;
+    let result = match result {
+        Ok(()) => parts.drain(&shutdown).await,
+        Err(error) => {
+            // Nothing accepted is lost: it is on disk, and goes on at the next start.
+            parts.end().await;
+            Err(error)
+        }
+    };
+    if let Some(declarer) = declarer {
+        declarer.close().await;
+    }
+    result
+}
+
+/// Until the shutdown begins, or a program ends by itself.
+async fn serve(parts: &mut Parts, facts: &Facts, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let announced = async {
+        announce(facts, READY_WITHIN).await?;
+        std::future::pending::<anyhow::Result<()>>().await
+    };
+    tokio::select! {
+        ended = parts.first_end() => Err(ended),
+        () = shutdown.draining() => Ok(()),
+        result = announced => result,
+    }
+}
+
+fn start(plan: Plan, bound: Bound, parts: &mut Parts) {
+    let Plan { store, gateways, worker, lb, .. } = plan;
+    parts.start(Stage::Store, "store", |shutdown| store_svc::run(bound.store, store, shutdown));
+    for (config, listener) in gateways.into_iter().zip(bound.gateways) {
+        parts.start(Stage::Middle, "gateway", |shutdown| gateway::run(listener, config, shutdown));
+    }
+    parts.start(Stage::Middle, "worker", |shutdown| worker::run(bound.worker, worker, shutdown));
+    parts.start(Stage::Balancer, "balancer", |shutdown| lb::run(bound.lb, lb, shutdown));
+}
+
+/// A connection that declares what the broker lacks, whenever it is there, if its user may. The embedded one has everything.
+fn declare_missing(plan: &Plan) -> anyhow::Result<Option<Broker>> {
+    if matches!(plan.broker, broker::Source::Embedded(_)) {
+        return Ok(None);
+    }
+    let mut options = ConnectOptions::new(broker::Program::Up, plan.queues.clone());
+    options.declare_missing = true;
+    Ok(Some(broker::connect(&plan.broker, options).context("starting the broker's adapter")?))
+}
+
+fn facts(plan: &Plan, places: Places) -> Facts {
+    let broker = match &plan.broker {
+        broker::Source::Embedded(_) => "embedded, in memory (set AMQP_URL to use RabbitMQ)".to_owned(),
+        broker::Source::Url(_) => format!("RabbitMQ at {}", plan.broker),
+    };
+    Facts {
+        places,
+        broker,
+        database: plan.store.database.display().to_string(),
+        slots: plan.worker.slots.values().sum(),
+        tasks: plan.tasks(),
+        drain: plan.drain(),
+    }
+}
