@@ -42,7 +42,7 @@ impl Ages {
 }
 
 /// Looks every second while bells are out, else not at all.
-pub async fn watch(broker: Broker, hub: Arc<Hub>, writer: Writer, readers: Readers) {
+pub(crate) async fn watch(broker: Broker, hub: Arc<Hub>, writer: Writer, readers: Readers) {
     let mut given_out = hub.bells.subscribe();
     let mut ages = Ages::default();
     let mut last_ms = chassis::clock::now_ms();

@@ -26,7 +26,7 @@ const PAUSE_BASE: Duration = Duration::from_millis(400);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Follows the link: rows are rung only while it is up.
-pub async fn follow_link(broker: Broker, hub: Arc<Hub>, writer: Writer, health: Health) {
+pub(crate) async fn follow_link(broker: Broker, hub: Arc<Hub>, writer: Writer, health: Health) {
     let mut link = broker.link();
     loop {
         let state = link.borrow_and_update().clone();
@@ -46,7 +46,7 @@ pub async fn follow_link(broker: Broker, hub: Arc<Hub>, writer: Writer, health: 
 }
 
 /// Publishes what is in the outbox.
-pub async fn publish(broker: Broker, hub: Arc<Hub>, writer: Writer) {
+pub(crate) async fn publish(broker: Broker, hub: Arc<Hub>, writer: Writer) {
     let mut publisher = Publisher { broker, hub, writer, pauses: HashMap::new() };
     let mut in_flight = FuturesUnordered::new();
     let mut failed: Vec<RungBell> = Vec::new();

@@ -10,19 +10,19 @@ use crate::news::NewsBoard;
 use crate::storage::{BellSeq, Live, RungBell, Signals};
 
 #[derive(Debug)]
-pub struct Hub {
-    pub head: watch::Sender<Position>,
+pub(crate) struct Hub {
+    pub(crate) head: watch::Sender<Position>,
     /// The last log entry that asks for a fence, as far as it was written since the start.
-    pub invalidation: watch::Sender<Position>,
-    pub fenced_through: watch::Sender<Position>,
+    pub(crate) invalidation: watch::Sender<Position>,
+    pub(crate) fenced_through: watch::Sender<Position>,
     /// The earliest time at which something may be due, Unix ms; `i64::MAX`: nothing.
-    pub due_ms: watch::Sender<i64>,
-    pub live: watch::Sender<Arc<Live>>,
+    pub(crate) due_ms: watch::Sender<i64>,
+    pub(crate) live: watch::Sender<Arc<Live>>,
     /// The highest bell given out.
-    pub bells: watch::Sender<BellSeq>,
-    pub gate: RingGate,
-    pub outbox: Outbox,
-    pub news: NewsBoard,
+    pub(crate) bells: watch::Sender<BellSeq>,
+    pub(crate) gate: RingGate,
+    pub(crate) outbox: Outbox,
+    pub(crate) news: NewsBoard,
 }
 
 impl Default for Hub {
@@ -43,7 +43,7 @@ impl Default for Hub {
 
 impl Hub {
     /// Tells everybody what was committed.
-    pub fn publish(&self, signals: Signals) {
+    pub(crate) fn publish(&self, signals: Signals) {
         raise(&self.head, signals.head);
         raise(&self.fenced_through, signals.fenced_through);
         raise(&self.bells, signals.bells);
@@ -70,7 +70,7 @@ impl Hub {
 
 impl Hub {
     /// Something will be due then.
-    pub fn expect_due(&self, due_ms: i64) {
+    pub(crate) fn expect_due(&self, due_ms: i64) {
         self.due_ms.send_if_modified(|earliest| {
             let earlier = due_ms < *earliest;
             *earliest = due_ms.min(*earliest);
@@ -95,14 +95,14 @@ fn raise<T: PartialOrd>(watched: &watch::Sender<T>, to: T) {
 
 /// Bells that have a place and are to be published. There are at most as many as there are places in the windows.
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     // Held for one step on the list, never across an await.
     bells: Mutex<VecDeque<RungBell>>,
     filled: Notify,
 }
 
 impl Outbox {
-    pub fn put(&self, bells: Vec<RungBell>) {
+    pub(crate) fn put(&self, bells: Vec<RungBell>) {
         if !bells.is_empty() {
             lock(&self.bells).extend(bells);
             self.filled.notify_one();
@@ -110,7 +110,7 @@ impl Outbox {
     }
 
     /// The next bell. Cancel-safe.
-    pub async fn take(&self) -> RungBell {
+    pub(crate) async fn take(&self) -> RungBell {
         loop {
             let filled = self.filled.notified();
             if let Some(bell) = lock(&self.bells).pop_front() {
@@ -123,7 +123,7 @@ impl Outbox {
 
 /// Whether rows may be rung now: the link to the broker is up, and the queue takes bells.
 #[derive(Debug, Default)]
-pub struct RingGate {
+pub(crate) struct RingGate {
     // Held for one look or change, never across an await.
     state: Mutex<GateState>,
 }
@@ -135,29 +135,29 @@ struct GateState {
 }
 
 impl RingGate {
-    pub fn set_up(&self, up: bool) {
+    pub(crate) fn set_up(&self, up: bool) {
         lock(&self.state).up = up;
     }
 
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         lock(&self.state).up
     }
 
     /// `true`: it was not backing off before.
-    pub fn back_off(&self, queue: &str) -> bool {
+    pub(crate) fn back_off(&self, queue: &str) -> bool {
         lock(&self.state).backing_off.insert(queue.to_owned())
     }
 
-    pub fn reopen(&self, queue: &str) {
+    pub(crate) fn reopen(&self, queue: &str) {
         lock(&self.state).backing_off.remove(queue);
     }
 
-    pub fn is_open(&self, queue: &str) -> bool {
+    pub(crate) fn is_open(&self, queue: &str) -> bool {
         let state = lock(&self.state);
         state.up && !state.backing_off.contains(queue)
     }
 
-    pub fn any_open(&self, queues: &[String]) -> bool {
+    pub(crate) fn any_open(&self, queues: &[String]) -> bool {
         let state = lock(&self.state);
         state.up && queues.iter().any(|queue| !state.backing_off.contains(queue))
     }

@@ -14,7 +14,7 @@ use crate::storage::{Live, NewsItem};
 const KEPT_MAX: usize = 1_000;
 
 #[derive(Debug, Default)]
-pub struct NewsBoard {
+pub(crate) struct NewsBoard {
     // Held for one step, never across an await.
     feeds: Mutex<HashMap<SessionId, Feed>>,
 }
@@ -32,7 +32,7 @@ impl NewsBoard {
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn post(&self, session: SessionId, item: NewsItem) {
+    pub(crate) fn post(&self, session: SessionId, item: NewsItem) {
         let mut feeds = self.feeds();
         let feed = feeds.entry(session).or_default();
         feed.last += 1;
@@ -44,7 +44,7 @@ impl NewsBoard {
     }
 
     /// Drops the feeds of sessions that have ended.
-    pub fn keep_only(&self, live: &Live) {
+    pub(crate) fn keep_only(&self, live: &Live) {
         self.feeds().retain(|session, feed| {
             let alive = live.session(*session).is_some();
             if !alive {
@@ -55,12 +55,12 @@ impl NewsBoard {
     }
 
     /// What came after the cursor. A cursor from before our start gets all that is kept.
-    pub fn after(&self, session: SessionId, cursor: u64) -> News {
+    pub(crate) fn after(&self, session: SessionId, cursor: u64) -> News {
         self.feeds().entry(session).or_default().after(cursor)
     }
 
     /// Waits until there is something after the cursor. Cancel-safe.
-    pub async fn wait_after(&self, session: SessionId, cursor: u64) -> News {
+    pub(crate) async fn wait_after(&self, session: SessionId, cursor: u64) -> News {
         loop {
             let changed = Arc::clone(&self.feeds().entry(session).or_default().changed);
             let mut notified = std::pin::pin!(changed.notified());

@@ -13,7 +13,7 @@ const THREADS: usize = 2;
 const WAITING_MAX: usize = 2_048;
 
 #[derive(Debug, Error)]
-pub enum ReadError {
+pub(crate) enum ReadError {
     #[error("too many reads wait")]
     Overloaded,
     #[error("the readers have ended")]
@@ -26,14 +26,14 @@ type Read = Box<dyn FnOnce(&mut dyn Reader) + Send>;
 
 /// A handle on the reading threads; they end when all handles are gone.
 #[derive(Clone, Debug)]
-pub struct Readers {
+pub(crate) struct Readers {
     reads: mpsc::Sender<Read>,
 }
 
 impl Readers {
     /// # Errors
     /// When the database cannot be opened again or a thread cannot be started.
-    pub fn start(storage: &dyn Storage) -> anyhow::Result<Self> {
+    pub(crate) fn start(storage: &dyn Storage) -> anyhow::Result<Self> {
         let (reads, waiting) = mpsc::channel::<Read>(WAITING_MAX);
         let waiting = Arc::new(Mutex::new(waiting));
         for number in 1..=THREADS {
@@ -51,7 +51,7 @@ impl Readers {
 
     /// # Errors
     /// Why it could not be read; at once when there is no room to wait.
-    pub async fn read<T, F>(&self, read: F) -> Result<T, ReadError>
+    pub(crate) async fn read<T, F>(&self, read: F) -> Result<T, ReadError>
     where
         T: Send + 'static,
         F: FnOnce(&mut dyn Reader) -> Result<T, StorageError> + Send + 'static,

@@ -15,7 +15,7 @@ use crate::writer::{WriteError, Writer};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A session ends when its heartbeat stood still for this long (and the margin of a lease), ms.
-pub const SESSION_TTL_MS: u64 = 15_000;
+pub(crate) const SESSION_TTL_MS: u64 = 15_000;
 /// Due rows in one transaction.
 const DUE_ROWS: u32 = 256;
 /// The longest sleep until the next due time: the wall clock may step forward meanwhile.
@@ -25,7 +25,7 @@ const TRIM_EVERY: Duration = Duration::from_secs(30);
 const TRIM_ROWS: u32 = 2_000;
 
 /// Ends what stood still: leases of jobs, sessions, the sequencer's lease.
-pub async fn reap(readers: Readers, writer: Writer, sequencer_lease_ms: u64) {
+pub(crate) async fn reap(readers: Readers, writer: Writer, sequencer_lease_ms: u64) {
     let mut reaper = Reaper {
         readers,
         writer,
@@ -88,7 +88,7 @@ fn held(reader: &mut dyn Reader) -> Result<Watched, StorageError> {
 }
 
 /// Queues rows when their time has come.
-pub async fn queue_due(readers: Readers, writer: Writer, hub: Arc<Hub>) {
+pub(crate) async fn queue_due(readers: Readers, writer: Writer, hub: Arc<Hub>) {
     let mut next = hub.due_ms.subscribe();
     loop {
         // Whatever is scheduled from here on lowers it again.
@@ -123,7 +123,7 @@ async fn queue_all_due(readers: &Readers, writer: &Writer, hub: &Hub) -> anyhow:
 }
 
 /// Drops what has been kept long enough.
-pub async fn trim(writer: Writer, log_kept: Duration) {
+pub(crate) async fn trim(writer: Writer, log_kept: Duration) {
     let log_kept_ms = i64::try_from(log_kept.as_millis()).unwrap_or(i64::MAX);
     loop {
         tokio::time::sleep(TRIM_EVERY).await;

@@ -25,7 +25,7 @@ const BATCH_COMMANDS: usize = 2_000;
 
 /// Why something was not written.
 #[derive(Debug, Error)]
-pub enum WriteError {
+pub(crate) enum WriteError {
     /// Too many requests wait already.
     #[error("too many writes wait")]
     Overloaded,
@@ -38,15 +38,15 @@ pub enum WriteError {
 
 /// A handle on the writer thread; it ends when all handles are gone.
 #[derive(Clone, Debug)]
-pub struct Writer {
+pub(crate) struct Writer {
     requests: mpsc::Sender<Box<dyn Request>>,
 }
 
 /// The answers to the commands of one request, and the log's head after them.
 #[derive(Debug)]
-pub struct Written {
-    pub answers: Vec<Answer>,
-    pub position: Position,
+pub(crate) struct Written {
+    pub(crate) answers: Vec<Answer>,
+    pub(crate) position: Position,
 }
 
 impl Writer {
@@ -54,7 +54,11 @@ impl Writer {
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(storage: Box<dyn Storage>, settings: Arc<Settings>, hub: Arc<Hub>) -> std::io::Result<(Self, Ended)> {
+    pub(crate) fn start(
+        storage: Box<dyn Storage>,
+        settings: Arc<Settings>,
+        hub: Arc<Hub>,
+    ) -> std::io::Result<(Self, Ended)> {
         let (requests, waiting) = mpsc::channel(WAITING_MAX);
         let (ended, has_ended) = oneshot::channel();
         let mut thread = Thread { storage, settings, hub, waiting };
@@ -70,7 +74,7 @@ impl Writer {
     ///
     /// # Errors
     /// Why none of them was applied. A failure of a single one is in its answer.
-    pub async fn apply(&self, commands: Vec<Command>) -> Result<Written, WriteError> {
+    pub(crate) async fn apply(&self, commands: Vec<Command>) -> Result<Written, WriteError> {
         let (request, answer) = ApplyRequest::new(commands);
         self.requests.try_send(Box::new(request)).map_err(|error| match error {
             TrySendError::Full(_) => WriteError::Overloaded,
@@ -83,7 +87,7 @@ impl Writer {
     ///
     /// # Errors
     /// Why it was not done.
-    pub async fn step<T, F>(&self, step: F) -> Result<T, WriteError>
+    pub(crate) async fn step<T, F>(&self, step: F) -> Result<T, WriteError>
     where
         T: Send + 'static,
         F: FnMut(&mut dyn Transitions) -> Result<T, StorageError> + Send + 'static,
@@ -94,7 +98,7 @@ impl Writer {
     }
 
     /// Lets the writer ring what may be rung now.
-    pub async fn nudge(&self) {
+    pub(crate) async fn nudge(&self) {
         if let Err(error) = self.step(|_| Ok(())).await {
             tracing::debug!(%error, "nudge");
         }
@@ -103,7 +107,7 @@ impl Writer {
 
 /// Waits for the writer's end.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     has_ended: oneshot::Receiver<()>,
     handle: JoinHandle<()>,
 }
@@ -113,7 +117,7 @@ impl Ended {
     ///
     /// # Errors
     /// When it panicked.
-    pub async fn wait(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn wait(&mut self) -> anyhow::Result<()> {
         drop((&mut self.has_ended).await);
         Ok(())
     }
@@ -122,7 +126,7 @@ impl Ended {
     ///
     /// # Errors
     /// When it panicked.
-    pub fn join(self) -> anyhow::Result<()> {
+    pub(crate) fn join(self) -> anyhow::Result<()> {
         self.handle.join().map_err(|_| anyhow::anyhow!("the writer thread panicked"))
     }
 }

@@ -35,7 +35,7 @@ const LONG_POLLS_MAX: usize = 1_024;
 const WAIT_MS_MAX: u64 = 30_000;
 
 #[derive(Clone, Debug)]
-pub struct Service {
+pub(crate) struct Service {
     inner: Arc<Inner>,
 }
 
@@ -50,12 +50,18 @@ struct Inner {
 }
 
 impl Service {
-    pub fn new(incarnation: Incarnation, writer: Writer, readers: Readers, hub: Arc<Hub>, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(
+        incarnation: Incarnation,
+        writer: Writer,
+        readers: Readers,
+        hub: Arc<Hub>,
+        shutdown: Shutdown,
+    ) -> Self {
         let long_polls = Semaphore::new(LONG_POLLS_MAX);
         Self { inner: Arc::new(Inner { incarnation, writer, readers, hub, long_polls, shutdown }) }
     }
 
-    pub fn router(self) -> Router {
+    pub(crate) fn router(self) -> Router {
         Router::new()
             .route("/apply", post(apply::apply))
             .route("/jobs", get(jobs::list))

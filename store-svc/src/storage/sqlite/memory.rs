@@ -105,7 +105,8 @@ impl Memory {
         let mut rows = statement.query([TENANT])?;
         while let Some(row) = rows.next()? {
             let mut columns = Columns::of(row);
-            self.queue(columns.word()?).outstanding = columns.counter()?;
+            let queue = self.queue(columns.word()?);
+            queue.outstanding = columns.counter()?;
         }
         let consumed: Vec<String> = self.live.queues().map(ToOwned::to_owned).collect();
         for name in consumed {

@@ -55,7 +55,7 @@ impl<'t> Transaction<'t> {
         Ok((self.memory, self.signals))
     }
 
-    /// A random number of this transaction: its seed and a counter, mixed by SplitMix64 (Steele, Lea, Flood 2014).
+    /// A random number of this transaction: its seed and a counter, mixed by `SplitMix64` (Steele, Lea, Flood 2014).
     pub(super) fn random(&mut self) -> u64 {
         self.draws += 1;
         let mut z = self.context.seed.wrapping_add(self.draws.wrapping_mul(0x9e37_79b9_7f4a_7c15));

@@ -19,27 +19,27 @@ use tokio::task::JoinHandle;
 
 mod walk;
 
-pub const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
-pub struct Store {
-    pub client: StoreClient,
-    pub broker: EmbeddedBroker,
-    pub trigger: Trigger,
-    pub served: JoinHandle<anyhow::Result<()>>,
-    pub folder: Arc<TempDir>,
+pub(crate) struct Store {
+    pub(crate) client: StoreClient,
+    pub(crate) broker: EmbeddedBroker,
+    pub(crate) trigger: Trigger,
+    pub(crate) served: JoinHandle<anyhow::Result<()>>,
+    pub(crate) folder: Arc<TempDir>,
 }
 
 /// A fresh store.
-pub async fn start() -> Store {
+pub(crate) async fn start() -> Store {
     let folder = Arc::new(TempDir::new().expect("a folder"));
     start_in(folder, broker()).await
 }
 
-pub fn broker() -> EmbeddedBroker {
+pub(crate) fn broker() -> EmbeddedBroker {
     EmbeddedBroker::new(&Topology::new(&["default".try_into().expect("a queue")]))
 }
 
-pub async fn start_in(folder: Arc<TempDir>, broker: EmbeddedBroker) -> Store {
+pub(crate) async fn start_in(folder: Arc<TempDir>, broker: EmbeddedBroker) -> Store {
     let config = config(folder.path(), &broker);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
@@ -50,48 +50,48 @@ pub async fn start_in(folder: Arc<TempDir>, broker: EmbeddedBroker) -> Store {
     Store { client, broker, trigger, served, folder }
 }
 
-pub fn config(folder: &Path, broker: &EmbeddedBroker) -> store_svc::Config {
+pub(crate) fn config(folder: &Path, broker: &EmbeddedBroker) -> store_svc::Config {
     let url = format!("sqlite:{}", folder.join("store.db").display());
     let source = Source::from_pairs([("DATABASE_URL", url)]);
     store_svc::Config::load_with_broker(&source, BrokerSource::Embedded(broker.clone())).expect("a configuration")
 }
 
 impl Store {
-    pub async fn call(&self, call: &Call) -> Result<HttpAnswer<bytes::Bytes>, Error> {
+    pub(crate) async fn call(&self, call: &Call) -> Result<HttpAnswer<bytes::Bytes>, Error> {
         self.client.peer().call(call).await
     }
 
-    pub async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
+    pub(crate) async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
         self.client.peer().get(path).await.expect(path).body
     }
 
-    pub async fn apply_all(&self, items: Vec<Command>) -> Vec<Answer> {
+    pub(crate) async fn apply_all(&self, items: Vec<Command>) -> Vec<Answer> {
         let applied: HttpAnswer<Applied> = self.client.peer().post("/apply", &Apply { items }).await.expect("applied");
         applied.body.items
     }
 
-    pub async fn apply(&self, command: Command) -> Reply {
+    pub(crate) async fn apply(&self, command: Command) -> Reply {
         match self.apply_all(vec![command]).await.pop() {
             Some(Answer::Ok(reply)) => *reply,
             other => panic!("refused: {other:?}"),
         }
     }
 
-    pub async fn create(&self, create: Create) -> Created {
+    pub(crate) async fn create(&self, create: Create) -> Created {
         match self.apply(Command::Create(Box::new(create))).await {
             Reply::Created(created) => created,
             other => panic!("not created: {other:?}"),
         }
     }
 
-    pub async fn heartbeat(&self, session: SessionId, tasks: &[&str]) -> HeartbeatReply {
+    pub(crate) async fn heartbeat(&self, session: SessionId, tasks: &[&str]) -> HeartbeatReply {
         match self.apply(Command::Heartbeat(heartbeat(session, tasks))).await {
             Reply::Heartbeat(reply) => reply,
             other => panic!("no heartbeat: {other:?}"),
         }
     }
 
-    pub async fn next_bell(&self) -> Bell {
+    pub(crate) async fn next_bell(&self) -> Bell {
         let mut slot = self.broker.consume("jobs.default");
         let delivery: Delivery = tokio::time::timeout(DEADLINE, slot.next()).await.expect("a bell");
         let bell = Bell::decode(&delivery.body).expect("a bell");
@@ -99,7 +99,7 @@ impl Store {
         bell
     }
 
-    pub async fn claim(&self, session: SessionId, bell: &Bell) -> Result<Claimed, Reply> {
+    pub(crate) async fn claim(&self, session: SessionId, bell: &Bell) -> Result<Claimed, Reply> {
         let claim = Claim {
             session,
             job_id: bell.job_id,
@@ -113,13 +113,13 @@ impl Store {
         }
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.trigger.drain();
         self.served.await.expect("not panicked").expect("ended in order");
     }
 }
 
-pub fn create(task: &str) -> Create {
+pub(crate) fn create(task: &str) -> Create {
     Create {
         job_id: JobId::generate(),
         task: task.try_into().expect("a task"),
@@ -137,7 +137,7 @@ pub fn create(task: &str) -> Create {
     }
 }
 
-pub fn heartbeat(session: SessionId, tasks: &[&str]) -> Heartbeat {
+pub(crate) fn heartbeat(session: SessionId, tasks: &[&str]) -> Heartbeat {
     Heartbeat {
         session,
         register: true,

@@ -1,0 +1,307 @@
+//! What every storage adapter must do, whatever it is made of. A new adapter adds a fixture and one line with `suite!`.
+
+use std::sync::Arc;
+
+use protocol::api::{JobView, Status};
+use protocol::ids::{ClaimId, Dispatch, Fence, JobId, SessionId};
+use protocol::job::{ClaimRefusal, Settled};
+use protocol::problem::{Kind, Problem};
+use protocol::retry::Backoff;
+use protocol::store_api::{
+    Answer, Claim, Claimed, Command, Complete, Create, Created, Heartbeat, HeartbeatReply, Outcome, Release, Reply,
+};
+use store_svc::storage::{
+    Context, LogKinds, LogRead, Reader, RungBell, Settings, Signals, Storage, StorageError, Transitions,
+};
+
+mod batches;
+mod cancelling;
+mod creating;
+mod data;
+mod fencing;
+mod leases;
+mod log;
+mod pages;
+mod retrying;
+mod ringing;
+mod sqlite;
+
+/// A storage under test.
+pub(crate) trait Fixture {
+    fn fresh() -> Self;
+    fn storage(&mut self) -> &mut dyn Storage;
+    /// Opens what is on disk now, as after a SIGKILL: nobody said goodbye to the former one.
+    fn after_kill(self) -> Self;
+}
+
+/// Runs the whole suite on a fixture.
+macro_rules! suite {
+    ($name:ident, $fixture:ty: $($module:ident { $($test:ident),+ $(,)? })+) => {
+        mod $name {
+            $(mod $module {
+                $(#[test] fn $test() { $crate::conformance::$module::$test::<$fixture>(); })+
+            })+
+        }
+    };
+}
+
+suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
+    batches { one_bad_command_does_not_fail_its_batch, failed_work_leaves_nothing_behind, committed_work_survives_a_kill }
+    cancelling {
+        waiting_jobs_are_cancelled_at_once, running_jobs_are_asked, the_first_outcome_wins_over_a_cancel,
+        cancelled_bell_keeps_its_place_until_named,
+    }
+    creating {
+        a_job_is_recorded_as_asked, the_same_key_names_the_first_job, the_same_key_with_another_body_is_refused,
+        a_key_is_forgotten_after_a_day, the_same_id_is_repeated_or_refused, unknown_queues_are_refused,
+    }
+    data { writes_are_versioned_and_logged, preconditions_are_kept, deleted_entries_are_gone }
+    fencing {
+        a_job_that_invalidates_succeeds_when_fenced, only_the_present_epoch_fences, one_sequencer_at_a_time,
+        a_silent_sequencer_is_replaced, unsuccessful_ends_invalidate_without_waiting,
+    }
+    leases {
+        a_repeated_claim_is_the_same_claim, a_stale_bell_loses, a_session_must_be_known, a_late_owner_is_refused,
+        heartbeats_renew_what_they_name, crashes_and_releases_are_not_attempts, poison_is_stopped, progress_is_shown,
+        claims_are_bounded_in_their_lease,
+    }
+    log {
+        the_log_is_in_commit_order, followers_choose_kinds, trimmed_cursors_are_told,
+        what_is_not_fenced_is_not_trimmed, pages_of_the_log_follow_each_other,
+    }
+    pages { newest_first_without_gaps_or_repeats, filters_select, a_page_looks_at_a_bounded_number_of_rows }
+    retrying {
+        a_failure_waits_before_the_next_attempt, the_last_failure_ends_the_job, retry_opens_the_next_run,
+        scheduled_jobs_start_when_due, an_error_may_forbid_retries,
+    }
+    ringing {
+        the_window_bounds_what_is_out, high_overtakes_within_one_window, unknown_tasks_delay_nobody,
+        a_task_that_becomes_known_is_rung_in_order, a_creator_may_ring_only_what_nothing_waits_before,
+        creators_that_say_nothing_are_taken_over, creators_that_failed_are_helped_at_once, lost_bells_are_rung_again,
+        bells_that_may_still_be_there_are_not_lost, an_unknown_task_waits_longer_each_time,
+        unsent_bells_give_their_places_back, an_empty_broker_frees_all_places, tasks_that_are_forgotten_lie_apart,
+        a_wider_session_ends_the_wait_for_it,
+    }
+}
+
+pub(crate) const LEASE_MS: u64 = 15_000;
+/// When the tests begin, Unix ms.
+pub(crate) const BEGIN_MS: i64 = 1_700_000_000_000;
+
+/// A storage with a clock of its own.
+pub(crate) struct Lab<F> {
+    pub(crate) fixture: F,
+    pub(crate) wall_ms: i64,
+    pub(crate) settings: Settings,
+    pub(crate) signals: Signals,
+    seed: u64,
+}
+
+impl<F: Fixture> Lab<F> {
+    pub(crate) fn new() -> Self {
+        let settings = Settings {
+            window: Some(4),
+            backoff: Backoff { base_ms: 1_000, max_ms: 60_000 },
+            queues: ["default", "reports"].map(ToOwned::to_owned).into(),
+            sequencer_lease_ms: 5_000,
+        };
+        Self { fixture: F::fresh(), wall_ms: BEGIN_MS, settings, signals: Signals::default(), seed: 0 }
+    }
+
+    pub(crate) fn after_kill(self) -> Self {
+        Self { fixture: self.fixture.after_kill(), ..self }
+    }
+
+    fn context(&mut self) -> Context {
+        self.seed += 1;
+        Context { wall_ms: self.wall_ms, seed: self.seed, settings: Arc::new(self.settings.clone()) }
+    }
+
+    pub(crate) fn try_step<T>(
+        &mut self,
+        mut step: impl FnMut(&mut dyn Transitions) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let context = self.context();
+        let mut result = None;
+        let work = &mut |transitions: &mut dyn Transitions| {
+            result = Some(step(transitions)?);
+            Ok(())
+        };
+        self.signals = self.fixture.storage().transact(&context, work)?;
+        Ok(result.expect("it ran"))
+    }
+
+    pub(crate) fn step<T>(&mut self, step: impl FnMut(&mut dyn Transitions) -> Result<T, StorageError>) -> T {
+        self.try_step(step).expect("the storage works")
+    }
+
+    pub(crate) fn apply_all(&mut self, commands: &[Command]) -> Vec<Result<Reply, Problem>> {
+        let answers = self.step(|transitions| commands.iter().map(|command| transitions.apply(command)).collect());
+        let answers: Vec<Answer> = answers;
+        let result = |answer| match answer {
+            Answer::Ok(reply) => Ok(*reply),
+            Answer::Error(problem) => Err(*problem),
+        };
+        answers.into_iter().map(result).collect()
+    }
+
+    pub(crate) fn apply(&mut self, command: Command) -> Result<Reply, Problem> {
+        self.apply_all(&[command]).pop().expect("an answer")
+    }
+
+    pub(crate) fn read<T>(&mut self, read: impl FnOnce(&mut dyn Reader) -> Result<T, StorageError>) -> T {
+        let mut reader = self.fixture.storage().reader().expect("a reader");
+        read(reader.as_mut()).expect("the storage works")
+    }
+
+    pub(crate) fn try_create(&mut self, create: Create) -> Result<Created, Problem> {
+        match self.apply(Command::Create(Box::new(create)))? {
+            Reply::Created(created) => Ok(created),
+            other => panic!("not created: {other:?}"),
+        }
+    }
+
+    pub(crate) fn create(&mut self, create: Create) -> JobId {
+        self.try_create(create).expect("created").job_id
+    }
+
+    /// A job of this task, created and found by its id.
+    pub(crate) fn job(&mut self, task: &str) -> JobId {
+        self.create(create(task))
+    }
+
+    pub(crate) fn view(&mut self, job_id: JobId) -> JobView {
+        self.read(|reader| reader.job(job_id)).read.expect("the job is known")
+    }
+
+    pub(crate) fn status(&mut self, job_id: JobId) -> Status {
+        self.view(job_id).status
+    }
+
+    pub(crate) fn beat(&mut self, heartbeat: Heartbeat) -> Result<HeartbeatReply, Problem> {
+        match self.apply(Command::Heartbeat(heartbeat))? {
+            Reply::Heartbeat(reply) => Ok(reply),
+            other => panic!("no heartbeat: {other:?}"),
+        }
+    }
+
+    /// A session that runs these tasks on eight slots of `default`.
+    pub(crate) fn worker(&mut self, tasks: &[&str]) -> SessionId {
+        let session = SessionId::generate();
+        self.beat(heartbeat(session, tasks)).expect("registered");
+        session
+    }
+
+    /// Rings `default` until nothing more is to be rung now.
+    pub(crate) fn ring(&mut self) -> Vec<RungBell> {
+        let mut bells = Vec::new();
+        loop {
+            let rung = self.step(|transitions| transitions.ring("default"));
+            bells.extend(rung.bells);
+            if !rung.more {
+                return bells;
+            }
+        }
+    }
+
+    pub(crate) fn try_claim(
+        &mut self,
+        session: SessionId,
+        job_id: JobId,
+        dispatch: u64,
+        claim_id: ClaimId,
+    ) -> Result<Claimed, Result<ClaimRefusal, Problem>> {
+        let claim = Claim { session, job_id, dispatch: Dispatch(dispatch), claim_id, lease_ms: LEASE_MS };
+        match self.apply(Command::Claim(claim)) {
+            Ok(Reply::Claimed(claimed)) => Ok(*claimed),
+            Ok(Reply::ClaimRefused(refusal)) => Err(Ok(refusal)),
+            Ok(other) => panic!("no answer to a claim: {other:?}"),
+            Err(problem) => Err(Err(problem)),
+        }
+    }
+
+    pub(crate) fn claim(&mut self, session: SessionId, job_id: JobId, dispatch: u64) -> Fence {
+        self.try_claim(session, job_id, dispatch, ClaimId::generate()).expect("won").fence
+    }
+
+    pub(crate) fn refused(&mut self, session: SessionId, job_id: JobId, dispatch: u64) -> ClaimRefusal {
+        let refused = self.try_claim(session, job_id, dispatch, ClaimId::generate()).expect_err("refused");
+        refused.expect("a refusal")
+    }
+
+    pub(crate) fn complete(&mut self, job_id: JobId, fence: Fence, outcome: Outcome) -> (Settled, Status) {
+        self.settle(Command::Complete(Complete { job_id, fence, outcome }))
+    }
+
+    pub(crate) fn release(&mut self, job_id: JobId, fence: Fence) -> (Settled, Status) {
+        self.settle(Command::Release(Release { job_id, fence }))
+    }
+
+    fn settle(&mut self, command: Command) -> (Settled, Status) {
+        match self.apply(command) {
+            Ok(Reply::Settled { settled, status }) => (settled, status.expect("the job is known")),
+            other => panic!("not settled: {other:?}"),
+        }
+    }
+
+    /// Ends the lease of a running job as the reaper does.
+    pub(crate) fn reap(&mut self, job_id: JobId) -> bool {
+        let leases = self.read(|reader| reader.leases());
+        let lease = leases.into_iter().find(|lease| lease.key.job_id == job_id).expect("it runs");
+        self.step(|transitions| transitions.reap(lease.key, lease.renewal))
+    }
+
+    /// Everything in the log after a position.
+    pub(crate) fn log(&mut self, after: u64) -> Vec<protocol::store_api::LogEntry> {
+        let kinds = LogKinds { jobs: true, invalidations: true };
+        let page = self.read(|reader| reader.log(protocol::ids::Position(after), kinds, 10_000)).read;
+        let LogRead::Page { entries, .. } = page else { panic!("trimmed") };
+        let entry = |(position, change): (_, String)| protocol::store_api::LogEntry {
+            position,
+            change: serde_json::from_str(&change).expect("a change"),
+        };
+        entries.into_iter().map(entry).collect()
+    }
+}
+
+pub(crate) fn create(task: &str) -> Create {
+    Create {
+        job_id: JobId::generate(),
+        task: task.try_into().expect("a task"),
+        payload: None,
+        queue: "default".try_into().expect("a queue"),
+        priority: protocol::api::Priority::Normal,
+        run_at: None,
+        max_attempts: 3,
+        timeout_ms: None,
+        invalidates: Vec::new(),
+        idempotency_key: None,
+        fingerprint: format!("fingerprint of {task}"),
+        trace: None,
+        wants_bell: false,
+    }
+}
+
+pub(crate) fn heartbeat(session: SessionId, tasks: &[&str]) -> Heartbeat {
+    Heartbeat {
+        session,
+        register: true,
+        worker: "worker of the tests".to_owned(),
+        queues: [("default".try_into().expect("a queue"), 8)].into(),
+        tasks: tasks.iter().map(|task| (*task).to_owned().try_into().expect("a pattern")).collect(),
+        holds: Vec::new(),
+    }
+}
+
+pub(crate) fn succeeded() -> Outcome {
+    Outcome::Succeeded { result: None }
+}
+
+pub(crate) fn failed(may_retry: bool) -> Outcome {
+    let error = protocol::api::JobError { kind: protocol::api::ErrorKind::Failed, message: "no".to_owned() };
+    Outcome::Failed { error, may_retry }
+}
+
+pub(crate) fn kind(problem: &Problem) -> Option<Kind> {
+    problem.kind()
+}
