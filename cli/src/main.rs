@@ -18,6 +18,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    if worker::guard::is_asked() {
+        return worker::guard::serve();
+    }
     match arguments::Arguments::try_parse() {
         Ok(arguments) => commands::run(arguments).unwrap_or_else(|error| output::failed(&error)),
         Err(error) => output::usage(&error),

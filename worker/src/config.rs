@@ -23,6 +23,8 @@ pub struct Config {
     pub listen: SocketAddr,
     pub store_url: Addresses,
     pub broker: broker::Source,
+    /// As whom to connect to it.
+    pub program: broker::Program,
     /// Slots of each queue.
     pub slots: BTreeMap<QueueName, u64>,
     /// The task file's, if one was named.
@@ -65,15 +67,16 @@ impl Config {
     ///
     /// # Errors
     /// Every fault found, each as one sentence.
-    pub fn load_with_broker(source: &Source, broker: &broker::Source) -> Result<Self, ConfigError> {
+    pub fn load_with_broker(source: &Source, broker: broker::Source) -> Result<Self, ConfigError> {
         Self::read(source, Some(broker))
     }
 
-    fn read(source: &Source, broker: Option<&broker::Source>) -> Result<Self, ConfigError> {
+    fn read(source: &Source, broker: Option<broker::Source>) -> Result<Self, ConfigError> {
         // What is only known after a further look (a URL, a file) is kept, not looked at twice.
-        let mut looked = Looked::default();
+        let program = if broker.is_some() { broker::Program::Up } else { broker::Program::Worker };
+        let mut looked = Looked { broker, ..Looked::default() };
         let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
-            looked = Looked::at(settings, source, broker, faults);
+            looked.look(settings, source, faults);
         })?;
         let Looked { broker: Some(broker), slots, tasks } = looked else {
             return Err(Fault::missing("AMQP_URL", AMQP_URL).into());
@@ -83,6 +86,7 @@ impl Config {
             listen: settings.listen.0,
             store_url: settings.store_url,
             broker,
+            program,
             slots,
             tasks,
             hand_over: Duration::from_millis(settings.hand_over_ms),
@@ -119,12 +123,11 @@ struct Looked {
 }
 
 impl Looked {
-    fn at(settings: &Settings, source: &Source, given: Option<&broker::Source>, faults: &mut Vec<Fault>) -> Self {
-        let mut looked = Self { broker: given.cloned(), ..Self::default() };
-        if looked.broker.is_none() {
+    fn look(&mut self, settings: &Settings, source: &Source, faults: &mut Vec<Fault>) {
+        if self.broker.is_none() {
             match broker::Source::url(&settings.amqp_url) {
                 _ if settings.amqp_url.is_empty() => faults.push(Fault::missing("AMQP_URL", AMQP_URL)),
-                Ok(broker) => looked.broker = Some(broker),
+                Ok(broker) => self.broker = Some(broker),
                 Err(error) => faults.push(Fault::sentence(format!("AMQP_URL {error}."))),
             }
         }
@@ -132,10 +135,10 @@ impl Looked {
         check_number("LONGSHORE_HAND_OVER_MS", settings.hand_over_ms, 100, 1_500_000, faults);
         check_number("LONGSHORE_HANDLER_THREADS", settings.handler_threads, 1, 256, faults);
         match settings.queues.divide(settings.slots) {
-            Ok(slots) => looked.slots = slots,
+            Ok(slots) => self.slots = slots,
             Err(accepted) => faults.push(Fault::value("LONGSHORE_SLOTS", &settings.slots.to_string(), &accepted)),
         }
-        let total: u64 = looked.slots.values().sum();
+        let total: u64 = self.slots.values().sum();
         let is_divided = matches!(settings.queues, Queues::Divided(_));
         if is_divided && source.get("LONGSHORE_SLOTS").is_some() && total != settings.slots {
             let accepted = format!("unset or {total}, as LONGSHORE_QUEUES says how many slots each queue has");
@@ -150,11 +153,10 @@ impl Looked {
         }
         if !settings.tasks.is_empty() {
             match tasks::load(Path::new(&settings.tasks)) {
-                Ok(tasks) => looked.tasks = Some(tasks),
+                Ok(tasks) => self.tasks = Some(tasks),
                 Err(error) => faults.push(Fault::sentence(format!("LONGSHORE_TASKS: {error}."))),
             }
         }
-        looked
     }
 }
 

@@ -7,7 +7,7 @@ use protocol::key::{NameError, TaskPattern};
 use thiserror::Error;
 
 use crate::handler::Handler;
-use crate::tasks::{TaskDefinition, TaskKind, TaskSettings};
+use crate::tasks::{LEASE_MS, TaskDefinition, TaskKind, TaskSettings};
 
 /// A handler cannot be registered.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum RegistryError {
     Name { name: String, reason: NameError },
     #[error("task `{0}` is registered twice")]
     Repeated(TaskPattern),
+    #[error("task `{task}` has a lease of {lease_ms} ms; accepted: {} to {} ms", LEASE_MS.start(), LEASE_MS.end())]
+    Lease { task: TaskPattern, lease_ms: u64 },
 }
 
 /// A handler with what holds for it.
@@ -83,6 +85,10 @@ impl Registry {
         if self.patterns().contains(&pattern) {
             return Err(RegistryError::Repeated(pattern));
         }
+        let lease_ms = registered.settings.lease_ms;
+        if !LEASE_MS.contains(&lease_ms) {
+            return Err(RegistryError::Lease { task: pattern, lease_ms });
+        }
         match pattern {
             TaskPattern::Exact(name) => {
                 self.exact.insert(name, registered);
@@ -139,7 +145,7 @@ mod tests {
     use crate::context::JobContext;
 
     fn registry(names: &[&str]) -> Result<Registry, RegistryError> {
-        names.iter().zip(1..).try_fold(Registry::new(), |registry, (name, lease_ms)| {
+        names.iter().zip(1_001..).try_fold(Registry::new(), |registry, (name, lease_ms)| {
             let settings = TaskSettings { lease_ms, ..TaskSettings::default() };
             registry.handler_with(name, settings, |_job: JobContext| async { Ok(()) })
         })
@@ -149,7 +155,7 @@ mod tests {
     fn exact_name_wins_then_the_longest_prefix() {
         let registry = registry(&["report_*", "report_daily", "*", "report_daily_*"]).expect("valid names");
         let check = |task: &str, expected: u64| {
-            assert_eq!(registry.find(task).map(|found| found.settings.lease_ms), Some(expected), "{task}");
+            assert_eq!(registry.find(task).map(|found| found.settings.lease_ms), Some(1_000 + expected), "{task}");
         };
         check("report_1", 1);
         check("report_daily", 2);
@@ -166,6 +172,10 @@ mod tests {
         check(&["a b"], "task name \"a b\" may contain letters");
         check(&["a*b"], "may contain letters");
         check(&["noop", "noop"], "task `noop` is registered twice");
+        let settings = TaskSettings { lease_ms: 999, ..TaskSettings::default() };
+        let short = Registry::new().handler_with("noop", settings, |_job: JobContext| async { Ok(()) });
+        let expected = "task `noop` has a lease of 999 ms; accepted: 1000 to 3600000 ms";
+        assert_eq!(short.expect_err("refused").to_string(), expected);
         assert!(registry(&["noop", "noop*"]).is_ok());
         assert!(registry(&["noop"]).expect("valid").find("noop2").is_none());
     }

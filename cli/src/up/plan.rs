@@ -89,7 +89,9 @@ impl Plan {
             .iter()
             .map(|listen| gateway::Config::load_with_broker(&at(&shared, *listen), broker.clone()))
             .collect();
-        let worker = worker::Config::load_with_broker(&at(source, settings.worker_listen.0), &broker);
+        let worker = worker::Config::load_with_broker(&at(source, settings.worker_listen.0), broker.clone());
+        // Our `main` knows how to be the guard over the programs of `command` tasks.
+        let worker = worker.map(worker::Config::guarded);
         let lb = lb::Config::load(&at(&shared, settings.lb_listen.0));
         let services = ConfigError::both(ConfigError::both(store, gateways), ConfigError::both(worker, lb));
         let ((store, gateways), (worker, lb)) = services?;

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::command::CommandTask;
 use super::reader::{Source, TaskTable};
 use super::simulate::SimulateTask;
-use super::{TaskDefinition, TaskKind, TaskSettings};
+use super::{LEASE_MS, TaskDefinition, TaskKind, TaskSettings};
 
 /// A task file is written by people; a larger one is a mistake.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -101,7 +101,7 @@ fn definition(table: &TaskTable<'_>, folder: &Path) -> Result<TaskDefinition, Ta
 fn settings(table: &TaskTable<'_>) -> Result<TaskSettings, TaskFileError> {
     let default = TaskSettings::default();
     Ok(TaskSettings {
-        lease_ms: table.integer("lease_ms", 500..=3_600_000, default.lease_ms)?,
+        lease_ms: table.integer("lease_ms", LEASE_MS, default.lease_ms)?,
         timeout_ms: table.integer("timeout_ms", 1..=WEEK_MS, default.timeout_ms)?,
         grace_ms: table.integer("grace_ms", 0..=60_000, default.grace_ms)?,
     })

@@ -60,7 +60,7 @@ fn errors_name_task_key_line_and_what_is_accepted() {
     );
     check(
         "[task.a]\nkind = \"simulate\"\nlease_ms = 100\n",
-        "tasks.toml:3: task `a`, key `lease_ms` is 100; accepted: an integer from 500 to 3600000",
+        "tasks.toml:3: task `a`, key `lease_ms` is 100; accepted: an integer from 1000 to 3600000",
     );
     check(
         "[task.a]\nkind = \"simulate\"\nsteps = -1\n",

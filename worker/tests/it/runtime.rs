@@ -105,7 +105,7 @@ impl Bench {
         ];
         let source = Source::from_pairs(own.into_iter().chain(variables));
         let broker = broker::Source::Embedded(self.embedded.clone());
-        let config = Config::load_with_broker(&source, &broker).expect("accepted");
+        let config = Config::load_with_broker(&source, broker).expect("accepted");
         let (tasks, registry) = (Tasks::new(), self.registry());
         tasks.spawn("worker", async move { run(config, registry, shutdown).await });
         RunningWorker { trigger, tasks }
