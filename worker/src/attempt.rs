@@ -61,6 +61,7 @@ impl Attempt {
         tracing::info!(fence = %who.fence, "job started");
         let begun = Instant::now();
         let ended = run(runtime, &job).await;
+        runtime.session.ledger.settling(who);
         let word = settle(ended, timeout_ms);
         let took = begun.elapsed();
         metrics::attempt(word.name(), took);

@@ -58,13 +58,21 @@ impl Ledger {
         }
     }
 
+    /// Its handler has ended and its end is being told. The lease is renewed until the store has taken that in, but nobody is stopped
+    /// any more; a heartbeat that crosses the outcome on its way is told "lost", which then means nothing.
+    pub(crate) fn settling(&self, who: JobFence) {
+        let mut entries = self.entries();
+        entries.jobs.remove(&who);
+        entries.unsent.remove(&who);
+        metrics::running(entries.jobs.len());
+    }
+
     /// Its end is recorded, or belongs to somebody else.
     pub(crate) fn end(&self, who: JobFence) {
         let mut entries = self.entries();
         entries.leases.forget(who);
         entries.jobs.remove(&who);
         entries.unsent.remove(&who);
-        metrics::running(entries.jobs.len());
     }
 
     /// Somebody asked for the end of the job.
@@ -236,6 +244,11 @@ mod tests {
         ledger.end(overdue);
         ledger.end(held);
         assert_eq!(ledger.beat().iter().map(who).collect::<Vec<_>>(), [cancelled]);
+        let (settling, job) = begin(&ledger, 15_000, 0);
+        ledger.settling(settling);
+        assert_eq!(ledger.beat().iter().map(who).collect::<Vec<_>>(), [cancelled, settling]);
+        ledger.lose(settling);
+        assert_eq!(job.stop_requested(), None);
     }
 
     #[tokio::test]
