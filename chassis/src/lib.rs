@@ -6,6 +6,7 @@ pub mod broker;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod flights;
 pub mod health;
 pub mod http;
 pub mod program;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chassis::broker::{Broker, Link};
 use chassis::client::{Call, StoreClient};
 use chassis::health::Health;
 use chassis::shutdown::Shutdown;
@@ -19,27 +18,6 @@ pub(crate) async fn watch_store(store: StoreClient, health: Health, shutdown: Sh
                 Err(error) => health.lost("store", error.to_string()),
             }
             tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
-    tokio::select! {
-        () = watch => {}
-        () = shutdown.draining() => {}
-    }
-}
-
-/// Follows the state of the publishing link.
-pub(crate) async fn watch_broker(broker: Broker, health: Health, shutdown: Shutdown) {
-    let mut link = broker.link();
-    let watch = async {
-        loop {
-            match &*link.borrow_and_update() {
-                Link::Up => health.found("broker"),
-                Link::Blocked => health.lost("broker", "it has an alarm and takes no messages"),
-                Link::Down { reason } => health.lost("broker", reason.clone()),
-            }
-            if link.changed().await.is_err() {
-                return;
-            }
         }
     };
     tokio::select! {

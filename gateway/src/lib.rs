@@ -48,7 +48,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let followed = jobs::follower::follow(waiters.clone(), store_client.clone(), shutdown.clone());
     tasks.spawn("log follower", followed);
     tasks.spawn("store watch", dependencies::watch_store(store_client.clone(), health.clone(), shutdown.clone()));
-    let watch = dependencies::watch_broker(broker.clone(), health.clone(), shutdown.clone());
+    let watch = broker::watch_health(broker.clone(), health.clone(), shutdown.clone());
     tasks.spawn("broker watch", watch);
     let options = data::Options {
         cache_url: &config.cache_url,

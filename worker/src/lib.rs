@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chassis::broker::{self, Broker, ConnectOptions, Link};
+use chassis::broker::{self, ConnectOptions};
 use chassis::health::Health;
 use chassis::http::{Limits, serve};
 use chassis::shutdown::Shutdown;
@@ -148,7 +148,7 @@ fn start_services(listener: TcpListener, runtime: &Arc<Runtime>, tasks: &Tasks, 
     tasks.spawn("http server", async move {
         serve(listener, axum::Router::new(), Limits::default(), &served, &until).await;
     });
-    tasks.spawn("broker watch", watch_broker(Arc::clone(&runtime.broker), health.clone()));
+    tasks.spawn("broker watch", broker::watch_health(Arc::clone(&runtime.broker), health.clone(), shutdown.clone()));
     let (session, until) = (Arc::clone(&runtime.session), shutdown.clone());
     tasks.spawn("drain", async move { stop_in_time(&session.ledger, &until).await });
 }
@@ -182,19 +182,4 @@ async fn stop_in_time(ledger: &Ledger, shutdown: &Shutdown) {
     }
     // The rest is for saying so.
     ledger.stop_all(if shutdown.is_ended() { Duration::ZERO } else { reserve * 2 / 3 });
-}
-
-/// Keeps the health up to date about the broker.
-async fn watch_broker(broker: Broker, health: Health) {
-    let mut link = broker.link();
-    loop {
-        match &*link.borrow_and_update() {
-            Link::Up => health.found("broker"),
-            Link::Down { reason } => health.lost("broker", reason.clone()),
-            Link::Blocked => health.lost("broker", "the broker takes nothing more: it has an alarm"),
-        }
-        if link.changed().await.is_err() {
-            return;
-        }
-    }
 }

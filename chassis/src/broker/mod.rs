@@ -10,6 +10,7 @@ mod message;
 mod metrics;
 mod options;
 mod subscription;
+mod watched;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub use embedded::EmbeddedBroker;
 pub use message::Message;
 pub use options::{AmqpUrl, ConnectError, ConnectOptions, Program, Source, SourceError};
 pub use subscription::{Event, Subscription};
+pub use watched::watch_health;
 
 #[cfg(feature = "testing")]
 pub(crate) use amqp::probe;

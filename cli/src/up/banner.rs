@@ -61,6 +61,7 @@ fn text(facts: &Facts) -> String {
   balancer   http://{lb}  (send requests here)
   gateways   {gateways}
   store      http://{store}  {database}
+  cache      http://{cache}
   worker     http://{worker}  {slots}; tasks {shown}
   broker     {broker}
 
@@ -73,6 +74,7 @@ Ctrl-C stops it; what runs then gets {drain} s to finish, and the rest goes on a
 ",
         version = env!("CARGO_PKG_VERSION"),
         store = places.store,
+        cache = places.cache,
         worker = places.worker,
         drain = drain.as_secs(),
     )

@@ -15,6 +15,7 @@ const TAKEN: u8 = 73;
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(crate) store: TcpListener,
+    pub(crate) cache: TcpListener,
     pub(crate) gateways: Vec<TcpListener>,
     pub(crate) worker: TcpListener,
     pub(crate) lb: TcpListener,
@@ -24,6 +25,7 @@ pub(crate) struct Bound {
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     pub(crate) store: SocketAddr,
+    pub(crate) cache: SocketAddr,
     pub(crate) gateways: Vec<SocketAddr>,
     pub(crate) worker: SocketAddr,
     pub(crate) lb: SocketAddr,
@@ -43,6 +45,7 @@ impl Bound {
         Ok(Self {
             gateways,
             store: listen("store", "LONGSHORE_STORE_LISTEN", plan.store.listen).await?,
+            cache: listen("cache", "LONGSHORE_CACHE_LISTEN", plan.cache.listen).await?,
             worker: listen("worker", "LONGSHORE_WORKER_LISTEN", plan.worker.listen).await?,
             lb: listen("balancer", "LONGSHORE_LB_LISTEN", plan.lb.listen()).await?,
         })
@@ -54,6 +57,7 @@ impl Bound {
         let gateways: std::io::Result<Vec<_>> = self.gateways.iter().map(place).collect();
         Ok(Places {
             store: place(&self.store)?,
+            cache: place(&self.cache)?,
             gateways: gateways?,
             worker: place(&self.worker)?,
             lb: place(&self.lb)?,
@@ -63,7 +67,7 @@ impl Bound {
 
 impl Places {
     pub(crate) fn all(&self) -> impl Iterator<Item = SocketAddr> {
-        [self.store].into_iter().chain(self.gateways.clone()).chain([self.worker, self.lb])
+        [self.store, self.cache].into_iter().chain(self.gateways.clone()).chain([self.worker, self.lb])
     }
 }
 

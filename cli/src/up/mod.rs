@@ -81,8 +81,9 @@ async fn serve(parts: &mut Parts, facts: &Facts, shutdown: &Shutdown) -> anyhow:
 }
 
 fn start(plan: Plan, bound: Bound, parts: &mut Parts) {
-    let Plan { store, gateways, worker, lb, .. } = plan;
+    let Plan { store, cache, gateways, worker, lb, .. } = plan;
     parts.start(Stage::Store, "store", |shutdown| store_svc::run(bound.store, store, shutdown));
+    parts.start(Stage::Cache, "cache", |shutdown| cache_svc::run(bound.cache, cache, shutdown));
     for (config, listener) in gateways.into_iter().zip(bound.gateways) {
         parts.start(Stage::Middle, "gateway", |shutdown| gateway::run(listener, config, shutdown));
     }

@@ -31,6 +31,7 @@ pub(crate) struct Plan {
     pub(crate) broker: broker::Source,
     pub(crate) queues: Vec<QueueName>,
     pub(crate) store: store_svc::Config,
+    pub(crate) cache: cache_svc::Config,
     pub(crate) gateways: Vec<gateway::Config>,
     pub(crate) worker: worker::Config,
     pub(crate) lb: lb::Config,
@@ -85,6 +86,7 @@ impl Plan {
             database = database.with("DATABASE_URL", format!("sqlite:{}", file.display()));
         }
         let store = store_svc::Config::load_with_broker(&database, broker.clone());
+        let cache = cache_svc::Config::load_with_broker(&at(&shared, settings.cache_listen.0), broker.clone());
         let gateways: Result<Vec<_>, _> = gateway_addresses
             .iter()
             .map(|listen| gateway::Config::load_with_broker(&at(&shared, *listen), broker.clone()))
@@ -93,9 +95,10 @@ impl Plan {
         // Our `main` knows how to be the guard over the programs of `command` tasks.
         let worker = worker.map(worker::Config::guarded);
         let lb = lb::Config::load(&at(&shared, settings.lb_listen.0));
-        let services = ConfigError::both(ConfigError::both(store, gateways), ConfigError::both(worker, lb));
-        let ((store, gateways), (worker, lb)) = services?;
-        let plan = Self { common, broker, queues, store, gateways, worker, lb };
+        let truth = ConfigError::both(store, cache);
+        let services = ConfigError::both(ConfigError::both(truth, gateways), ConfigError::both(worker, lb));
+        let (((store, cache), gateways), (worker, lb)) = services?;
+        let plan = Self { common, broker, queues, store, cache, gateways, worker, lb };
         let exposed = plan.listens().into_iter().map(|(_, variable, listen)| (variable, listen));
         let faults = exposed.filter_map(|(variable, listen)| refuse_exposed(variable, listen, plan.common.insecure));
         ConfigError::of(faults.collect())?;
@@ -105,6 +108,7 @@ impl Plan {
     /// Every address to listen at: what for, and which variable changes it.
     pub(crate) fn listens(&self) -> Vec<(&'static str, &'static str, SocketAddr)> {
         let mut listens = vec![("store", "LONGSHORE_STORE_LISTEN", self.store.listen)];
+        listens.push(("cache", "LONGSHORE_CACHE_LISTEN", self.cache.listen));
         listens.extend(self.gateways.iter().map(|gateway| ("gateway", "LONGSHORE_GATEWAY_LISTEN", gateway.listen)));
         listens.push(("worker", "LONGSHORE_WORKER_LISTEN", self.worker.listen));
         listens.push(("balancer", "LONGSHORE_LB_LISTEN", self.lb.listen()));
@@ -115,7 +119,9 @@ impl Plan {
     pub(crate) fn connect(&mut self, places: &Places) {
         for gateway in &mut self.gateways {
             gateway.store_url = places.store.into();
+            gateway.cache_url = places.cache.into();
         }
+        self.cache.store_url = places.store.into();
         self.worker.store_url = places.store.into();
         let (first, others) = places.gateways.split_first().expect("there is at least one gateway");
         self.lb.backends = Addresses::new((*first).into(), others.iter().map(|other| (*other).into()));
@@ -246,8 +252,8 @@ mod tests {
         chassis::testing::check_defaults(DEFAULTS);
         let plan = plan(&Up::default(), &[]).expect("accepted");
         assert_eq!(ports(&plan), [5000, 5003, 5006]);
-        let others = (plan.lb.listen().port(), plan.store.listen.port(), plan.worker.listen.port());
-        assert_eq!(others, (8000, 5002, 5005));
+        let others = (plan.lb.listen().port(), plan.store.listen.port(), plan.cache.listen.port(), plan.worker.listen.port());
+        assert_eq!(others, (8000, 5002, 5004, 5005));
         assert_eq!(plan.store.database.to_str(), Some("var/longshore.db"));
         assert!(matches!(plan.broker, broker::Source::Embedded(_)));
         assert_eq!(collisions(&plan.listens()), None);

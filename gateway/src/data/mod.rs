@@ -3,7 +3,6 @@
 
 mod coherence;
 mod entry;
-mod flights;
 mod near;
 pub(crate) mod read;
 mod renewal;
@@ -14,14 +13,16 @@ use std::sync::Arc;
 use chassis::broker::Broker;
 use chassis::client::{CacheClient, Http, StoreClient};
 use chassis::config::Addresses;
+use chassis::flights::Flights;
 use chassis::health::Health;
 use chassis::shutdown::Shutdown;
 use chassis::task::Tasks;
 use protocol::ids::HolderId;
+use protocol::invalidation::near::Tick;
 
 use coherence::Coherence;
-use flights::Flights;
 use near::Near;
+use read::Landed;
 
 /// The key of `GET /data`.
 const DEFAULT_KEY: &str = "my_data";
@@ -34,7 +35,7 @@ pub(crate) struct Data(Arc<Parts>);
 struct Parts {
     coherence: Arc<Coherence>,
     near: Near,
-    flights: Flights,
+    flights: Flights<Tick, Landed>,
     cache: CacheClient,
     store: StoreClient,
     tasks: Tasks,

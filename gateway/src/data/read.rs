@@ -7,16 +7,17 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::client::{Call, Error, segment};
 use chassis::clock;
+use chassis::flights;
 use chassis::http::{Path, Rejection};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use protocol::cache_api::{ReadAnswer, Source};
+use protocol::invalidation::near::Tick;
 use protocol::key::DataKey;
 use protocol::problem::{Kind, Problem};
 use protocol::store_api::DataView;
 
 use super::entry::{Entry, Value};
-use super::flights::{Landed, Pilot};
 use super::{DEFAULT_KEY, Data};
 use crate::conditional::is_known;
 use crate::state::Gateway;
@@ -25,6 +26,10 @@ use crate::state::Gateway;
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// How long a load may take at cache-svc, and then again at the store.
 const LOAD_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What a load brings.
+pub(super) type Landed = Result<Arc<Entry>, Rejection>;
+type Pilot = flights::Pilot<Tick, Landed>;
 
 /// How a read was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +116,7 @@ impl Data {
         if let Some(pilot) = pilot {
             parts.tasks.spawn("data load", self.clone().load(pilot));
         }
-        let entry = boarded.landed().await?;
+        let entry = boarded.landed().await.unwrap_or_else(|| Err(Kind::Unavailable.into()))?;
         count(if entry.source == Source::Shared { "shared" } else { "store" });
         Ok((entry, Tier::Loaded { joined }))
     }

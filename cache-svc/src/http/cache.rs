@@ -1,0 +1,38 @@
+//! The cache's own routes: look at what is held, override it.
+
+use axum::extract::State;
+use chassis::http::{Json, Path, Rejection};
+use chassis::clock;
+use protocol::cache_api::{CacheHeld, CacheOverridden, CacheOverride, Okay};
+use protocol::problem::Kind;
+
+use super::invalidate::fenced;
+use super::read::checked;
+use super::{Service, refused};
+
+/// `GET /cache/{key}`: what is held, without loading anything.
+pub(super) async fn held(
+    State(service): State<Service>,
+    Path(key): Path<String>,
+) -> Result<Json<CacheHeld>, Rejection> {
+    let key = checked(key)?;
+    if !service.seat.holds() {
+        return Err(Kind::NotSequencer.into());
+    }
+    let entry = service.seat.shared.get(key.as_str(), clock::now_ms());
+    Ok(Json(CacheHeld { value: entry.and_then(|entry| entry.value.clone()) }))
+}
+
+/// `POST /cache/{key}`: an explicit value, sequenced and fenced like an invalidation, then held until the next one or its TTL.
+pub(super) async fn put(
+    State(service): State<Service>,
+    Path(key): Path<String>,
+    Json(body): Json<CacheOverride>,
+) -> Result<Json<CacheOverridden>, Rejection> {
+    let key = checked(key)?;
+    let entry = service.loader.held_like_loaded(body.value);
+    let issued = service.seat.put(key.as_str(), entry).map_err(refused)?;
+    service.announcer.announce(&issued);
+    fenced(&service, &issued).await?;
+    Ok(Json(CacheOverridden { status: Okay::Ok, seq: issued.entry.seq, fenced: true }))
+}

@@ -1,0 +1,102 @@
+//! Invalidations: sequenced at once, acknowledged when the fence has closed.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use chassis::http::{Json, Path, Query, Rejection};
+use http::StatusCode;
+use protocol::cache_api::{Deleted, FENCE_WAIT_MS_MAX, Invalidate, InvalidationAnswer, InvalidationRequest};
+use protocol::envelope::{Covered, Rejection as Unacceptable};
+use protocol::problem::{Kind, Problem};
+use serde::Deserialize;
+
+use super::read::checked;
+use super::{Service, refused};
+use crate::seat::Issued;
+
+const FENCE_DEADLINE: Duration = Duration::from_millis(FENCE_WAIT_MS_MAX);
+
+/// `?wait=0` answers as soon as it is sequenced.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WaitQuery {
+    wait: Option<u64>,
+}
+
+impl WaitQuery {
+    fn waits(self) -> Result<bool, Problem> {
+        match self.wait {
+            None => Ok(true),
+            Some(0) => Ok(false),
+            Some(_) => Err(Problem::invalid("/wait", "The only value is 0: do not wait for the fence.")),
+        }
+    }
+}
+
+/// `POST /invalidations`: a gateway's.
+pub(super) async fn invalidations(
+    State(service): State<Service>,
+    Json(request): Json<InvalidationRequest>,
+) -> Result<Response, Rejection> {
+    request.covered.check().map_err(|reason| unacceptable(&reason))?;
+    invalidate(&service, request.covered, request.wait).await
+}
+
+/// `POST /cache:invalidate`
+pub(super) async fn many(
+    State(service): State<Service>,
+    Query(query): Query<WaitQuery>,
+    Json(form): Json<Invalidate>,
+) -> Result<Response, Rejection> {
+    let waits = query.waits()?;
+    let covered = Covered::try_from(form).map_err(|reason| unacceptable(&reason))?;
+    invalidate(&service, covered, waits).await
+}
+
+/// `DELETE /cache/{key}`
+pub(super) async fn key(
+    State(service): State<Service>,
+    Path(key): Path<String>,
+    Query(query): Query<WaitQuery>,
+) -> Result<Response, Rejection> {
+    let key = checked(key)?;
+    invalidate(&service, Covered::key(key.as_str()), query.waits()?).await
+}
+
+fn unacceptable(reason: &Unacceptable) -> Problem {
+    Problem::invalid("", reason.to_string())
+}
+
+async fn invalidate(service: &Service, covered: Covered, waits: bool) -> Result<Response, Rejection> {
+    let issued = service.seat.issue(covered).map_err(refused)?;
+    service.announcer.announce(&issued);
+    let answer = |fenced| InvalidationAnswer { status: Deleted::Deleted, seq: issued.entry.seq, fenced };
+    if !waits {
+        return Ok((StatusCode::ACCEPTED, Json(answer(false))).into_response());
+    }
+    fenced(service, &issued).await?;
+    Ok(Json(answer(true)).into_response())
+}
+
+/// Waits until nobody is answered with an older value.
+///
+/// # Errors
+/// 503: `fence-timeout` after 5 s, `not-sequencer` if the term ended meanwhile, `unavailable` if too many wait.
+pub(super) async fn fenced(service: &Service, issued: &Issued) -> Result<(), Rejection> {
+    let Ok(_place) = service.fences.try_acquire() else {
+        return Err(Kind::Unavailable.into());
+    };
+    let mut fenced = service.seat.fenced();
+    let closed = fenced.wait_for(|fenced| {
+        fenced.is_some_and(|(term, seq)| term != issued.term || seq >= issued.entry.seq)
+    });
+    tokio::select! {
+        closed = tokio::time::timeout(FENCE_DEADLINE, closed) => match closed {
+            Ok(Ok(fenced)) if fenced.is_some_and(|(term, _)| term == issued.term) => Ok(()),
+            Ok(_) => Err(Kind::NotSequencer.into()),
+            Err(_) => Err(Kind::FenceTimeout.problem().with("seq", issued.entry.seq.0).into()),
+        },
+        () = service.shutdown.ended() => Err(Kind::Unavailable.into()),
+    }
+}

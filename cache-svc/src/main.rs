@@ -1,0 +1,12 @@
+//! The shared cache and sequencer as a program of its own.
+
+use std::process::ExitCode;
+
+use cache_svc::{Config, DEFAULTS};
+use chassis::program::Program;
+
+fn main() -> ExitCode {
+    let program =
+        Program { name: "cache-svc", defaults: DEFAULTS, load: Config::load, listen: |config: &Config| config.listen };
+    program.main(cache_svc::run)
+}
