@@ -55,7 +55,8 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let (announcer, announcing) = announce::announcer(broker.clone(), shutdown.clone());
     let loads = store.over(StoreClient::new(&Http::new(), &config.store_url));
     let loader = Loader::new(seat.clone(), loads, tasks.clone(), config.ttl_ms, config.absent_ttl_ms);
-    let tenure = Tenure { seat: seat.clone(), store: store.clone(), announcer: announcer.clone(), health: health.clone() };
+    let tenure =
+        Tenure { seat: seat.clone(), store: store.clone(), announcer: announcer.clone(), health: health.clone() };
     let intake = Intake { seat: seat.clone(), broker: broker.clone(), announcer: announcer.clone() };
     tasks.spawn("announcer", announcing);
     tasks.spawn("tenure", tenure.run(shutdown.clone()));

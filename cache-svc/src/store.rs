@@ -7,9 +7,7 @@ use chassis::config::Address;
 use protocol::ids::{Incarnation, InstanceId, Position};
 use protocol::invalidation::Term;
 use protocol::problem::Kind;
-use protocol::store_api::{
-    Answer, Applied, Apply, Command, DataView, LogPage, Reply, SequencerAnswer,
-};
+use protocol::store_api::{Answer, Applied, Apply, Command, DataView, LogPage, Reply, SequencerAnswer};
 
 /// How long a call that should be answered at once may take.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -58,9 +56,8 @@ impl Store {
     /// What is to be invalidated after `after`; renews the lease of `term`.
     pub(crate) async fn follow(&self, term: Term, after: Position) -> Result<LogPage, Error> {
         let (instance, epoch) = (self.instance, term.epoch);
-        let path = format!(
-            "/log?after={after}&wait_ms={LOG_WAIT_MS}&kinds=invalidation&instance={instance}&epoch={epoch}"
-        );
+        let path =
+            format!("/log?after={after}&wait_ms={LOG_WAIT_MS}&kinds=invalidation&instance={instance}&epoch={epoch}");
         let call = Call::get(path).within(Duration::from_millis(LOG_WAIT_MS) + DEADLINE);
         Ok(self.client.peer().call(&call).await?.json()?.body)
     }

@@ -1,8 +1,8 @@
 //! The cache's own routes: look at what is held, override it.
 
 use axum::extract::State;
-use chassis::http::{Json, Path, Rejection};
 use chassis::clock;
+use chassis::http::{Json, Path, Rejection};
 use protocol::cache_api::{CacheHeld, CacheOverridden, CacheOverride, Okay};
 use protocol::problem::Kind;
 

@@ -88,9 +88,8 @@ pub(super) async fn fenced(service: &Service, issued: &Issued) -> Result<(), Rej
         return Err(Kind::Unavailable.into());
     };
     let mut fenced = service.seat.fenced();
-    let closed = fenced.wait_for(|fenced| {
-        fenced.is_some_and(|(term, seq)| term != issued.term || seq >= issued.entry.seq)
-    });
+    let closed =
+        fenced.wait_for(|fenced| fenced.is_some_and(|(term, seq)| term != issued.term || seq >= issued.entry.seq));
     tokio::select! {
         closed = tokio::time::timeout(FENCE_DEADLINE, closed) => match closed {
             Ok(Ok(fenced)) if fenced.is_some_and(|(term, _)| term == issued.term) => Ok(()),

@@ -252,7 +252,8 @@ mod tests {
         chassis::testing::check_defaults(DEFAULTS);
         let plan = plan(&Up::default(), &[]).expect("accepted");
         assert_eq!(ports(&plan), [5000, 5003, 5006]);
-        let others = (plan.lb.listen().port(), plan.store.listen.port(), plan.cache.listen.port(), plan.worker.listen.port());
+        let others =
+            (plan.lb.listen().port(), plan.store.listen.port(), plan.cache.listen.port(), plan.worker.listen.port());
         assert_eq!(others, (8000, 5002, 5004, 5005));
         assert_eq!(plan.store.database.to_str(), Some("var/longshore.db"));
         assert!(matches!(plan.broker, broker::Source::Embedded(_)));
