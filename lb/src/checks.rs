@@ -166,6 +166,7 @@ impl Members {
         let missing = self.list.iter().filter(|member| !member.standing.is_healthy());
         let missing: Vec<_> = missing.map(|member| member.backend.name.as_str()).collect();
         match missing.as_slice() {
+            [] if self.list.is_empty() => self.shared.health.lost("backends", "none of their names is found"),
             [] => self.shared.health.found("backends"),
             _ => self.shared.health.lost("backends", format!("unhealthy: {}", missing.join(", "))),
         }

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use chassis::health::Health;
@@ -14,16 +15,24 @@ use crate::acceptor::Acceptor;
 use crate::checks;
 use crate::config::Config;
 use crate::event_loop::{self, Dealt};
+use crate::report;
 use crate::shared::Shared;
 
 /// Connections on their way to a loop; it takes them faster than they can be accepted.
 const DEALT_MAX: usize = 1_024;
 
-/// Runs the balancer on this thread and those that it starts.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs the balancer on this thread and those that it starts; also ends when whoever waits for it is `gone`.
 ///
 /// # Errors
 /// When a thread or runtime cannot be started, or an event loop ends by itself.
-pub(crate) fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+pub(crate) fn run(
+    listener: TcpListener,
+    config: Config,
+    shutdown: Shutdown,
+    gone: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let loops = match config.event_loops {
         0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
         count => count,
@@ -41,8 +50,19 @@ pub(crate) fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> 
         tokio::select! {
             result = balance(acceptor, listener, ends) => result,
             () = checks::run(Arc::clone(&shared)) => Err(anyhow::anyhow!("the checks ended")),
+            () = publish(&shared) => Ok(()),
+            () = gone => Ok(()),
         }
     })
+}
+
+/// Keeps the metrics fresh for those who ask another program of this process. Never ends.
+async fn publish(shared: &Shared) {
+    let mut ticks = tokio::time::interval(PUBLISH_EVERY);
+    loop {
+        ticks.tick().await;
+        report::publish(shared);
+    }
 }
 
 async fn balance(acceptor: Acceptor, listener: TcpListener, ends: Vec<oneshot::Receiver<()>>) -> anyhow::Result<()> {

@@ -106,6 +106,8 @@ pub(crate) fn admit(head: &mut request::Parts, origin: &Origin, random: impl Fn(
         headers.insert(REQUEST_ID, request_id(random()));
     }
     head.version = Version::HTTP_11;
+    // What the parser left for an upgrade that is not made.
+    head.extensions.clear();
     Ok(())
 }
 

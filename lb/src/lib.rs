@@ -38,8 +38,12 @@ pub use config::{Config, DEFAULTS};
 /// When its threads cannot be started.
 pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let listener = listener.into_std().context("taking the listener")?;
-    let (sender, ended) = oneshot::channel();
-    let body = move || drop(sender.send(control::run(listener, config, shutdown)));
+    let (mut sender, ended) = oneshot::channel();
+    let body = move || {
+        let result = control::run(listener, config, shutdown, sender.closed());
+        // Fails if nobody waits any more.
+        drop(sender.send(result));
+    };
     std::thread::Builder::new().name("lb-control".to_owned()).spawn(body).context("starting the control thread")?;
     ended.await.context("the control thread panicked")?
 }

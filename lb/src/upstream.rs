@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 use crate::retry::Failure;
 use crate::upload::Upload;
 
-/// The head of an answer may be as large as this; more is no answer.
-const HEAD_BYTES_MAX: usize = 64 << 10;
+/// The head of an answer may be as large as this; more is no answer. Also what is read or written at a time at most.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// Boxed, as it is large and moved with every request.
 type Driver = Box<http1::Connection<TokioIo<Line>, Upload>>;
@@ -58,9 +58,8 @@ impl Upstream {
         let stream = tokio::time::timeout(limit, TcpStream::connect(address)).await??;
         // Requests are written whole; waiting for more to send only delays them.
         stream.set_nodelay(true)?;
-        let handshake = http1::Builder::new()
-            .max_header_size(HEAD_BYTES_MAX)
-            .handshake(TokioIo::new(Line { stream, is_deaf: false }));
+        let handshake =
+            http1::Builder::new().max_buf_size(BUFFER_BYTES).handshake(TokioIo::new(Line { stream, is_deaf: false }));
         let (sender, driver) = handshake.await.map_err(io::Error::other)?;
         Ok(Upstream { sender, driver: Some(Box::new(driver)), is_kept: false, idle_since_ms: 0 })
     }

@@ -104,6 +104,12 @@ impl Backend {
         self.state.asked.lock().unwrap().clone()
     }
 
+    /// Connections on which a request has begun.
+    pub(crate) fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that are over.
     pub(crate) fn ended(&self) -> usize {
         self.state.ended.load(Ordering::Relaxed)
     }

@@ -54,6 +54,25 @@ async fn what_cannot_be_passed_on_is_refused_and_reaches_nobody() {
 }
 
 #[tokio::test]
+async fn an_upgrade_that_may_be_ignored_is() {
+    let (backend, balancer) = one("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let mut client = balancer.client().await;
+    let upgrade = "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk";
+    for _ in 0..2 {
+        client.send(format!("GET / HTTP/1.1\r\nhost: a\r\n{upgrade}\r\n\r\n")).await;
+        assert_eq!(client.answer().await.status, 200);
+    }
+    assert!(!backend.asked()[1].head.contains("upgrade"));
+}
+
+#[tokio::test]
+async fn a_backend_cannot_change_the_protocol_by_itself() {
+    let (_backend, balancer) =
+        one("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n").await;
+    assert_eq!(balancer.get("/data").await.status, 502);
+}
+
+#[tokio::test]
 async fn what_is_no_http_or_ambiguous_is_refused_by_the_parser() {
     let (backend, balancer) = one("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     for request in [

@@ -47,7 +47,7 @@ async fn a_client_that_leaves_takes_its_request_with_it() {
         let mut client = balancer.client().await;
         client.send(request).await;
         let in_flight = || balancer.metric("longshore_lb_backend_in_flight", backend.address);
-        wait_until(SOON, "sent on", || async { in_flight().await == Some(1) }).await;
+        wait_until(SOON, "sent on", || async { backend.connections() == 1 && in_flight().await == Some(1) }).await;
         drop(client);
         wait_until(SOON, "over", || async { backend.ended() == 1 && in_flight().await == Some(0) }).await;
     }
