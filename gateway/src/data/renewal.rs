@@ -12,6 +12,7 @@ use protocol::cache_api::{RENEWAL_WAIT_MS_MAX, RenewalAnswer, RenewalRequest};
 use protocol::envelope::Invalidated;
 use protocol::invalidation::near::Taken;
 use protocol::topology::CACHE_INVALIDATED;
+use tokio::time::Instant;
 
 use super::coherence::Coherence;
 
@@ -19,18 +20,24 @@ use super::coherence::Coherence;
 const GIVE_UP: Duration = Duration::from_millis(RENEWAL_WAIT_MS_MAX + 500);
 /// Between tries while no sequencer answers.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Without a renewal for so long the cache counts as lost: about a lease, or what a sequencer needs to start.
+const MISSED_MAX: Duration = Duration::from_secs(2);
 /// How long saying goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// Renews until the shutdown drains, then gives the lease back.
 pub(super) async fn renew(coherence: Arc<Coherence>, cache: CacheClient, health: Health, shutdown: Shutdown) {
+    let mut missed_since = Instant::now();
     let renewing = async {
         loop {
             match renew_once(&coherence, &cache).await {
-                Ok(()) => health.found("cache"),
+                Ok(()) => {
+                    health.found("cache");
+                    missed_since = Instant::now();
+                }
                 Err(error) => {
                     metrics::counter!("longshore_near_renewal_failures_total", "program" => "gateway").increment(1);
-                    if !coherence.may_serve() {
+                    if missed_since.elapsed() > MISSED_MAX {
                         health.lost("cache", error.to_string());
                     }
                     tokio::time::sleep(PAUSE).await;
