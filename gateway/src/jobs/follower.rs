@@ -7,6 +7,7 @@ use chassis::client::{Call, Error, StoreClient};
 use chassis::shutdown::Shutdown;
 use protocol::problem::Kind;
 use protocol::store_api::LogPage;
+use tokio::time::Instant;
 
 use super::waiters::{Place, Waiters};
 
@@ -21,10 +22,16 @@ pub(crate) async fn follow(waiters: Waiters, store: StoreClient, shutdown: Shutd
     let follow = async {
         loop {
             let after = waiters.place().await;
+            let asked_at = Instant::now();
             match page(&store, after).await {
-                Ok(page) => {
+                Ok(page) if !page.entries.is_empty() || asked_at.elapsed() >= HOLD / 2 => {
                     backoff.reset();
                     waiters.told(after, &page);
+                }
+                Ok(page) => {
+                    // A store that drains holds nothing: do not ask it as fast as it answers.
+                    waiters.told(after, &page);
+                    tokio::time::sleep(backoff.next_random()).await;
                 }
                 Err(error) if error.kind() == Some(Kind::LogTrimmed) => waiters.lost(after),
                 Err(error) => {

@@ -1,0 +1,311 @@
+//! A store in memory that keeps little, remembers every command, ends jobs when told to, and is away or slow on request.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderName, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use chassis::http::{Json, Rejection};
+use chassis::task::Tasks;
+use protocol::api::{JobView, Links, Priority, Status};
+use protocol::ids::{Dispatch, Incarnation, JobId, Position};
+use protocol::job::Cancelled;
+use protocol::problem::Kind;
+use protocol::store_api::{
+    Answer, Applied, Apply, BellId, Change, Command, Create, Created, INCARNATION_HEADER, LogEntry, LogPage,
+    POSITION_HEADER, Reply,
+};
+use protocol::time::Timestamp;
+use serde_json::value::RawValue;
+use tokio::sync::Notify;
+
+/// Created jobs were created at this time.
+const CREATED_AT_MS: i64 = 1_800_000_000_000;
+
+#[derive(Debug, Default)]
+pub(crate) struct Inner {
+    /// Every call is refused.
+    pub(crate) away: bool,
+    /// Creates get no answer.
+    pub(crate) silent: bool,
+    /// The log does not reach back.
+    pub(crate) trimmed: bool,
+    pub(crate) creates: Vec<Create>,
+    pub(crate) sent: Vec<BellId>,
+    pub(crate) ring_again: Vec<BellId>,
+    pub(crate) log_calls: usize,
+    pub(crate) job_reads: usize,
+    /// The last query of `GET /jobs`.
+    pub(crate) listed: Option<String>,
+    jobs: BTreeMap<JobId, (JobView, String)>,
+    keys: BTreeMap<String, JobId>,
+    log: Vec<LogEntry>,
+    incarnation: u128,
+}
+
+/// A handle on the store; clones are the same.
+#[derive(Clone)]
+pub(crate) struct ScriptedStore {
+    pub(crate) address: SocketAddr,
+    inner: Arc<Mutex<Inner>>,
+    changed: Arc<Notify>,
+    tasks: Tasks,
+}
+
+impl ScriptedStore {
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let store = Self { address, inner: Arc::default(), changed: Arc::default(), tasks: Tasks::new() };
+        let router = Router::new()
+            .route("/apply", post(apply))
+            .route("/jobs", get(list))
+            .route("/jobs/{id}", get(job))
+            .route("/jobs/{id}/result", get(result))
+            .route("/log", get(log))
+            .route("/live", get(|| async { "live" }))
+            .with_state(store.clone());
+        store.tasks.spawn("scripted store", async move {
+            axum::serve(listener, router).await.expect("it serves");
+        });
+        store
+    }
+
+    pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no test broke")
+    }
+
+    /// A job that is there already.
+    pub(crate) fn has_job(&self, status: Status) -> JobId {
+        let job_id = JobId::generate();
+        let mut inner = self.inner();
+        let view = view(job_id, "noop", status);
+        inner.jobs.insert(job_id, (view, String::new()));
+        job_id
+    }
+
+    /// The job ends, and the log says so.
+    pub(crate) fn end(&self, job_id: JobId, status: Status) {
+        let mut inner = self.inner();
+        inner.jobs.get_mut(&job_id).expect("a job").0.status = status;
+        inner.append(Change::Job { job_id, run: 1, status });
+        drop(inner);
+        self.changed.notify_waiters();
+    }
+
+    /// Something else happens.
+    pub(crate) fn go_on(&self) {
+        let job_id = JobId::generate();
+        self.inner().append(Change::Job { job_id, run: 1, status: Status::Running });
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn change(&self, job_id: JobId, change: impl FnOnce(&mut JobView)) {
+        change(&mut self.inner().jobs.get_mut(&job_id).expect("a job").0);
+    }
+
+    /// A restored backup: the same jobs, another history.
+    pub(crate) fn restore(&self) {
+        let mut inner = self.inner();
+        inner.incarnation += 1;
+        inner.log.clear();
+        drop(inner);
+        self.changed.notify_waiters();
+    }
+
+    fn at(&self, answer: impl IntoResponse) -> Response {
+        let inner = self.inner();
+        let place = [
+            (HeaderName::from_static(POSITION_HEADER), inner.position().to_string()),
+            (HeaderName::from_static(INCARNATION_HEADER), inner.incarnation().to_string()),
+        ];
+        (place, answer).into_response()
+    }
+}
+
+impl Inner {
+    fn append(&mut self, change: Change) {
+        let position = Position(self.position().0 + 1);
+        self.log.push(LogEntry { position, change });
+    }
+
+    fn position(&self) -> Position {
+        self.log.last().map_or(Position(0), |entry| entry.position)
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        Incarnation(uuid::Uuid::from_u128(self.incarnation + 1))
+    }
+
+    fn create(&mut self, create: &Create) -> Result<Created, Kind> {
+        let known = create.idempotency_key.as_ref().and_then(|key| self.keys.get(key).copied());
+        let job_id = known.unwrap_or(create.job_id);
+        if let Some((view, fingerprint)) = self.jobs.get(&job_id) {
+            if *fingerprint != create.fingerprint {
+                return Err(if known.is_some() { Kind::IdempotencyMismatch } else { Kind::Conflict });
+            }
+            return Ok(created(job_id, view.status, Some(Box::new(view.clone())), None));
+        }
+        let status = if create.run_at.is_some() { Status::Scheduled } else { Status::Queued };
+        self.jobs.insert(job_id, (view(job_id, create.task.as_str(), status), create.fingerprint.clone()));
+        if let Some(key) = &create.idempotency_key {
+            self.keys.insert(key.clone(), job_id);
+        }
+        Ok(created(job_id, status, None, create.wants_bell.then_some(Dispatch(1))))
+    }
+
+    fn apply(&mut self, command: Command) -> Result<Reply, Kind> {
+        match command {
+            Command::Create(create) => {
+                let created = self.create(&create)?;
+                self.creates.push(*create);
+                Ok(Reply::Created(created))
+            }
+            Command::Bells(fates) => {
+                self.sent.extend(fates.sent);
+                self.ring_again.extend(fates.ring_again);
+                Ok(Reply::Done)
+            }
+            Command::Cancel { job_id } => {
+                let (job, _) = self.jobs.get_mut(&job_id).ok_or(Kind::NotFound)?;
+                let cancelled = match job.status {
+                    Status::Queued | Status::Scheduled => Cancelled::Now,
+                    Status::Running => Cancelled::Requested,
+                    _ => Cancelled::Conflict,
+                };
+                if cancelled == Cancelled::Now {
+                    job.status = Status::Cancelled;
+                }
+                Ok(Reply::Cancelled { cancelled, job: Box::new(job.clone()) })
+            }
+            Command::Retry { job_id } => {
+                let (job, _) = self.jobs.get_mut(&job_id).ok_or(Kind::NotFound)?;
+                let may = matches!(job.status, Status::Failed | Status::Cancelled);
+                Ok(Reply::Retried { job: may.then(|| Box::new(job.clone())) })
+            }
+            // The gateway sends nothing else.
+            _ => Err(Kind::BadRequest),
+        }
+    }
+}
+
+fn created(job_id: JobId, status: Status, replayed: Option<Box<JobView>>, bell: Option<Dispatch>) -> Created {
+    Created { job_id, status, replayed, bell, created_at: Timestamp::from_unix_ms(CREATED_AT_MS) }
+}
+
+fn view(job_id: JobId, task: &str, status: Status) -> JobView {
+    JobView {
+        job_id,
+        task: task.to_owned(),
+        queue: "default".to_owned(),
+        priority: Priority::Normal,
+        status,
+        waiting_for: None,
+        run: 1,
+        attempt: 0,
+        max_attempts: 5,
+        crashes: 0,
+        progress: None,
+        result: RawValue::from_string("{\"a\":  1}".to_owned()).ok().filter(|_| status == Status::Succeeded),
+        error: None,
+        invalidates: Vec::new(),
+        timeout_ms: None,
+        created_at: Timestamp::from_unix_ms(CREATED_AT_MS),
+        run_at: None,
+        started_at: None,
+        finished_at: None,
+        cancel_requested_at: None,
+        links: Links::of(job_id),
+    }
+}
+
+fn away() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "away").into_response()
+}
+
+async fn apply(State(store): State<ScriptedStore>, body: Bytes) -> Response {
+    let Apply { items } = serde_json::from_slice(&body).expect("a batch of commands");
+    let (is_away, is_silent) = {
+        let inner = store.inner();
+        (inner.away, inner.silent)
+    };
+    if is_away {
+        return away();
+    }
+    if is_silent {
+        std::future::pending::<()>().await;
+    }
+    let answer = |inner: &mut Inner, command| match inner.apply(command) {
+        Ok(reply) => Answer::Ok(Box::new(reply)),
+        Err(kind) => Answer::Error(Box::new(kind.problem())),
+    };
+    let applied = {
+        let mut inner = store.inner();
+        let items = items.into_iter().map(|command| answer(&mut inner, command)).collect();
+        Applied { incarnation: inner.incarnation(), position: inner.position(), items }
+    };
+    store.at(Json(applied))
+}
+
+async fn job(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -> Response {
+    let found = {
+        let mut inner = store.inner();
+        inner.job_reads += 1;
+        if inner.away {
+            return away();
+        }
+        inner.jobs.get(&job_id).map(|(view, _)| serde_json::to_string(view).expect("JSON"))
+    };
+    match found {
+        Some(json) => store.at(([("content-type", "application/json")], json)),
+        None => store.at(Rejection::from(Kind::NotFound)),
+    }
+}
+
+async fn result(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -> Response {
+    let found = store.inner().jobs.get(&job_id).map(|(view, _)| view.clone());
+    match found {
+        None => store.at(Rejection::from(Kind::NotFound)),
+        Some(JobView { result: Some(result), .. }) => store.at(Json(result)),
+        Some(job) if job.status.is_terminal() => store.at(Rejection::from(Kind::NoResult)),
+        Some(_) => store.at(Rejection::from(Kind::NotFinished)),
+    }
+}
+
+async fn list(State(store): State<ScriptedStore>, uri: Uri) -> Response {
+    store.inner().listed = Some(uri.query().unwrap_or_default().to_owned());
+    store.at(Json(serde_json::json!({"jobs": [], "next_cursor": null})))
+}
+
+async fn log(State(store): State<ScriptedStore>, Query(query): Query<BTreeMap<String, String>>) -> Response {
+    let number = |name: &str| query.get(name).and_then(|text| text.parse::<u64>().ok()).expect("a number");
+    let (after, wait) = (Position(number("after")), Duration::from_millis(number("wait_ms")));
+    store.inner().log_calls += 1;
+    let changed = store.changed.notified();
+    tokio::pin!(changed);
+    changed.as_mut().enable();
+    let page = |inner: &Inner| LogPage {
+        incarnation: inner.incarnation(),
+        position: inner.position(),
+        fenced_through: Position(0),
+        entries: inner.log.iter().filter(|entry| entry.position > after).cloned().collect(),
+        renewed: None,
+    };
+    if store.inner().away {
+        return away();
+    }
+    if store.inner().trimmed {
+        return store.at(Rejection::from(Kind::LogTrimmed.problem().with("head", 9)));
+    }
+    if page(&store.inner()).entries.is_empty() {
+        drop(tokio::time::timeout(wait, changed).await);
+    }
+    let page = page(&store.inner());
+    store.at(Json(page))
+}
