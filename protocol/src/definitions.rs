@@ -101,7 +101,7 @@ fn limits_json(limits: &Limits) -> Value {
         definition["delivery-limit"] = delivery_limit.into();
         definition["dead-letter-exchange"] = "".into();
         definition["dead-letter-routing-key"] = queue.into();
-        definition["dead-letter-strategy"] = "at-least-once".into();
+        definition["dead-letter-strategy"] = limits.dead_letter_strategy().into();
     }
     definition
 }
@@ -136,6 +136,12 @@ fn pretty(document: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn committed_file_is_what_the_topology_says() {
+        let committed = include_str!("../../rabbitmq/definitions.json");
+        assert!(committed == development(), "write it again: cargo run -- definitions > rabbitmq/definitions.json");
+    }
 
     #[test]
     fn hash_is_the_one_of_the_documentation() {

@@ -27,6 +27,8 @@ pub const VHOST: &str = "longshore";
 
 /// Deliveries of one bell before the broker gives up on it: a backstop, attempts are counted in the store.
 pub const DELIVERY_LIMIT: u32 = 50;
+/// Deliveries of one invalidation before it is put aside: only one that makes its consumer's connection fail comes so often.
+pub const INTAKE_DELIVERY_LIMIT: u32 = 10;
 /// Most messages in a parking queue (and in `jobs.dead`); the oldest are dropped beyond it.
 pub const PARKED_MAX: u64 = 10_000;
 /// Most messages in a job queue or in the intake; beyond it publishes are refused. The dispatch window keeps our own bells far below.
@@ -94,8 +96,19 @@ impl Overflow {
 pub struct Limits {
     pub max_length: u64,
     pub overflow: Overflow,
-    /// Deliveries before dead-lettering, at least once, to this queue by way of the default exchange.
+    /// After so many deliveries the message goes to this queue, by way of the default exchange.
     pub dead_letter: Option<(u32, &'static str)>,
+}
+
+impl Limits {
+    /// Dead-lettering at least once exists only for queues that refuse publishes when full.
+    #[must_use]
+    pub fn dead_letter_strategy(&self) -> &'static str {
+        match self.overflow {
+            Overflow::RejectPublish => "at-least-once",
+            Overflow::DropHead => "at-most-once",
+        }
+    }
 }
 
 /// A durable quorum queue.
@@ -143,12 +156,17 @@ pub struct Topology {
 
 const BELLS: Limits = Limits {
     max_length: QUEUED_MAX,
-    // At-least-once dead lettering falls back silently to at-most-once with any other overflow.
     overflow: Overflow::RejectPublish,
     dead_letter: Some((DELIVERY_LIMIT, JOBS_DEAD)),
 };
 const PARKED: Limits = Limits { max_length: PARKED_MAX, overflow: Overflow::DropHead, dead_letter: None };
-const INTAKE: Limits = Limits { max_length: QUEUED_MAX, overflow: Overflow::RejectPublish, dead_letter: None };
+/// Bells past their limit; one that even the store cannot take is put aside for good.
+const DEAD: Limits = Limits { dead_letter: Some((DELIVERY_LIMIT, JOBS_REJECTED)), ..PARKED };
+const INTAKE: Limits = Limits {
+    max_length: QUEUED_MAX,
+    overflow: Overflow::RejectPublish,
+    dead_letter: Some((INTAKE_DELIVERY_LIMIT, CACHE_REJECTED)),
+};
 
 impl Topology {
     /// Everything that the programs need for these job queues.
@@ -169,7 +187,7 @@ impl Topology {
                 exchange(REJECTED, ExchangeKind::Direct),
             ],
             queues: vec![
-                queue(JOBS_DEAD, PARKED),
+                queue(JOBS_DEAD, DEAD),
                 queue(JOBS_REJECTED, PARKED),
                 queue(CACHE_INTAKE, INTAKE),
                 queue(CACHE_REJECTED, PARKED),
@@ -195,12 +213,8 @@ fn policies() -> Vec<Policy> {
     vec![
         Policy { name: "bells", pattern: r"^jobs\.", priority: 1, limits: BELLS },
         Policy { name: "intake", pattern: r"^cache\.intake$", priority: 1, limits: INTAKE },
-        Policy {
-            name: "parked",
-            pattern: r"^(jobs\.dead|jobs\.rejected|cache\.rejected)$",
-            priority: 2,
-            limits: PARKED,
-        },
+        Policy { name: "dead", pattern: r"^jobs\.dead$", priority: 2, limits: DEAD },
+        Policy { name: "parked", pattern: r"^(jobs|cache)\.rejected$", priority: 2, limits: PARKED },
     ]
 }
 
@@ -233,7 +247,8 @@ fn users() -> Vec<User> {
             name: "up",
             tags: &[],
             configure: r"^(jobs|cache|rejected)(\..+)?$",
-            write: r"^(jobs|cache|rejected)(\..+)?$",
+            // The default exchange is the dead-letter exchange of the queues that it declares.
+            write: r"^(amq\.default|(jobs|cache|rejected)(\..+)?)$",
             read: r"^(jobs|cache|rejected)(\..+)?$",
         },
         User { name: "admin", tags: &["administrator"], configure: ".*", write: ".*", read: ".*" },

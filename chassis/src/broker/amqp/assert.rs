@@ -165,7 +165,7 @@ fn arguments(limits: &Limits) -> FieldTable {
     if let Some((_, queue)) = limits.dead_letter {
         text("x-dead-letter-exchange", "");
         text("x-dead-letter-routing-key", queue);
-        text("x-dead-letter-strategy", "at-least-once");
+        text("x-dead-letter-strategy", limits.dead_letter_strategy());
     }
     let mut number = |name: &str, value: u64| {
         let value = i64::try_from(value).unwrap_or(i64::MAX);

@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 use super::{NodeConfig, Ports, SERVER};
 
 const CTL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
+const PRODUCT: &str = include_str!("../../../../rabbitmq/rabbitmq.conf");
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Lines of the log that a failure shows.
 const LOG_LINES: usize = 30;
@@ -26,14 +27,12 @@ wait $!
 "#;
 
 pub(super) fn write_config(folder: &Path, ports: &Ports, config: &NodeConfig) -> Result<()> {
+    // The product's own settings, so that every test checks them; of a repeated setting the last counts.
     let mut settings = format!(
-        "listeners.tcp.1 = 127.0.0.1:{}\n\
-         management.tcp.ip = 127.0.0.1\n\
+        "{PRODUCT}\n\
+         listeners.tcp.1 = 127.0.0.1:{}\n\
          management.tcp.port = {}\n\
-         definitions.import_backend = local_filesystem\n\
          definitions.local.path = {}\n\
-         definitions.skip_if_unchanged = true\n\
-         heartbeat = 10\n\
          disk_free_limit.absolute = 50MB\n\
          collect_statistics_interval = 1000\n\
          log.console = false\n\

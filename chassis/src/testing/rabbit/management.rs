@@ -79,16 +79,32 @@ impl Management {
     /// # Errors
     /// When the node refuses.
     pub async fn make_vhost(&self, name: &str, queues: &[&str]) -> Result<()> {
+        self.make_bare_vhost(name).await?;
+        self.import_topology(name, queues).await
+    }
+
+    /// A virtual host with the product's users and nothing else.
+    ///
+    /// # Errors
+    /// When the node refuses.
+    pub async fn make_bare_vhost(&self, name: &str) -> Result<()> {
         self.request(Method::PUT, &format!("vhosts/{name}"), None).await?;
-        let queues: Vec<QueueName> =
-            queues.iter().map(|queue| QueueName::try_from(*queue)).collect::<Result<_, _>>()?;
-        let topology = Topology::new(&queues);
-        for user in &topology.users {
+        for user in &Topology::new(&[]).users {
             let rights = json!({"configure": user.configure, "write": user.write, "read": user.read});
             self.request(Method::PUT, &format!("permissions/{name}/{}", user.name), Some(&rights)).await?;
         }
-        let document: Value = serde_json::from_str(&definitions::render_vhost(&topology))?;
-        self.request(Method::POST, &format!("definitions/{name}"), Some(&document)).await.map(drop)
+        Ok(())
+    }
+
+    /// Makes what is missing of the product's topology.
+    ///
+    /// # Errors
+    /// When the node refuses.
+    pub async fn import_topology(&self, vhost: &str, queues: &[&str]) -> Result<()> {
+        let queues: Vec<QueueName> =
+            queues.iter().map(|queue| QueueName::try_from(*queue)).collect::<Result<_, _>>()?;
+        let document: Value = serde_json::from_str(&definitions::render_vhost(&Topology::new(&queues)))?;
+        self.request(Method::POST, &format!("definitions/{vhost}"), Some(&document)).await.map(drop)
     }
 
     /// # Errors
@@ -138,6 +154,12 @@ impl Management {
     /// When the node refuses.
     pub async fn delete_queue(&self, vhost: &str, queue: &str) -> Result<()> {
         self.request(Method::DELETE, &format!("queues/{vhost}/{queue}"), None).await.map(drop)
+    }
+
+    /// # Errors
+    /// When the node refuses.
+    pub async fn delete_exchange(&self, vhost: &str, exchange: &str) -> Result<()> {
+        self.request(Method::DELETE, &format!("exchanges/{vhost}/{exchange}"), None).await.map(drop)
     }
 
     /// Sets a policy above the product's own.

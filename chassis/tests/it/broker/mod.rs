@@ -4,3 +4,6 @@ mod bench;
 mod conformance;
 mod node;
 mod proxy;
+mod rabbit;
+mod rate;
+mod raw;

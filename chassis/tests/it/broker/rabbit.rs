@@ -1,0 +1,235 @@
+//! What only RabbitMQ has: users and rights, a topology that may be missing, frozen and silent peers, operators.
+
+use std::time::Duration;
+
+use chassis::broker::{Broker, ConnectOptions, Event, Link, Message, Program, Source, Verdict, connect};
+use chassis::testing::wait_until;
+use protocol::envelope::{Covered, Invalidated};
+use protocol::ids::{Epoch, Seq};
+use protocol::topology;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use super::bench::{
+    Bench, CACHE_INVALIDATED, JOBS_QUEUE, JOBS_REJECTED, SOON, bell, faulty_node, fresh_vhost, next, options,
+    publish_surely, shared_node, until_depth, until_link,
+};
+use super::raw;
+
+fn connected(url: &str, options: ConnectOptions) -> Broker {
+    connect(&Source::url(url).unwrap(), options).unwrap()
+}
+
+async fn up(url: &str, options: ConnectOptions) -> Broker {
+    let broker = connected(url, options);
+    until_link(&broker, |link| *link == Link::Up).await;
+    broker
+}
+
+/// Why the link stays down.
+async fn down_reason(url: &str, options: ConnectOptions) -> String {
+    let broker = connected(url, options);
+    let is_told = |link: &Link| matches!(link, Link::Down { reason } if reason != "connecting");
+    until_link(&broker, is_told).await;
+    let link = broker.link().borrow().clone();
+    assert_eq!(broker.publish(bell()).await, Verdict::Busy);
+    match link {
+        Link::Down { reason } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn each_program_does_its_work_with_its_own_user() {
+    let node = shared_node().await;
+    let vhost = fresh_vhost(node).await;
+    let connect = async |program: Program| up(&node.amqp_url_for(program.as_str(), &vhost), options(program)).await;
+    let gateway = connect(Program::Gateway).await;
+    let worker = connect(Program::Worker).await;
+    let store = connect(Program::StoreSvc).await;
+    let cache = connect(Program::CacheSvc).await;
+
+    let mut events = gateway.subscribe(CACHE_INVALIDATED);
+    assert_eq!(events.next().await, Event::Gap);
+    assert_eq!(gateway.publish(bell()).await, Verdict::Sent);
+    assert_eq!(store.publish(bell()).await, Verdict::Sent);
+    let event = Message::invalidated(&Invalidated::new(Epoch(1), Seq(1), Covered { all: true, ..Covered::default() }));
+    assert_eq!(cache.publish(event.clone()).await, Verdict::Sent);
+    assert_eq!(events.next().await, Event::Message(event.body));
+
+    let mut slot = worker.consume(JOBS_QUEUE);
+    next(&mut slot).await.ack();
+    let delivery = next(&mut slot).await;
+    assert_eq!(worker.park(JOBS_REJECTED, &delivery, "a test").await, Verdict::Sent);
+    delivery.ack();
+    until_depth(&store, JOBS_QUEUE, 0).await;
+
+    assert!(node.management().publish(&vhost, topology::CACHE_INVALIDATE, "", r#"{"key":"a"}"#).await.unwrap());
+    let mut intake = cache.consume(topology::CACHE_INTAKE);
+    let delivery = next(&mut intake).await;
+    assert!(Covered::decode(&delivery.body).is_ok());
+    assert_eq!(cache.park(topology::CACHE_REJECTED, &delivery, "a test").await, Verdict::Sent);
+    delivery.ack();
+    let mut dead = store.consume(topology::JOBS_DEAD);
+    assert!(tokio::time::timeout(Duration::from_millis(300), dead.next()).await.is_err());
+}
+
+#[tokio::test]
+async fn worker_may_not_ring_bells() {
+    let node = shared_node().await;
+    let vhost = fresh_vhost(node).await;
+    let worker = up(&node.amqp_url_for("worker", &vhost), options(Program::Worker)).await;
+    assert_ne!(worker.publish(bell()).await, Verdict::Sent);
+}
+
+#[tokio::test]
+async fn missing_topology_is_named_or_declared() {
+    let node = shared_node().await;
+    let vhost = "bare";
+    node.management().make_bare_vhost(vhost).await.unwrap();
+    let url = node.amqp_url_for("up", vhost);
+    let reason = down_reason(&url, options(Program::Gateway)).await;
+    assert!(reason.contains("missing in the broker: jobs, jobs.work"), "{reason}");
+    assert!(reason.contains("definitions.json"), "{reason}");
+    let begun_at = Instant::now();
+    let declaring = up(&url, ConnectOptions { declare_missing: true, ..options(Program::Gateway) }).await;
+    assert!(begun_at.elapsed() >= Duration::from_secs(3), "used before it was old enough");
+    assert_eq!(declaring.publish(bell()).await, Verdict::Sent);
+    for queue in [topology::CACHE_INTAKE, topology::CACHE_REJECTED, topology::JOBS_DEAD, JOBS_REJECTED] {
+        assert_eq!(declaring.depth(queue).await, Some(0), "{queue}");
+    }
+    assert!(node.management().publish(vhost, topology::CACHE_INVALIDATE, "", r#"{"all":true}"#).await.unwrap());
+    let reason = down_reason(&node.amqp_url_for("worker", "elsewhere"), options(Program::Worker)).await;
+    assert!(!reason.contains("worker-dev"), "{reason}");
+}
+
+#[tokio::test]
+async fn wrong_password_is_said_without_saying_it() {
+    let node = shared_node().await;
+    let url = format!("amqp://up:sesame@{}/{}", node.amqp_address(), topology::VHOST);
+    let reason = down_reason(&url, options(Program::Gateway)).await;
+    assert!(reason.contains("ACCESS_REFUSED") || reason.to_lowercase().contains("refused"), "{reason}");
+    assert!(!reason.contains("sesame"), "{reason}");
+}
+
+#[tokio::test]
+async fn silent_peer_is_given_up_in_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let begun_at = Instant::now();
+    let reason = down_reason(&format!("amqp://{}", listener.local_addr().unwrap()), options(Program::Gateway)).await;
+    assert!(reason.contains("no broker at"), "{reason}");
+    assert!(begun_at.elapsed() < Duration::from_secs(4), "{:?}", begun_at.elapsed());
+}
+
+#[tokio::test]
+async fn frozen_broker_does_not_hold_a_publish() {
+    let bench = Bench::faulty().await;
+    let broker =
+        bench.broker_with(ConnectOptions { publish_deadline: Duration::from_secs(1), ..options(Program::Up) }).await;
+    let Bench::Faulty { node, .. } = &bench else { panic!("the faulty node") };
+    node.freeze().unwrap();
+    let asked_at = Instant::now();
+    let verdict = broker.publish(bell()).await;
+    let waited = asked_at.elapsed();
+    let depth = broker.depth(JOBS_QUEUE).await;
+    let asked = asked_at.elapsed() - waited;
+    let closing_at = Instant::now();
+    broker.close().await;
+    let closed = closing_at.elapsed();
+    node.thaw().unwrap();
+    assert_eq!((verdict, depth), (Verdict::Unknown, None));
+    assert!(waited < Duration::from_secs(2), "{waited:?}");
+    assert!(asked < Duration::from_secs(6), "{asked:?}");
+    assert!(closed < Duration::from_secs(4), "{closed:?}");
+    let again = bench.broker().await;
+    publish_surely(&again, &bell()).await;
+}
+
+#[tokio::test]
+async fn program_that_starts_during_an_alarm_waits_for_its_end() {
+    let bench = Bench::faulty().await;
+    bench.alarm(true).await;
+    let broker = connect(&bench.source(), options(Program::Up)).unwrap();
+    until_link(&broker, |link| *link == Link::Blocked).await;
+    assert_eq!(broker.publish(bell()).await, Verdict::Busy);
+    bench.alarm(false).await;
+    until_link(&broker, |link| *link == Link::Up).await;
+    assert_eq!(broker.publish(bell()).await, Verdict::Sent);
+}
+
+#[tokio::test]
+async fn deleted_queue_and_exchange_are_survived_once_they_are_back() {
+    let node = shared_node().await;
+    let vhost = fresh_vhost(node).await;
+    let api = node.management();
+    let broker = up(&node.amqp_url_for("up", &vhost), options(Program::Gateway)).await;
+    let mut slot = broker.consume(JOBS_QUEUE);
+    publish_surely(&broker, &bell()).await;
+    next(&mut slot).await.ack();
+    api.delete_queue(&vhost, JOBS_QUEUE).await.unwrap();
+    assert_eq!(broker.publish(bell()).await, Verdict::Unroutable);
+    api.delete_exchange(&vhost, topology::JOBS).await.unwrap();
+    assert_eq!(broker.publish(bell()).await, Verdict::Unknown);
+    until_link(&broker, |link| matches!(link, Link::Down { reason } if reason.contains("jobs.work"))).await;
+    api.import_topology(&vhost, &["work"]).await.unwrap();
+    until_link(&broker, |link| *link == Link::Up).await;
+    publish_surely(&broker, &bell()).await;
+    next(&mut slot).await.ack();
+}
+
+#[tokio::test]
+async fn operator_may_close_every_connection() {
+    let node = shared_node().await;
+    let vhost = fresh_vhost(node).await;
+    let broker = up(&node.amqp_url_for("up", &vhost), options(Program::Up)).await;
+    let mut slot = broker.consume(JOBS_QUEUE);
+    publish_surely(&broker, &bell()).await;
+    next(&mut slot).await.ack();
+    wait_until(SOON, "both connections are closed", async || {
+        node.management().close_connections(&vhost).await.is_ok_and(|closed| closed >= 2)
+    })
+    .await;
+    let message = bell();
+    publish_surely(&broker, &message).await;
+    super::bench::next_of(std::slice::from_mut(&mut slot), &message.message_id).await.ack();
+}
+
+#[tokio::test]
+async fn canaries_do_not_pile_up_without_consumers() {
+    let node = shared_node().await;
+    let vhost = fresh_vhost(node).await;
+    let url = node.amqp_url_for("up", &vhost);
+    for _ in 0..5 {
+        up(&url, options(Program::Gateway)).await.close().await;
+    }
+    let store = up(&url, options(Program::StoreSvc)).await;
+    until_depth(&store, JOBS_QUEUE, 0).await;
+    until_depth(&store, topology::JOBS_DEAD, 6).await;
+    let mut dead = store.consume(topology::JOBS_DEAD);
+    assert!(tokio::time::timeout(Duration::from_millis(300), dead.next()).await.is_err());
+    until_depth(&store, topology::JOBS_DEAD, 0).await;
+}
+
+#[tokio::test]
+async fn message_that_breaks_its_consumers_connection_is_put_aside() {
+    let node = shared_node().await;
+    let vhost = fresh_vhost(node).await;
+    let cache = up(&node.amqp_url_for("cache-svc", &vhost), options(Program::CacheSvc)).await;
+    let mut intake = cache.consume(topology::CACHE_INTAKE);
+    raw::publish_broken(node.amqp_address(), &vhost, topology::CACHE_INVALIDATE, "").await;
+    let api = node.management();
+    assert!(api.publish(&vhost, topology::CACHE_INVALIDATE, "", r#"{"key":"after"}"#).await.unwrap());
+    let delivery = next(&mut intake).await;
+    assert_eq!(delivery.body, r#"{"key":"after"}"#);
+    delivery.ack();
+    wait_until(SOON, "it is put aside", async || {
+        api.queue_depth(&vhost, topology::CACHE_REJECTED).await.is_ok_and(|depth| depth == Some(1))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn node_of_the_faults_is_still_well() {
+    let node = faulty_node().await;
+    assert!(node.answers().await, "{}", node.log_tail());
+}
