@@ -112,8 +112,16 @@ pub(crate) fn admit(head: &mut request::Parts, origin: &Origin, random: impl Fn(
 }
 
 /// Makes a backend's answer head into the one for the client; framing is decided anew for its connection.
-pub(crate) fn pass_on(headers: &mut HeaderMap) {
+///
+/// # Errors
+/// When the body has a coding that only the backend's connection knows.
+pub(crate) fn pass_on(headers: &mut HeaderMap) -> Result<(), Refusal> {
+    if is_chunked(headers)? {
+        // The chunks count, whatever else is said (RFC 9112 §6.3).
+        headers.remove(CONTENT_LENGTH);
+    }
     drop_fields(headers, is_not_for_clients);
+    Ok(())
 }
 
 pub(crate) fn request_id(random: u128) -> HeaderValue {

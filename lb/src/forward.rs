@@ -30,7 +30,7 @@ pub(crate) async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Re
     client.watch.begin();
     let shared = &client.event_loop.shared;
     let (mut head, body) = request.into_parts();
-    let record = Record::new(&client.event_loop, &head);
+    let mut record = Record::new(&client.event_loop, &head);
     if client.is_refused {
         let upload = Upload::new(body, &client.watch, 0);
         return own_answer(&client, answer::problem(&Kind::TooManyConnections.problem(), true), record, upload);
@@ -42,6 +42,7 @@ pub(crate) async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Re
         let problem = refusal.kind().detail(refusal.detail());
         return own_answer(&client, answer::problem(&problem, true), record, Upload::new(body, &client.watch, 0));
     }
+    record.identify(&head.headers);
     let has_key = head.headers.contains_key(IDEMPOTENCY_KEY);
     let remembered = if has_key { shared.config.replay_bytes } else { 0 };
     let upload = Upload::new(body, &client.watch, remembered);
@@ -102,7 +103,10 @@ impl Pending {
         match upstream.exchange(request, &self.upload, expired).await {
             // Nobody asked for another protocol.
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => Err(Failure::Garbled),
-            Ok(response) => Ok((response, upstream)),
+            Ok(mut response) => match fields::pass_on(response.headers_mut()) {
+                Ok(()) => Ok((response, upstream)),
+                Err(_) => Err(Failure::Garbled),
+            },
             Err(Lost { failure, request }) => {
                 self.head = request.map(|request| request.into_parts().0).or(self.head.take());
                 Err(failure)
@@ -149,7 +153,6 @@ fn pass_on(
     let (mut head, incoming) = response.into_parts();
     record.answered(head.status);
     client.watch.answering();
-    fields::pass_on(&mut head.headers);
     head.version = http::Version::HTTP_11;
     let download = Download { incoming, upstream, in_flight, clock: Rc::clone(&client.event_loop.clock) };
     Response::from_parts(head, AnswerBody::streamed(download, record, &client.watch, upload))

@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use chassis::http::REQUEST_ID;
 use http::uri::PathAndQuery;
-use http::{Method, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
 use tokio::time::Instant;
 
 use crate::event_loop::EventLoop;
@@ -18,7 +19,7 @@ pub(crate) struct Record {
     started: Instant,
     attempt_started: Instant,
     /// Only if it will be logged.
-    asked: Option<(Method, PathAndQuery)>,
+    asked: Option<Asked>,
     /// None until there is an answer.
     status: Option<StatusCode>,
     backend: Option<Rc<Pool>>,
@@ -29,21 +30,36 @@ pub(crate) struct Record {
     bytes: u64,
 }
 
+/// What was asked, without the body.
+struct Asked {
+    method: Method,
+    target: Option<PathAndQuery>,
+    request_id: Option<HeaderValue>,
+}
+
 impl Record {
     pub(crate) fn new(event_loop: &Rc<EventLoop>, head: &request::Parts) -> Record {
         let started = Instant::now();
-        let asked = || Some((head.method.clone(), head.uri.path_and_query().cloned()?));
+        let asked =
+            || Asked { method: head.method.clone(), target: head.uri.path_and_query().cloned(), request_id: None };
         Record {
             event_loop: Rc::clone(event_loop),
             started,
             attempt_started: started,
-            asked: if event_loop.shared.config.access_log { asked() } else { None },
+            asked: event_loop.shared.config.access_log.then(asked),
             status: None,
             backend: None,
             attempts: 0,
             failure: None,
             is_cut: false,
             bytes: 0,
+        }
+    }
+
+    /// The request has its id.
+    pub(crate) fn identify(&mut self, headers: &HeaderMap) {
+        if let Some(asked) = &mut self.asked {
+            asked.request_id = headers.get(REQUEST_ID).cloned();
         }
     }
 
@@ -91,11 +107,13 @@ impl Record {
         }
     }
 
-    fn log(&self, method: &Method, path: &str, duration: Duration) {
+    fn log(&self, asked: &Asked, duration: Duration) {
         tracing::info!(
             target: "lb::access",
-            method = method.as_str(),
-            path,
+            method = asked.method.as_str(),
+            // Without its query, which may hold what does not belong into a log.
+            path = asked.target.as_ref().map_or("", PathAndQuery::path),
+            request_id = asked.request_id.as_ref().and_then(|id| id.to_str().ok()),
             status = self.status.map_or(0, |status| status.as_u16()),
             backend = self.backend.as_ref().map(|pool| pool.backend.name.as_str()),
             attempts = self.attempts,
@@ -110,9 +128,8 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.event_loop.shared.counts.answered(self.status);
-        // Without its query, which may hold what does not belong into a log.
-        if let Some((method, target)) = &self.asked {
-            self.log(method, target.path(), self.started.elapsed());
+        if let Some(asked) = &self.asked {
+            self.log(asked, self.started.elapsed());
         }
     }
 }

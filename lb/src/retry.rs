@@ -17,7 +17,7 @@ pub(crate) enum Failure {
         /// It had served other requests before, so it may have been closing already.
         kept: bool,
     },
-    /// What came is not HTTP, or not an answer that can be passed on.
+    /// What came is no whole head, or none that can be passed on.
     Garbled,
     /// The head of the answer did not come in time.
     Overdue,

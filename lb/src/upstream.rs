@@ -1,11 +1,13 @@
 //! One connection to a backend. Whoever uses it also drives it, in the same task: no hand-over between tasks, and dropping a request drops
 //! its connection.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -30,6 +32,8 @@ pub(crate) struct Upstream {
     sender: http1::SendRequest<Upload>,
     /// None once it has ended: what it had taken over comes back to the sender only when it is dropped.
     driver: Option<Driver>,
+    /// A byte has come since the last request was sent.
+    is_heard: Rc<Cell<bool>>,
     /// It has answered a request before.
     pub(crate) is_kept: bool,
     /// When it was put back, on its loop's clock.
@@ -42,6 +46,7 @@ struct Line {
     stream: TcpStream,
     /// Writing has failed.
     is_deaf: bool,
+    is_heard: Rc<Cell<bool>>,
 }
 
 /// An attempt without an answer, and the request if none of it was sent.
@@ -58,10 +63,11 @@ impl Upstream {
         let stream = tokio::time::timeout(limit, TcpStream::connect(address)).await??;
         // Requests are written whole; waiting for more to send only delays them.
         stream.set_nodelay(true)?;
-        let handshake =
-            http1::Builder::new().max_buf_size(BUFFER_BYTES).handshake(TokioIo::new(Line { stream, is_deaf: false }));
+        let is_heard = Rc::new(Cell::new(false));
+        let line = TokioIo::new(Line { stream, is_deaf: false, is_heard: Rc::clone(&is_heard) });
+        let handshake = http1::Builder::new().max_buf_size(BUFFER_BYTES).handshake(line);
         let (sender, driver) = handshake.await.map_err(io::Error::other)?;
-        Ok(Upstream { sender, driver: Some(Box::new(driver)), is_kept: false, idle_since_ms: 0 })
+        Ok(Upstream { sender, driver: Some(Box::new(driver)), is_heard, is_kept: false, idle_since_ms: 0 })
     }
 
     /// Moves bytes both ways as far as they go.
@@ -86,6 +92,7 @@ impl Upstream {
         body: &Upload,
         expired: impl Fn() -> Option<Failure>,
     ) -> Result<Response<Incoming>, Lost> {
+        self.is_heard.set(false);
         let mut answer = pin!(self.sender.try_send_request(request));
         let answered: Result<Answer, Failure> = poll_fn(|cx| {
             self.drive(cx);
@@ -112,7 +119,7 @@ impl Upstream {
     }
 
     fn failure_of(&self, error: &hyper::Error) -> Failure {
-        if error.is_parse() || error.is_parse_too_large() {
+        if self.is_heard.get() || error.is_parse() {
             Failure::Garbled
         } else {
             Failure::Unanswered { kept: self.is_kept }
@@ -135,7 +142,12 @@ impl Line {
 
 impl AsyncRead for Line {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.is_heard.set(true);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -99,6 +99,22 @@ async fn of_two_framings_the_chunks_count_and_the_connection_ends() {
 }
 
 #[tokio::test]
+async fn of_two_framings_of_an_answer_the_chunks_count() {
+    let both = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n";
+    check_body(both, false, "abcde").await;
+    let both = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 9\r\n\r\n5\r\nabcde\r\n0\r\n\r\n";
+    check_body(both, false, "abcde").await;
+}
+
+#[tokio::test]
+async fn an_answer_in_a_coding_that_nobody_asked_for_is_a_502() {
+    let coded = "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
+    let backend = Backend::doing([Deed::Say(coded.into())]).await;
+    let balancer = Balancer::start(&[backend.address], &[]).await;
+    assert_eq!(balancer.get("/data").await.status, 502);
+}
+
+#[tokio::test]
 async fn requests_sent_at_once_are_answered_in_order() {
     let backend = Backend::doing([Deed::Say(ok("one")), Deed::Say(ok("two")), Deed::Say(ok("three"))]).await;
     let balancer = Balancer::start(&[backend.address], &[]).await;

@@ -112,7 +112,7 @@ async fn a_body_larger_than_what_is_remembered_is_not_sent_again() {
 
 #[tokio::test]
 async fn nothing_is_sent_again_once_a_part_of_an_answer_came() {
-    for part in ["HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", "garbage, not HTTP\r\n\r\n"] {
+    for part in ["HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", "garbage, not HTTP\r\n\r\n", "HTTP/1.1 200 O"] {
         let [broken, sound] = pair(vec![Deed::SayAndClose(part.into())], vec![Deed::Say(ok(""))]).await;
         let balancer = Balancer::start(&[broken.address, sound.address], &[UNCHECKED]).await;
         let mut client = balancer.client().await;
