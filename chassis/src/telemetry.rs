@@ -32,7 +32,11 @@ pub fn init(program: &'static str, common: &Common) {
         let layer = tracing_subscriber::fmt::layer().compact().with_writer(std::io::stderr).with_ansi(ansi);
         registry.with(layer).try_init().is_ok()
     } else {
-        let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+        let layer = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_writer(std::io::stderr);
         registry.with(layer).try_init().is_ok()
     };
     if first {

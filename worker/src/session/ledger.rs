@@ -88,7 +88,8 @@ impl Ledger {
         entries.leases.forget(who);
         entries.unsent.remove(&who);
         let Some(entry) = entries.jobs.get(&who) else { return };
-        if entry.job.stop_requested().is_none_or(|stop| stop.reason != StopReason::LeaseLost) {
+        let reason = entry.job.stop_requested().map(|stop| stop.reason);
+        if !matches!(reason, Some(StopReason::LeaseLost | StopReason::LeaseUnrenewed)) {
             metrics::lease_lost("taken");
             tracing::warn!(job_id = %who.job_id, fence = %who.fence, "the lease is lost: the store gave the job to another");
         }
