@@ -58,13 +58,15 @@ pub(crate) async fn publish(broker: Broker, hub: Arc<Hub>, writer: Writer) {
         let reopen_at = publisher.next_reopening();
         tokio::select! {
             bell = publisher.hub.outbox.take(), if in_flight.len() < IN_FLIGHT => {
-                in_flight.push(publish_one(publisher.broker.clone(), bell));
+                in_flight.push(publish_one(publisher.broker.clone(), bell, Turn::First));
             }
-            Some((bell, verdict)) = in_flight.next() => match verdict {
+            Some((bell, turn, verdict)) = in_flight.next() => match verdict {
                 Verdict::Sent => publisher.sent(&bell),
                 // It may be there: another copy costs one refused claim, a lost one would cost the bell timeout.
-                Verdict::Unknown => in_flight.push(publish_one(publisher.broker.clone(), bell)),
-                Verdict::Unroutable | Verdict::Rejected | Verdict::Busy => {
+                Verdict::Unknown if turn == Turn::First => {
+                    in_flight.push(publish_one(publisher.broker.clone(), bell, Turn::Second));
+                }
+                Verdict::Unroutable | Verdict::Rejected | Verdict::Busy | Verdict::Unknown => {
                     publisher.back_off(&bell.queue, verdict);
                     failed.push(bell);
                 }
@@ -77,7 +79,7 @@ pub(crate) async fn publish(broker: Broker, hub: Arc<Hub>, writer: Writer) {
     }
 }
 
-/// Bells that never left: their rows are ready again.
+/// Bells that did not go out, as far as we know: their rows are ready again.
 async fn give_back(writer: Writer, bells: Vec<RungBell>) {
     let ids: Vec<BellId> = bells.iter().map(RungBell::id).collect();
     if let Err(error) = writer.step(move |transitions| transitions.unring(&ids)).await {
@@ -86,10 +88,16 @@ async fn give_back(writer: Writer, bells: Vec<RungBell>) {
     }
 }
 
-async fn publish_one(broker: Broker, bell: RungBell) -> (RungBell, Verdict) {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    First,
+    Second,
+}
+
+async fn publish_one(broker: Broker, bell: RungBell, turn: Turn) -> (RungBell, Turn, Verdict) {
     let verdict = broker.publish(Message::bell(&bell.queue, &bell.bell)).await;
     metrics::counter!("longshore_store_bells_total", "verdict" => verdict.as_str()).increment(1);
-    (bell, verdict)
+    (bell, turn, verdict)
 }
 
 struct Publisher {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::ids::{Epoch, SessionId};
+use protocol::ids::SessionId;
 use protocol::lease::{Held, Standstill};
 use protocol::store_api::{IDEMPOTENCY_KEY_MS, JobFence};
 use tokio::time::MissedTickBehavior;
 
 use crate::hub::Hub;
 use crate::readers::Readers;
-use crate::storage::{Reader, SequencerView, StorageError};
+use crate::storage::{Reader, StorageError};
 use crate::writer::{WriteError, Writer};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -24,15 +24,13 @@ const TRIM_EVERY: Duration = Duration::from_secs(30);
 /// Rows dropped in one transaction.
 const TRIM_ROWS: u32 = 2_000;
 
-/// Ends what stood still: leases of jobs, sessions, the sequencer's lease.
-pub(crate) async fn reap(readers: Readers, writer: Writer, sequencer_lease_ms: u64) {
+/// Ends what stood still: leases of jobs, and sessions.
+pub(crate) async fn reap(readers: Readers, writer: Writer) {
     let mut reaper = Reaper {
         readers,
         writer,
-        sequencer_lease_ms,
         leases: Standstill::default(),
         sessions: Standstill::default(),
-        sequencer: Standstill::default(),
     };
     let mut last_ms = chassis::clock::now_ms();
     let mut ticks = tokio::time::interval(LOOK_EVERY);
@@ -50,18 +48,14 @@ pub(crate) async fn reap(readers: Readers, writer: Writer, sequencer_lease_ms: u
 struct Reaper {
     readers: Readers,
     writer: Writer,
-    sequencer_lease_ms: u64,
     leases: Standstill<JobFence>,
     sessions: Standstill<SessionId>,
-    sequencer: Standstill<Epoch>,
 }
 
 impl Reaper {
     async fn look(&mut self, passed_ms: u64) -> anyhow::Result<()> {
-        let (leases, sessions, sequencer) = self.readers.read(held).await?;
+        let (leases, sessions) = self.readers.read(held).await?;
         let sessions = sessions.into_iter().map(|(key, renewal)| Held { key, renewal, lease_ms: SESSION_TTL_MS });
-        let lease_ms = self.sequencer_lease_ms;
-        let sequencer = sequencer.held.then_some(Held { key: sequencer.epoch, renewal: sequencer.renewal, lease_ms });
         for lease in self.leases.look(passed_ms, leases) {
             if self.writer.step(move |transitions| transitions.reap(lease.key, lease.renewal)).await? {
                 tracing::info!(job_id = %lease.key.job_id, fence = %lease.key.fence, "a lease ended: its worker is gone");
@@ -72,19 +66,14 @@ impl Reaper {
                 tracing::info!(session = %session.key, "a session ended: its worker is gone");
             }
         }
-        for lease in self.sequencer.look(passed_ms, sequencer) {
-            if self.writer.step(move |transitions| transitions.expire_sequencer(lease.key, lease.renewal)).await? {
-                tracing::info!(epoch = %lease.key, "the sequencer's lease ended");
-            }
-        }
         Ok(())
     }
 }
 
-type Watched = (Vec<Held<JobFence>>, Vec<(SessionId, u64)>, SequencerView);
+type Watched = (Vec<Held<JobFence>>, Vec<(SessionId, u64)>);
 
 fn held(reader: &mut dyn Reader) -> Result<Watched, StorageError> {
-    Ok((reader.leases()?, reader.sessions()?, reader.sequencer()?))
+    Ok((reader.leases()?, reader.sessions()?))
 }
 
 /// Queues rows when their time has come.

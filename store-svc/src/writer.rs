@@ -225,6 +225,8 @@ impl Thread {
     }
 
     fn context(&self) -> Context {
-        Context { wall_ms: chassis::clock::wall_ms(), seed: rand::random(), settings: Arc::clone(&self.settings) }
+        let settings = Arc::clone(&self.settings);
+        let (wall_ms, now_ms) = (chassis::clock::wall_ms(), chassis::clock::now_ms());
+        Context { wall_ms, now_ms, seed: rand::random(), settings }
     }
 }

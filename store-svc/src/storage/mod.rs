@@ -33,6 +33,8 @@ pub enum StorageError {
 pub struct Context {
     /// Unix time, ms: for timestamps and due times only.
     pub wall_ms: i64,
+    /// The monotonic clock of leases, ms: for the silence of the sequencer.
+    pub now_ms: u64,
     /// Where the jitter of this transaction comes from.
     pub seed: u64,
     pub settings: Arc<Settings>,
@@ -96,8 +98,6 @@ pub trait Transitions {
 
     /// Renews the sequencer's lease; `false`: it is not the holder's any more.
     fn renew_sequencer(&mut self, renewal: SequencerRenewal) -> Result<bool, StorageError>;
-    /// Ends the sequencer's lease that stood still at `renewal`; `false`: it did not any more.
-    fn expire_sequencer(&mut self, epoch: Epoch, renewal: u64) -> Result<bool, StorageError>;
     /// Drops log entries written before `before_wall_ms` and already fenced, at most `limit`; `true`: there may be more.
     fn trim_log(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError>;
     /// Drops idempotency keys made before `before_wall_ms`, at most `limit`; `true`: there may be more.
@@ -184,7 +184,6 @@ pub trait Reader: Send {
     fn next_due_ms(&mut self) -> Result<Option<i64>, StorageError>;
     /// How many bells are outstanding, by queue, with the lowest number among them.
     fn outstanding(&mut self) -> Result<Vec<OutstandingBells>, StorageError>;
-    fn sequencer(&mut self) -> Result<SequencerView, StorageError>;
 }
 
 /// Something read, with the log position at which it was read.
@@ -244,12 +243,4 @@ pub struct OutstandingBells {
     pub claimed_through: BellSeq,
     /// How many belong to their creators.
     pub unsent: u64,
-}
-
-/// The sequencer's lease, as the reaper sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SequencerView {
-    pub epoch: Epoch,
-    pub held: bool,
-    pub renewal: u64,
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use protocol::ids::{Epoch, InstanceId, Position, SessionId, Version};
+use protocol::invalidation::grant::{HolderWatch, Holding};
 use protocol::key::TaskPattern;
 use rusqlite::{Connection, params};
 
@@ -23,9 +24,9 @@ pub(super) struct Memory {
     pub(super) bells: BellSeq,
     pub(super) version: Version,
     pub(super) fenced_through: Position,
-    pub(super) epoch: Epoch,
-    pub(super) sequencer: Option<InstanceId>,
-    pub(super) sequencer_renewal: u64,
+    /// The sequencer's lease, and how long we saw its holder silent.
+    pub(super) holding: Holding,
+    pub(super) holder_watch: HolderWatch,
     pub(super) live: Arc<Live>,
     /// Whether others were told of these sessions.
     pub(super) live_told: bool,
@@ -65,9 +66,8 @@ impl Memory {
             bells: BellSeq(counter(sql, HIGHEST_BELL)?),
             version: Version(0),
             fenced_through: Position(0),
-            epoch: Epoch(0),
-            sequencer: None,
-            sequencer_renewal: 0,
+            holding: Holding::default(),
+            holder_watch: HolderWatch::default(),
             live: Arc::new(Live::of(sessions(sql)?)),
             live_told: false,
             queues: HashMap::new(),
@@ -86,9 +86,9 @@ impl Memory {
         let mut columns = Columns::of(row);
         self.version = Version(columns.counter()?);
         self.fenced_through = Position(columns.counter()?);
-        self.epoch = Epoch(columns.counter()?);
-        self.sequencer = columns.optional_uuid()?.map(InstanceId);
-        self.sequencer_renewal = columns.counter()?;
+        let epoch = Epoch(columns.counter()?);
+        let holder = columns.optional_uuid()?.map(InstanceId);
+        self.holding = Holding { epoch, holder, renewal: columns.counter()? };
         Ok(())
     }
 

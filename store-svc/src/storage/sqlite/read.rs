@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::api::{JobView, WorkerView, Workers};
-use protocol::ids::{Epoch, Fence, JobId, Position, SessionId, Version};
+use protocol::ids::{Fence, JobId, Position, SessionId, Version};
 use protocol::job::State;
 use protocol::lease::Held;
 use protocol::store_api::{DataView, JobFence};
@@ -16,7 +16,7 @@ use super::row::Row;
 use super::view::{result, view};
 use super::{StorageError, TENANT, memory};
 use crate::storage::{
-    At, BellSeq, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, Reader, ResultRead, SequencerView,
+    At, BellSeq, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, Reader, ResultRead,
 };
 
 mod pages;
@@ -178,14 +178,5 @@ impl Reader for SqliteReader {
             outstanding.push(OutstandingBells { queue, count, lowest, claimed_through, unsent });
         }
         Ok(outstanding)
-    }
-
-    fn sequencer(&mut self) -> Result<SequencerView, StorageError> {
-        let query = "SELECT epoch, sequencer IS NOT NULL, sequencer_renewal FROM meta WHERE tenant = ?";
-        let mut statement = self.connection.prepare_cached(query)?;
-        let found: (i64, bool, i64) =
-            statement.query_row([TENANT], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let (epoch, held, renewal) = found;
-        Ok(SequencerView { epoch: Epoch(epoch.cast_unsigned()), held, renewal: renewal.cast_unsigned() })
     }
 }

@@ -1,6 +1,7 @@
-//! The sequencer's lease: one holder, a new epoch with each grant.
+//! The sequencer's lease: the row, and who may have it by `protocol::invalidation::grant`.
 
 use protocol::ids::{Epoch, InstanceId};
+use protocol::invalidation::grant::Acquired;
 use protocol::store_api::{Reply, SequencerAnswer};
 use rusqlite::params;
 
@@ -8,67 +9,51 @@ use super::transaction::{Decided, Transaction};
 use super::{StorageError, TENANT};
 use crate::storage::SequencerRenewal;
 
-/// How soon one that stands by should ask again, ms.
+/// One that stands by asks again at least this often, ms: the lease may be given back at any time.
 const ASK_AGAIN_MS: u64 = 500;
 
 impl Transaction<'_> {
     pub(super) fn acquire_sequencer(&mut self, instance: InstanceId) -> Result<Decided, StorageError> {
-        if self.memory.sequencer.is_some_and(|holder| holder != instance) {
-            return Ok(Ok(Reply::Sequencer(SequencerAnswer::Held { retry_after_ms: ASK_AGAIN_MS })));
-        }
-        let predecessor = self.memory.epoch > Epoch(0);
-        self.memory.epoch = self.memory.epoch.next();
-        self.memory.sequencer = Some(instance);
-        self.memory.sequencer_renewal += 1;
-        self.save_sequencer()?;
-        self.count("sequencer_granted");
-        Ok(Ok(Reply::Sequencer(SequencerAnswer::Granted {
-            epoch: self.memory.epoch,
-            lease_ms: self.context.settings.sequencer_lease_ms,
-            head: self.memory.head,
-            fenced_through: self.memory.fenced_through,
-            predecessor,
-        })))
+        let (now_ms, lease_ms) = (self.context.now_ms, self.context.settings.sequencer_lease_ms);
+        let stood_still = self.memory.holder_watch.stood_still(now_ms, lease_ms);
+        let answer = match self.memory.holding.acquire(instance, stood_still) {
+            Acquired::Held => {
+                let remaining_ms = self.memory.holder_watch.remaining_ms(now_ms, lease_ms);
+                SequencerAnswer::Held { retry_after_ms: remaining_ms.clamp(1, ASK_AGAIN_MS) }
+            }
+            Acquired::Granted { epoch, predecessor } => {
+                self.save_holding()?;
+                self.count("sequencer_granted");
+                let (head, fenced_through) = (self.memory.head, self.memory.fenced_through);
+                SequencerAnswer::Granted { epoch, lease_ms, head, fenced_through, predecessor }
+            }
+        };
+        Ok(Ok(Reply::Sequencer(answer)))
     }
 
     pub(super) fn yield_sequencer(&mut self, instance: InstanceId, epoch: Epoch) -> Result<Decided, StorageError> {
-        if self.holds(instance, epoch) {
-            self.memory.sequencer = None;
-            self.save_sequencer()?;
+        if self.memory.holding.give_back(instance, epoch) {
+            self.save_holding()?;
         }
         Ok(Ok(Reply::Done))
     }
 
     pub(super) fn renew_sequencer_lease(&mut self, renewal: SequencerRenewal) -> Result<bool, StorageError> {
-        let held = self.holds(renewal.instance, renewal.epoch);
+        let held = self.memory.holding.renew(renewal.instance, renewal.epoch);
         if held {
-            self.memory.sequencer_renewal += 1;
-            self.save_sequencer()?;
+            self.save_holding()?;
         }
         Ok(held)
     }
 
-    pub(super) fn expire_sequencer_lease(&mut self, epoch: Epoch, renewal: u64) -> Result<bool, StorageError> {
-        let memory = &self.memory;
-        let still = memory.sequencer.is_some() && memory.epoch == epoch && memory.sequencer_renewal == renewal;
-        if still {
-            self.memory.sequencer = None;
-            self.save_sequencer()?;
-            self.count("sequencer_expired");
-        }
-        Ok(still)
-    }
-
-    fn holds(&self, instance: InstanceId, epoch: Epoch) -> bool {
-        self.memory.sequencer == Some(instance) && self.memory.epoch == epoch
-    }
-
-    fn save_sequencer(&self) -> Result<(), StorageError> {
+    fn save_holding(&mut self) -> Result<(), StorageError> {
+        let holding = self.memory.holding;
+        self.memory.holder_watch.look(self.context.now_ms, &holding);
         let query = "UPDATE meta SET epoch = ?, sequencer = ?, sequencer_renewal = ? WHERE tenant = ?";
         self.sql.prepare_cached(query)?.execute(params![
-            self.memory.epoch.0.cast_signed(),
-            self.memory.sequencer.map(|holder| holder.0.into_bytes()),
-            self.memory.sequencer_renewal.cast_signed(),
+            holding.epoch.0.cast_signed(),
+            holding.holder.map(|holder| holder.0.into_bytes()),
+            holding.renewal.cast_signed(),
             TENANT,
         ])?;
         Ok(())

@@ -165,7 +165,7 @@ impl Transaction<'_> {
 
     /// Everything in the log up to `through` is fenced: jobs that waited for it are done in the same commit.
     pub(super) fn fenced(&mut self, epoch: Epoch, through: Position) -> Result<Decided, StorageError> {
-        let known = self.memory.sequencer.is_some() && epoch == self.memory.epoch && through <= self.memory.head;
+        let known = self.memory.holding.is_present(epoch) && through <= self.memory.head;
         if !known {
             self.count("fenced_refused");
             return Ok(Ok(Reply::Fenced { fenced_through: None }));

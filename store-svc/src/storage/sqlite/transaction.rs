@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::ids::{Epoch, Position, SessionId};
+use protocol::ids::{Position, SessionId};
 use protocol::job::{Job, State};
 use protocol::problem::Problem;
 use protocol::store_api::{Answer, BellId, Change, Command, JobFence, Reply};
@@ -26,7 +26,8 @@ pub(super) struct Transaction<'t> {
 pub(super) type Decided = Result<Reply, Problem>;
 
 impl<'t> Transaction<'t> {
-    pub(super) fn new(sql: &'t Connection, context: &'t Context, memory: Memory) -> Self {
+    pub(super) fn new(sql: &'t Connection, context: &'t Context, mut memory: Memory) -> Self {
+        memory.holder_watch.look(context.now_ms, &memory.holding);
         Self { sql, context, memory, signals: Signals::default(), draws: 0 }
     }
 
@@ -188,10 +189,6 @@ impl Transitions for Transaction<'_> {
 
     fn renew_sequencer(&mut self, renewal: SequencerRenewal) -> Result<bool, StorageError> {
         self.renew_sequencer_lease(renewal)
-    }
-
-    fn expire_sequencer(&mut self, epoch: Epoch, renewal: u64) -> Result<bool, StorageError> {
-        self.expire_sequencer_lease(epoch, renewal)
     }
 
     fn trim_log(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError> {

@@ -92,6 +92,7 @@ pub(crate) const BEGIN_MS: i64 = 1_700_000_000_000;
 pub(crate) struct Lab<F> {
     pub(crate) fixture: F,
     pub(crate) wall_ms: i64,
+    pub(crate) now_ms: u64,
     pub(crate) settings: Settings,
     pub(crate) signals: Signals,
     seed: u64,
@@ -105,7 +106,7 @@ impl<F: Fixture> Lab<F> {
             queues: ["default", "reports"].map(ToOwned::to_owned).into(),
             sequencer_lease_ms: 5_000,
         };
-        Self { fixture: F::fresh(), wall_ms: BEGIN_MS, settings, signals: Signals::default(), seed: 0 }
+        Self { fixture: F::fresh(), wall_ms: BEGIN_MS, now_ms: 0, settings, signals: Signals::default(), seed: 0 }
     }
 
     pub(crate) fn after_kill(self) -> Self {
@@ -114,7 +115,7 @@ impl<F: Fixture> Lab<F> {
 
     fn context(&mut self) -> Context {
         self.seed += 1;
-        Context { wall_ms: self.wall_ms, seed: self.seed, settings: Arc::new(self.settings.clone()) }
+        Context { wall_ms: self.wall_ms, now_ms: self.now_ms, seed: self.seed, settings: Arc::new(self.settings.clone()) }
     }
 
     pub(crate) fn try_step<T>(

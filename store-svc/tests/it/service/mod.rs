@@ -17,6 +17,8 @@ use protocol::topology::Topology;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
+mod dispatch;
+mod http;
 mod walk;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
@@ -100,12 +102,16 @@ impl Store {
     }
 
     pub(crate) async fn claim(&self, session: SessionId, bell: &Bell) -> Result<Claimed, Reply> {
+        self.claim_for(session, bell, 15_000).await
+    }
+
+    pub(crate) async fn claim_for(&self, session: SessionId, bell: &Bell, lease_ms: u64) -> Result<Claimed, Reply> {
         let claim = Claim {
             session,
             job_id: bell.job_id,
             dispatch: bell.dispatch,
             claim_id: ClaimId::generate(),
-            lease_ms: 15_000,
+            lease_ms,
         };
         match self.apply(Command::Claim(claim)).await {
             Reply::Claimed(claimed) => Ok(*claimed),
