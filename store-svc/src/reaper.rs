@@ -26,12 +26,7 @@ const TRIM_ROWS: u32 = 2_000;
 
 /// Ends what stood still: leases of jobs, and sessions.
 pub(crate) async fn reap(readers: Readers, writer: Writer) {
-    let mut reaper = Reaper {
-        readers,
-        writer,
-        leases: Standstill::default(),
-        sessions: Standstill::default(),
-    };
+    let mut reaper = Reaper { readers, writer, leases: Standstill::default(), sessions: Standstill::default() };
     let mut last_ms = chassis::clock::now_ms();
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

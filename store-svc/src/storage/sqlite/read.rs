@@ -15,9 +15,7 @@ use super::columns::Columns;
 use super::row::Row;
 use super::view::{result, view};
 use super::{StorageError, TENANT, memory};
-use crate::storage::{
-    At, BellSeq, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, Reader, ResultRead,
-};
+use crate::storage::{At, BellSeq, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, Reader, ResultRead};
 
 mod pages;
 

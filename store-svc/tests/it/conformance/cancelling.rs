@@ -43,10 +43,25 @@ pub(crate) fn waiting_jobs_are_cancelled_at_once<F: Fixture>() {
 pub(crate) fn running_jobs_are_asked<F: Fixture>() {
     type End<F> = fn(&mut Lab<F>, JobId, protocol::ids::Fence);
     let ends: [(End<F>, Status); 4] = [
-        (|lab, job, fence| { lab.complete(job, fence, failed(true)); }, Status::Cancelled),
-        (|lab, job, fence| { lab.release(job, fence); }, Status::Cancelled),
+        (
+            |lab, job, fence| {
+                lab.complete(job, fence, failed(true));
+            },
+            Status::Cancelled,
+        ),
+        (
+            |lab, job, fence| {
+                lab.release(job, fence);
+            },
+            Status::Cancelled,
+        ),
         (|lab, job, _| assert!(lab.reap(job)), Status::Cancelled),
-        (|lab, job, fence| { lab.complete(job, fence, succeeded()); }, Status::Succeeded),
+        (
+            |lab, job, fence| {
+                lab.complete(job, fence, succeeded());
+            },
+            Status::Succeeded,
+        ),
     ];
     for (end, expected) in ends {
         let mut lab = Lab::<F>::new();

@@ -115,7 +115,12 @@ impl<F: Fixture> Lab<F> {
 
     fn context(&mut self) -> Context {
         self.seed += 1;
-        Context { wall_ms: self.wall_ms, now_ms: self.now_ms, seed: self.seed, settings: Arc::new(self.settings.clone()) }
+        Context {
+            wall_ms: self.wall_ms,
+            now_ms: self.now_ms,
+            seed: self.seed,
+            settings: Arc::new(self.settings.clone()),
+        }
     }
 
     pub(crate) fn try_step<T>(

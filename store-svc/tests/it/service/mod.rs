@@ -106,13 +106,8 @@ impl Store {
     }
 
     pub(crate) async fn claim_for(&self, session: SessionId, bell: &Bell, lease_ms: u64) -> Result<Claimed, Reply> {
-        let claim = Claim {
-            session,
-            job_id: bell.job_id,
-            dispatch: bell.dispatch,
-            claim_id: ClaimId::generate(),
-            lease_ms,
-        };
+        let claim =
+            Claim { session, job_id: bell.job_id, dispatch: bell.dispatch, claim_id: ClaimId::generate(), lease_ms };
         match self.apply(Command::Claim(claim)).await {
             Reply::Claimed(claimed) => Ok(*claimed),
             other => Err(other),
