@@ -3,13 +3,11 @@
 use std::net::SocketAddr;
 
 use chassis::broker::{self, Program};
-use chassis::config::{Addresses, ConfigError, Fault, Listen, Source, load_checked};
+use chassis::config::{Addresses, ConfigError, Listen, Source, check_range, load_checked};
 use serde::Deserialize;
 
 /// The documentation and the defaults of the settings.
 pub const DEFAULTS: &str = include_str!("default.toml");
-
-const AMQP_URL: &str = "amqp://user:password@host:port/vhost; only `longshore up` has a broker of its own";
 
 /// What a cache-svc is told.
 #[derive(Clone, Debug)]
@@ -64,13 +62,9 @@ impl Config {
         let mut broker = given;
         let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
             if broker.is_none() {
-                broker = url(&settings.amqp_url, faults);
+                broker = broker::Source::setting(&settings.amqp_url, faults);
             }
-            let mut check = |name: &str, value: u64, min: u64, max: u64| {
-                if !(min..=max).contains(&value) {
-                    faults.push(Fault::value(name, &value.to_string(), &format!("from {min} to {max}")));
-                }
-            };
+            let mut check = |name, value, min, max| check_range(name, value, min, max, faults);
             // A lease must outlast several renewals, and a fence of a lost gateway must close within its deadline of 5 s.
             check("LONGSHORE_NEAR_LEASE_MS", settings.near_lease_ms, 1_200, 4_000);
             check("LONGSHORE_SHARED_BYTES_MAX", settings.shared_bytes_max, 65_536, 1 << 40);
@@ -79,7 +73,7 @@ impl Config {
             check("LONGSHORE_FENCES_MAX", settings.fences_max.into(), 1, 1_000_000);
             check("LONGSHORE_CONNECTIONS_MAX", settings.connections_max.into(), 1, 1_000_000);
         })?;
-        let broker = broker.ok_or_else(|| Fault::missing("AMQP_URL", AMQP_URL))?;
+        let broker = broker.expect("a missing one is a fault, noted above");
         Ok(Self {
             listen: settings.listen.0,
             store_url: settings.store_url,
@@ -93,14 +87,6 @@ impl Config {
             connections_max: usize::try_from(settings.connections_max).unwrap_or(usize::MAX),
         })
     }
-}
-
-fn url(text: &str, faults: &mut Vec<Fault>) -> Option<broker::Source> {
-    if text.is_empty() {
-        faults.push(Fault::missing("AMQP_URL", AMQP_URL));
-        return None;
-    }
-    broker::Source::url(text).map_err(|error| faults.push(Fault::sentence(format!("AMQP_URL {error}.")))).ok()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! One value of the shared cache.
 
+use chassis::bounded_cache::Weigh;
 use protocol::ids::Version;
 use serde_json::value::RawValue;
 
@@ -14,9 +15,8 @@ pub(crate) struct Entry {
     pub(crate) expires_ms: u64,
 }
 
-impl Entry {
-    /// What it weighs in memory beyond its key, about.
-    pub(crate) fn bytes(&self) -> usize {
+impl Weigh for Entry {
+    fn bytes(&self) -> usize {
         size_of::<Self>() + self.value.as_ref().map_or(0, |value| value.get().len())
     }
 }

@@ -1,42 +1,20 @@
-//! The shared cache: entries bounded in bytes, evicted by S3-FIFO (Yang et al., SOSP 2023) through `quick_cache`. What an invalidation covers
-//! is taken out exactly; other keys stay.
+//! The shared cache: what an invalidation covers is taken out exactly; other keys stay.
 
 use std::sync::Arc;
 
+use chassis::bounded_cache::BoundedCache;
 use protocol::envelope::Covered;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 
 use crate::entry::Entry;
 
-/// What an entry costs beyond its bytes: the map, the queues, the counters.
-const OVERHEAD_BYTES: usize = 192;
-/// For the first size of the map only.
-const TYPICAL_ENTRY_BYTES: u64 = 1_024;
-
 #[derive(Debug)]
 pub(crate) struct Shared {
-    entries: Cache<Arc<str>, Arc<Entry>, Bytes>,
-    bytes_max: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Bytes;
-
-impl Weighter<Arc<str>, Arc<Entry>> for Bytes {
-    fn weight(&self, key: &Arc<str>, entry: &Arc<Entry>) -> u64 {
-        weight(key, entry)
-    }
-}
-
-fn weight(key: &str, entry: &Entry) -> u64 {
-    u64::try_from(OVERHEAD_BYTES + key.len() + entry.bytes()).unwrap_or(u64::MAX)
+    entries: BoundedCache<Entry>,
 }
 
 impl Shared {
     pub(crate) fn new(bytes_max: u64) -> Self {
-        let items = usize::try_from(bytes_max / TYPICAL_ENTRY_BYTES).unwrap_or(usize::MAX).clamp(64, 65_536);
-        Self { entries: Cache::with_weighter(items, bytes_max, Bytes), bytes_max }
+        Self { entries: BoundedCache::new(bytes_max) }
     }
 
     /// The entry, unless it has expired.
@@ -44,13 +22,8 @@ impl Shared {
         self.entries.get(key).filter(|entry| now_ms < entry.expires_ms)
     }
 
-    /// Keeps an entry, unless it alone would push out a good part of everything else.
     pub(crate) fn put(&self, key: Arc<str>, entry: Arc<Entry>) {
-        if weight(&key, &entry) <= self.bytes_max / 8 {
-            self.entries.insert(key, entry);
-        } else {
-            self.entries.remove(&*key);
-        }
+        self.entries.put(key, entry);
     }
 
     /// Takes out what is covered. Nothing has tags yet.
@@ -63,7 +36,7 @@ impl Shared {
             self.entries.remove(key.as_str());
         }
         if let Some(prefix) = &covered.prefix {
-            self.entries.retain(|key, _| !key.starts_with(prefix.as_str()));
+            self.entries.retain(|key| !key.starts_with(prefix.as_str()));
         }
     }
 
@@ -73,7 +46,7 @@ impl Shared {
 
     /// Bytes held, about.
     pub(crate) fn bytes(&self) -> u64 {
-        self.entries.weight()
+        self.entries.bytes()
     }
 }
 

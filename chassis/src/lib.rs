@@ -1,6 +1,7 @@
 //! How services live and talk: configuration, telemetry, shutdown, HTTP, typed clients and the broker. No business decisions.
 
 pub mod backoff;
+pub mod bounded_cache;
 #[cfg(feature = "broker")]
 pub mod broker;
 pub mod client;

@@ -4,14 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chassis::broker;
-use chassis::config::{Addresses, ConfigError, Fault, Listen, Names, Source, load_checked};
+use chassis::config::{Addresses, ConfigError, Listen, Names, Source, check_range, load_checked};
 use protocol::key::QueueName;
 use serde::Deserialize;
 
 /// The documentation and the defaults of the settings.
 pub const DEFAULTS: &str = include_str!("default.toml");
-
-const AMQP_URL: &str = "amqp://user:password@host:port/vhost; only `longshore up` has a broker of its own";
 
 /// What a gateway is told.
 #[derive(Clone, Debug)]
@@ -64,15 +62,15 @@ impl Config {
         let (mut broker, mut queues) = (given, Vec::new());
         let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
             if broker.is_none() {
-                broker = url(&settings.amqp_url, faults);
+                broker = broker::Source::setting(&settings.amqp_url, faults);
             }
-            queues = names(&settings.queues, faults);
+            queues = settings.queues.queues(faults);
             check_range("LONGSHORE_STORE_DEADLINE_MS", settings.store_deadline_ms, 100, 30_000, faults);
             check_range("LONGSHORE_CONNECTIONS_MAX", settings.connections_max.into(), 1, 1_000_000, faults);
             check_range("LONGSHORE_NEAR_BYTES_MAX", settings.near_bytes_max, 65_536, 1 << 40, faults);
             check_range("LONGSHORE_WAITERS_MAX", settings.waiters_max.into(), 0, 1_000_000, faults);
         })?;
-        let broker = broker.ok_or_else(|| Fault::missing("AMQP_URL", AMQP_URL))?;
+        let broker = broker.expect("a missing one is a fault, noted above");
         Ok(Self {
             listen: settings.listen.0,
             store_url: settings.store_url,
@@ -84,31 +82,6 @@ impl Config {
             waiters_max: usize::try_from(settings.waiters_max).unwrap_or(usize::MAX),
             near_bytes_max: settings.near_bytes_max,
         })
-    }
-}
-
-fn url(text: &str, faults: &mut Vec<Fault>) -> Option<broker::Source> {
-    if text.is_empty() {
-        faults.push(Fault::missing("AMQP_URL", AMQP_URL));
-        return None;
-    }
-    broker::Source::url(text).map_err(|error| faults.push(Fault::sentence(format!("AMQP_URL {error}.")))).ok()
-}
-
-fn names(stated: &Names, faults: &mut Vec<Fault>) -> Vec<QueueName> {
-    let mut names = Vec::new();
-    for name in stated.as_slice() {
-        match QueueName::try_from(name.as_str()) {
-            Ok(name) => names.push(name),
-            Err(error) => faults.push(Fault::sentence(format!("LONGSHORE_QUEUES has {name:?}, which {error}."))),
-        }
-    }
-    names
-}
-
-fn check_range(name: &str, value: u64, min: u64, max: u64, faults: &mut Vec<Fault>) {
-    if !(min..=max).contains(&value) {
-        faults.push(Fault::value(name, &value.to_string(), &format!("from {min} to {max}")));
     }
 }
 

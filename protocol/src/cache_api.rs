@@ -7,6 +7,8 @@ use serde_json::value::RawValue;
 use crate::envelope::{Covered, Rejection};
 use crate::ids::{HolderId, Seq, Version};
 use crate::invalidation::{Entry, Term};
+use crate::key::DataKey;
+use crate::problem::Problem;
 
 /// Longest that a renewal is held open when there is no news, in ms.
 pub const RENEWAL_WAIT_MS_MAX: u64 = 500;
@@ -74,6 +76,35 @@ pub struct InvalidationRequest {
     pub covered: Covered,
     /// Answer when the fence has closed, not as soon as it is sequenced.
     pub wait: bool,
+}
+
+/// The query of writes and invalidations: `?wait=0` answers as soon as it is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FenceQuery {
+    wait: Option<u64>,
+}
+
+impl FenceQuery {
+    /// Whether the answer waits for the fence.
+    ///
+    /// # Errors
+    /// 422 for any value but 0.
+    pub fn waits(self) -> Result<bool, Problem> {
+        match self.wait {
+            None => Ok(true),
+            Some(0) => Ok(false),
+            Some(_) => Err(Problem::invalid("/wait", "The only value is 0: do not wait for the fence.")),
+        }
+    }
+}
+
+/// A data key from a path.
+///
+/// # Errors
+/// 422 with the rule that it breaks.
+pub fn key_of_path(segment: String) -> Result<DataKey, Problem> {
+    DataKey::try_from(segment).map_err(|error| Problem::invalid("/key", format!("The key {error}.")))
 }
 
 /// What the word in [`InvalidationAnswer`] says.

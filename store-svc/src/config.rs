@@ -4,14 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use chassis::broker::{self, Program};
-use chassis::config::{ConfigError, Fault, Listen, Names, Source, load_checked};
+use chassis::config::{ConfigError, Fault, Listen, Names, Source, check_range, load_checked};
 use protocol::key::QueueName;
 use serde::Deserialize;
 
 /// The documentation and the defaults of the settings.
 pub const DEFAULTS: &str = include_str!("default.toml");
 
-const AMQP_URL: &str = "amqp://user:password@host:port/vhost; only `longshore up` has a broker of its own";
 const DATABASE_URL: &str = "sqlite:PATH";
 const DAY_MS: u64 = 24 * 3_600 * 1_000;
 
@@ -71,13 +70,13 @@ impl Config {
         let (mut broker, mut queues, mut database) = (given, Vec::new(), PathBuf::new());
         let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
             if broker.is_none() {
-                broker = url(&settings.amqp_url, faults);
+                broker = broker::Source::setting(&settings.amqp_url, faults);
             }
-            queues = names(&settings.queues, faults);
+            queues = settings.queues.queues(faults);
             database = file(&settings.database_url, faults).unwrap_or_default();
             check_ranges(settings, faults);
         })?;
-        let broker = broker.ok_or_else(|| Fault::missing("AMQP_URL", AMQP_URL))?;
+        let broker = broker.expect("a missing one is a fault, noted above");
         Ok(Self {
             listen: settings.listen.0,
             database,
@@ -94,11 +93,7 @@ impl Config {
 }
 
 fn check_ranges(settings: &Settings, faults: &mut Vec<Fault>) {
-    let mut within = |name: &str, value: u64, min: u64, max: u64| {
-        if !(min..=max).contains(&value) {
-            faults.push(Fault::value(name, &value.to_string(), &format!("from {min} to {max}")));
-        }
-    };
+    let mut within = |name, value, min, max| check_range(name, value, min, max, faults);
     within("LONGSHORE_DISPATCH_WINDOW", settings.dispatch_window, 0, 10_000);
     within("LONGSHORE_RETRY_BASE_MS", settings.retry_base_ms, 0, DAY_MS);
     within("LONGSHORE_RETRY_MAX_MS", settings.retry_max_ms, 0, DAY_MS);
@@ -123,25 +118,6 @@ fn file(url: &str, faults: &mut Vec<Fault>) -> Option<PathBuf> {
             None
         }
     }
-}
-
-fn url(text: &str, faults: &mut Vec<Fault>) -> Option<broker::Source> {
-    if text.is_empty() {
-        faults.push(Fault::missing("AMQP_URL", AMQP_URL));
-        return None;
-    }
-    broker::Source::url(text).map_err(|error| faults.push(Fault::sentence(format!("AMQP_URL {error}.")))).ok()
-}
-
-fn names(stated: &Names, faults: &mut Vec<Fault>) -> Vec<QueueName> {
-    let mut names = Vec::new();
-    for name in stated.as_slice() {
-        match QueueName::try_from(name.as_str()) {
-            Ok(name) => names.push(name),
-            Err(error) => faults.push(Fault::sentence(format!("LONGSHORE_QUEUES has {name:?}, which {error}."))),
-        }
-    }
-    names
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chassis::broker;
-use chassis::config::{Addresses, ConfigError, Fault, Listen, Source, load_checked};
+use chassis::config::{Addresses, ConfigError, Fault, Listen, Source, check_range, load_checked};
 use protocol::key::QueueName;
 use serde::Deserialize;
 
@@ -78,9 +78,8 @@ impl Config {
         let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
             looked.look(settings, source, faults);
         })?;
-        let Looked { broker: Some(broker), slots, tasks } = looked else {
-            return Err(Fault::missing("AMQP_URL", AMQP_URL).into());
-        };
+        let Looked { broker, slots, tasks } = looked;
+        let broker = broker.expect("a missing one is a fault, noted above");
         let worker_name = if settings.worker_name.is_empty() { default_name() } else { settings.worker_name };
         Ok(Self {
             listen: settings.listen.0,
@@ -112,8 +111,6 @@ impl Config {
     }
 }
 
-const AMQP_URL: &str = "amqp://user:password@host:port/vhost; only `longshore up` has a broker of its own";
-
 /// What a second look at the settings gave.
 #[derive(Default)]
 struct Looked {
@@ -125,15 +122,11 @@ struct Looked {
 impl Looked {
     fn look(&mut self, settings: &Settings, source: &Source, faults: &mut Vec<Fault>) {
         if self.broker.is_none() {
-            match broker::Source::url(&settings.amqp_url) {
-                _ if settings.amqp_url.is_empty() => faults.push(Fault::missing("AMQP_URL", AMQP_URL)),
-                Ok(broker) => self.broker = Some(broker),
-                Err(error) => faults.push(Fault::sentence(format!("AMQP_URL {error}."))),
-            }
+            self.broker = broker::Source::setting(&settings.amqp_url, faults);
         }
-        check_number("LONGSHORE_SLOTS", settings.slots, 1, SLOTS_MAX, faults);
-        check_number("LONGSHORE_HAND_OVER_MS", settings.hand_over_ms, 100, 1_500_000, faults);
-        check_number("LONGSHORE_HANDLER_THREADS", settings.handler_threads, 1, 256, faults);
+        check_range("LONGSHORE_SLOTS", settings.slots, 1, SLOTS_MAX, faults);
+        check_range("LONGSHORE_HAND_OVER_MS", settings.hand_over_ms, 100, 1_500_000, faults);
+        check_range("LONGSHORE_HANDLER_THREADS", settings.handler_threads, 1, 256, faults);
         match settings.queues.divide(settings.slots) {
             Ok(slots) => self.slots = slots,
             Err(accepted) => faults.push(Fault::value("LONGSHORE_SLOTS", &settings.slots.to_string(), &accepted)),
@@ -157,12 +150,6 @@ impl Looked {
                 Err(error) => faults.push(Fault::sentence(format!("LONGSHORE_TASKS: {error}."))),
             }
         }
-    }
-}
-
-fn check_number(name: &str, value: u64, min: u64, max: u64, faults: &mut Vec<Fault>) {
-    if !(min..=max).contains(&value) {
-        faults.push(Fault::value(name, &value.to_string(), &format!("from {min} to {max}")));
     }
 }
 

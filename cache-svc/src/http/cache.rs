@@ -3,11 +3,10 @@
 use axum::extract::State;
 use chassis::clock;
 use chassis::http::{Json, Path, Rejection};
-use protocol::cache_api::{CacheHeld, CacheOverridden, CacheOverride, Okay};
+use protocol::cache_api::{CacheHeld, CacheOverridden, CacheOverride, Okay, key_of_path};
 use protocol::problem::Kind;
 
 use super::invalidate::fenced;
-use super::read::checked;
 use super::{Service, refused};
 
 /// `GET /cache/{key}`: what is held, without loading anything.
@@ -15,7 +14,7 @@ pub(super) async fn held(
     State(service): State<Service>,
     Path(key): Path<String>,
 ) -> Result<Json<CacheHeld>, Rejection> {
-    let key = checked(key)?;
+    let key = key_of_path(key)?;
     if !service.seat.holds() {
         return Err(Kind::NotSequencer.into());
     }
@@ -29,7 +28,7 @@ pub(super) async fn put(
     Path(key): Path<String>,
     Json(body): Json<CacheOverride>,
 ) -> Result<Json<CacheOverridden>, Rejection> {
-    let key = checked(key)?;
+    let key = key_of_path(key)?;
     let entry = service.loader.held_like_loaded(body.value);
     let issued = service.seat.put(key.as_str(), entry).map_err(refused)?;
     service.announcer.announce(&issued);

@@ -6,33 +6,16 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::http::{Json, Path, Query, Rejection};
 use http::StatusCode;
-use protocol::cache_api::{Deleted, FENCE_WAIT_MS_MAX, Invalidate, InvalidationAnswer, InvalidationRequest};
+use protocol::cache_api::{
+    Deleted, FENCE_WAIT_MS_MAX, FenceQuery, Invalidate, InvalidationAnswer, InvalidationRequest, key_of_path,
+};
 use protocol::envelope::{Covered, Rejection as Unacceptable};
 use protocol::problem::{Kind, Problem};
-use serde::Deserialize;
 
-use super::read::checked;
 use super::{Service, refused};
 use crate::seat::Issued;
 
 const FENCE_DEADLINE: Duration = Duration::from_millis(FENCE_WAIT_MS_MAX);
-
-/// `?wait=0` answers as soon as it is sequenced.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WaitQuery {
-    wait: Option<u64>,
-}
-
-impl WaitQuery {
-    fn waits(self) -> Result<bool, Problem> {
-        match self.wait {
-            None => Ok(true),
-            Some(0) => Ok(false),
-            Some(_) => Err(Problem::invalid("/wait", "The only value is 0: do not wait for the fence.")),
-        }
-    }
-}
 
 /// `POST /invalidations`: a gateway's.
 pub(super) async fn invalidations(
@@ -46,7 +29,7 @@ pub(super) async fn invalidations(
 /// `POST /cache:invalidate`
 pub(super) async fn many(
     State(service): State<Service>,
-    Query(query): Query<WaitQuery>,
+    Query(query): Query<FenceQuery>,
     Json(form): Json<Invalidate>,
 ) -> Result<Response, Rejection> {
     let waits = query.waits()?;
@@ -58,9 +41,9 @@ pub(super) async fn many(
 pub(super) async fn key(
     State(service): State<Service>,
     Path(key): Path<String>,
-    Query(query): Query<WaitQuery>,
+    Query(query): Query<FenceQuery>,
 ) -> Result<Response, Rejection> {
-    let key = checked(key)?;
+    let key = key_of_path(key)?;
     invalidate(&service, Covered::key(key.as_str()), query.waits()?).await
 }
 

@@ -7,6 +7,9 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::EmbeddedBroker;
+use crate::config::Fault;
+
+const AMQP_URL: &str = "amqp://user:password@host:port/vhost; only `longshore up` has a broker of its own";
 
 /// Which broker a program uses.
 #[derive(Clone, Deserialize)]
@@ -57,6 +60,17 @@ impl Source {
             lapin::uri::AMQPScheme::AMQP => Ok(Self::Url(AmqpUrl { uri })),
             lapin::uri::AMQPScheme::AMQPS => Err(SourceError::Tls),
         }
+    }
+}
+
+impl Source {
+    /// The broker of a program's `AMQP_URL`; what is wrong with it is noted.
+    pub fn setting(url: &str, faults: &mut Vec<Fault>) -> Option<Self> {
+        if url.is_empty() {
+            faults.push(Fault::missing("AMQP_URL", AMQP_URL));
+            return None;
+        }
+        Self::url(url).map_err(|error| faults.push(Fault::sentence(format!("AMQP_URL {error}.")))).ok()
     }
 }
 

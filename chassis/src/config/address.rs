@@ -5,7 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use http::uri::Authority;
+use protocol::key::QueueName;
 use serde::de::Error as _;
+
+use super::fault::Fault;
 use serde::{Deserialize, Deserializer};
 
 /// Where a program listens: `127.0.0.1:5000`; `localhost` means 127.0.0.1, port 0 any free one.
@@ -51,6 +54,18 @@ impl Addresses {
 }
 
 impl Names {
+    /// The names as those of queues; what is wrong with one is noted.
+    pub fn queues(&self, faults: &mut Vec<Fault>) -> Vec<QueueName> {
+        let mut queues = Vec::new();
+        for name in self.as_slice() {
+            match QueueName::try_from(name.as_str()) {
+                Ok(queue) => queues.push(queue),
+                Err(error) => faults.push(Fault::sentence(format!("LONGSHORE_QUEUES has {name:?}, which {error}."))),
+            }
+        }
+        queues
+    }
+
     pub fn as_slice(&self) -> &[String] {
         &self.0
     }

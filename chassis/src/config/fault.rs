@@ -31,6 +31,13 @@ impl Fault {
     }
 }
 
+/// Notes a number that is out of its range.
+pub fn check_range(name: &str, value: u64, min: u64, max: u64, faults: &mut Vec<Fault>) {
+    if !(min..=max).contains(&value) {
+        faults.push(Fault::value(name, &value.to_string(), &format!("from {min} to {max}")));
+    }
+}
+
 impl ConfigError {
     /// The error of these faults, if there are any.
     pub fn of(faults: Vec<Fault>) -> Result<(), ConfigError> {

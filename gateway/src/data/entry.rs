@@ -1,6 +1,7 @@
 //! One value as it is answered: the bodies and the tag are made once, when it is loaded.
 
 use bytes::Bytes;
+use chassis::bounded_cache::Weigh;
 use http::HeaderValue;
 use protocol::cache_api::Source;
 use protocol::etag::entity_tag;
@@ -37,10 +38,12 @@ impl Value {
         let fresh = body(false);
         Self { cached: body(true), fresh, tag }
     }
+}
 
-    /// What it weighs in memory, about.
-    pub(super) fn bytes(&self) -> usize {
-        self.cached.len() + self.fresh.len() + self.tag.len()
+impl Weigh for Entry {
+    fn bytes(&self) -> usize {
+        let value = |value: &Value| value.cached.len() + value.fresh.len() + value.tag.len();
+        size_of::<Self>() + self.value.as_ref().map_or(0, value)
     }
 }
 

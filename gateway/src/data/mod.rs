@@ -3,13 +3,13 @@
 
 mod coherence;
 mod entry;
-mod near;
 pub(crate) mod read;
 mod renewal;
 pub(crate) mod write;
 
 use std::sync::Arc;
 
+use chassis::bounded_cache::BoundedCache;
 use chassis::broker::Broker;
 use chassis::client::{CacheClient, Http, StoreClient};
 use chassis::config::Addresses;
@@ -21,7 +21,7 @@ use protocol::ids::HolderId;
 use protocol::invalidation::near::Tick;
 
 use coherence::Coherence;
-use near::Near;
+use entry::Entry;
 use read::Landed;
 
 /// The key of `GET /data`.
@@ -34,7 +34,7 @@ pub(crate) struct Data(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     coherence: Arc<Coherence>,
-    near: Near,
+    near: BoundedCache<Entry>,
     flights: Flights<Tick, Landed>,
     cache: CacheClient,
     store: StoreClient,
@@ -61,7 +61,7 @@ impl Data {
         tasks.spawn("announcements", renewal::follow(coherence.clone(), options.broker.clone(), shutdown.clone()));
         Self(Arc::new(Parts {
             coherence,
-            near: Near::new(options.near_bytes_max),
+            near: BoundedCache::new(options.near_bytes_max),
             flights: Flights::default(),
             cache: CacheClient::new(&Http::new(), options.cache_url),
             store: options.store,

@@ -11,10 +11,9 @@ use chassis::flights;
 use chassis::http::{Path, Rejection};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use protocol::cache_api::{ReadAnswer, Source};
+use protocol::cache_api::{ReadAnswer, Source, key_of_path};
 use protocol::invalidation::near::Tick;
-use protocol::key::DataKey;
-use protocol::problem::{Kind, Problem};
+use protocol::problem::Kind;
 use protocol::store_api::DataView;
 
 use super::entry::{Entry, Value};
@@ -52,16 +51,8 @@ pub(crate) async fn key(
     Path(key): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {
-    let key = checked(key)?;
+    let key = key_of_path(key)?;
     get(&gateway.data, key.as_str(), &headers).await
-}
-
-/// A key from a path.
-///
-/// # Errors
-/// 422 with the rule that it breaks.
-pub(super) fn checked(key: String) -> Result<DataKey, Problem> {
-    DataKey::try_from(key).map_err(|error| Problem::invalid("/key", format!("The key {error}.")))
 }
 
 async fn get(data: &Data, key: &str, headers: &HeaderMap) -> Result<Response, Rejection> {

@@ -9,17 +9,16 @@ use chassis::http::{Json, Path, Query, Rejection};
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use protocol::cache_api::{
-    DataPut, DataWritten, FENCE_WAIT_MS_MAX, Invalidate, InvalidationAnswer, InvalidationRequest,
+    DataPut, DataWritten, FENCE_WAIT_MS_MAX, FenceQuery, Invalidate, InvalidationAnswer, InvalidationRequest,
+    key_of_path,
 };
 use protocol::envelope::Covered;
 use protocol::etag::entity_tag;
 use protocol::ids::{Position, Version};
 use protocol::problem::{Kind, Problem};
 use protocol::store_api::{Command, DeleteData, FencedThrough, Precondition, PutData, Reply};
-use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::read::checked;
 use crate::state::Gateway;
 
 /// How long a writer waits for its fence.
@@ -29,32 +28,15 @@ const CALL_SLACK: Duration = Duration::from_secs(1);
 /// Between questions for the fence while the store does not answer.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// `?wait=0` answers as soon as it is recorded.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct WaitQuery {
-    wait: Option<u64>,
-}
-
-impl WaitQuery {
-    fn waits(self) -> Result<bool, Problem> {
-        match self.wait {
-            None => Ok(true),
-            Some(0) => Ok(false),
-            Some(_) => Err(Problem::invalid("/wait", "The only value is 0: do not wait for the fence.")),
-        }
-    }
-}
-
 /// `PUT /data/{key}`
 pub(crate) async fn put(
     State(gateway): State<Gateway>,
     Path(key): Path<String>,
-    Query(query): Query<WaitQuery>,
+    Query(query): Query<FenceQuery>,
     headers: HeaderMap,
     Json(body): Json<DataPut>,
 ) -> Result<Response, Rejection> {
-    let (key, waits, only_if) = (checked(key)?, query.waits()?, precondition(&headers)?);
+    let (key, waits, only_if) = (key_of_path(key)?, query.waits()?, precondition(&headers)?);
     let tag = entity_tag(body.data.get().as_bytes());
     let reply = gateway.store.apply(Command::PutData(PutData { key, data: body.data, only_if })).await?;
     let mut response = written(&gateway, reply, waits).await?;
@@ -68,10 +50,10 @@ pub(crate) async fn put(
 pub(crate) async fn delete(
     State(gateway): State<Gateway>,
     Path(key): Path<String>,
-    Query(query): Query<WaitQuery>,
+    Query(query): Query<FenceQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {
-    let (key, waits, only_if) = (checked(key)?, query.waits()?, precondition(&headers)?);
+    let (key, waits, only_if) = (key_of_path(key)?, query.waits()?, precondition(&headers)?);
     let reply = gateway.store.apply(Command::DeleteData(DeleteData { key, only_if })).await?;
     written(&gateway, reply, waits).await
 }
@@ -80,16 +62,16 @@ pub(crate) async fn delete(
 pub(crate) async fn invalidate_key(
     State(gateway): State<Gateway>,
     Path(key): Path<String>,
-    Query(query): Query<WaitQuery>,
+    Query(query): Query<FenceQuery>,
 ) -> Result<Response, Rejection> {
-    let key = checked(key)?;
+    let key = key_of_path(key)?;
     invalidate(&gateway, Covered::key(key.as_str()), query.waits()?).await
 }
 
 /// `POST /cache:invalidate`
 pub(crate) async fn invalidate_many(
     State(gateway): State<Gateway>,
-    Query(query): Query<WaitQuery>,
+    Query(query): Query<FenceQuery>,
     Json(form): Json<Invalidate>,
 ) -> Result<Response, Rejection> {
     let waits = query.waits()?;
