@@ -16,12 +16,20 @@ use crate::broker::{ConnectOptions, Program};
 /// declared is used before this.
 const DECLARED_PAUSE: Duration = Duration::from_secs(3);
 
-/// Asserts everything that `options` says this program publishes to, or declares it.
-pub(super) async fn publishing(connection: &Connection, options: &ConnectOptions) -> Result<(), Failure> {
+/// Asserts everything that `options` says this program publishes to, or declares it. `was_missing`: at the last look something was not
+/// there, so that what is there now is fresh.
+pub(super) async fn publishing(
+    connection: &Connection,
+    options: &ConnectOptions,
+    was_missing: bool,
+) -> Result<(), Failure> {
     let whole = Topology::new(&options.queues);
     let needed = Needed::new(&whole, options);
     let missing = needed.missing(connection).await?;
     if missing.is_empty() {
+        if was_missing {
+            tokio::time::sleep(DECLARED_PAUSE).await;
+        }
         return Ok(());
     }
     if !options.declare_missing {

@@ -90,6 +90,7 @@ pub(super) fn connect(uri: &AMQPUri, options: ConnectOptions) -> Result<Broker, 
         requests: requested,
         link: link.clone(),
         closing: connections_closing.clone(),
+        was_missing: false,
     };
     let consuming = Consuming {
         connector: connector("consume"),

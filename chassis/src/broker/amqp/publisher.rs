@@ -32,6 +32,8 @@ pub(super) struct Publisher {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) link: Arc<watch::Sender<Link>>,
     pub(super) closing: CancellationToken,
+    /// The last attempt found a part of the topology missing.
+    pub(super) was_missing: bool,
 }
 
 impl Publisher {
@@ -43,7 +45,10 @@ impl Publisher {
         loop {
             let failure = match self.one_session(&mut backoff).await {
                 Ok(()) => return,
-                Err(failure) => failure.to_string(),
+                Err(failure) => {
+                    self.was_missing = matches!(failure, Failure::Missing(_));
+                    failure.to_string()
+                }
             };
             metrics::up(program, SIDE, false);
             self.say_down(failure);
@@ -60,7 +65,7 @@ impl Publisher {
         let closing = self.closing.clone();
         let opened = tokio::select! {
             () = closing.cancelled() => return Ok(()),
-            opened = open(&self.connector, &self.options) => opened?,
+            opened = open(&self.connector, &self.options, self.was_missing) => opened?,
             refused = refuse_all(&mut self.requests) => match refused {},
         };
         let (connection, channel) = opened;
@@ -94,10 +99,11 @@ impl Publisher {
 async fn open(
     connector: &Connector,
     options: &ConnectOptions,
+    was_missing: bool,
 ) -> Result<(deadpool_lapin::Object, lapin::Channel), Failure> {
     let connection = connector.connect().await?;
     let opened = async {
-        assert::publishing(&connection, options).await?;
+        assert::publishing(&connection, options, was_missing).await?;
         let channel = within(RPC_DEADLINE, "opening a channel", connection.create_channel()).await?;
         within(RPC_DEADLINE, "confirm.select", channel.confirm_select(ConfirmSelectOptions::default())).await?;
         Ok(channel)

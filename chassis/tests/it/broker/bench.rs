@@ -6,7 +6,7 @@ use std::time::Duration;
 use chassis::broker::{
     Broker, ConnectOptions, Delivery, EmbeddedBroker, Link, Message, Program, SlotConsumer, Source, Verdict, connect,
 };
-use chassis::testing::rabbit::ScratchNode;
+use chassis::testing::rabbit::{NodeConfig, ScratchNode};
 use protocol::envelope::Bell;
 use protocol::ids::{Dispatch, JobId};
 use protocol::key::{QueueName, TaskName};
@@ -32,9 +32,17 @@ pub(crate) async fn shared_node() -> &'static ScratchNode {
     SHARED.get_or_init(|| async { ScratchNode::start().await.unwrap() }).await
 }
 
-/// The node that is killed, frozen and alarmed, by one check at a time.
+/// The node that is killed, frozen and alarmed, by one check at a time. It takes back what is held for six seconds.
 pub(crate) async fn faulty_node() -> MutexGuard<'static, ScratchNode> {
-    FAULTY.get_or_init(|| async { Mutex::new(ScratchNode::start().await.unwrap()) }).await.lock().await
+    let start = async || {
+        let config = NodeConfig {
+            consumer_timeout: Some(Duration::from_secs(6)),
+            advanced: Some("[{rabbit, [{channel_tick_interval, 1000}]}].\n".to_owned()),
+            ..NodeConfig::default()
+        };
+        Mutex::new(ScratchNode::start_with(config).await.unwrap())
+    };
+    FAULTY.get_or_init(start).await.lock().await
 }
 
 /// A fresh virtual host with the topology of the checks.
@@ -198,13 +206,16 @@ pub(crate) async fn next(slot: &mut SlotConsumer) -> Delivery {
     tokio::time::timeout(SOON, slot.next()).await.expect("a delivery in time")
 }
 
+/// The next delivery at any of the slots.
+pub(crate) async fn any_of(slots: &mut [SlotConsumer]) -> Delivery {
+    let came = futures_util::future::select_all(slots.iter_mut().map(|slot| Box::pin(slot.next())));
+    tokio::time::timeout(SOON, came).await.expect("a delivery in time").0
+}
+
 /// The delivery of this id at any of the slots; what else comes is acknowledged.
 pub(crate) async fn next_of(slots: &mut [SlotConsumer], message_id: &str) -> Delivery {
-    let until = Instant::now() + SOON;
     loop {
-        let came = futures_util::future::select_all(slots.iter_mut().map(|slot| Box::pin(slot.next())));
-        let (delivery, _, rest) = tokio::time::timeout_at(until, came).await.expect("a delivery in time");
-        drop(rest);
+        let delivery = any_of(slots).await;
         if delivery.message_id.as_deref() == Some(message_id) {
             return delivery;
         }

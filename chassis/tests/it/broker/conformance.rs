@@ -9,12 +9,12 @@ use chassis::testing::wait_until;
 use futures_util::{StreamExt, stream};
 use protocol::envelope::{Bell, Covered, Invalidated, KIND_BELL, KIND_CANARY};
 use protocol::ids::{Epoch, Seq};
-use protocol::topology::REASON_HEADER;
+use protocol::topology::{DELIVERY_LIMIT, JOBS_DEAD, REASON_HEADER};
 use tokio::time::Instant;
 
 use super::bench::{
-    Bench, CACHE_INVALIDATED, JOBS_QUEUE, JOBS_REJECTED, QUEUE, SOON, bell, bell_for, next, next_of, nothing_comes,
-    options, publish_surely, until_depth, until_link,
+    Bench, CACHE_INVALIDATED, JOBS_QUEUE, JOBS_REJECTED, QUEUE, SOON, any_of, bell, bell_for, next, next_of,
+    nothing_comes, options, publish_surely, until_depth, until_link,
 };
 
 async fn confirmed_publish_is_delivered_as_it_was_sent(bench: Bench) {
@@ -129,6 +129,22 @@ async fn requeued_delivery_goes_to_another_consumer(bench: Bench) {
     assert!(again.redelivered);
     again.ack();
     until_depth(&broker, JOBS_QUEUE, 0).await;
+}
+
+async fn bell_past_the_delivery_limit_is_left_to_the_store(bench: Bench) {
+    let broker = bench.broker().await;
+    let message = bell();
+    publish_surely(&broker, &message).await;
+    let mut slot = broker.consume(JOBS_QUEUE);
+    for _ in 0..=DELIVERY_LIMIT {
+        next(&mut slot).await.requeue();
+    }
+    let mut dead = broker.consume(JOBS_DEAD);
+    let delivery = next(&mut dead).await;
+    assert_eq!(delivery.body, message.body);
+    assert_eq!(delivery.message_id, Some(message.message_id));
+    delivery.ack();
+    nothing_comes(&mut slot).await;
 }
 
 async fn no_message_waits_behind_a_busy_slot(bench: Bench) {
@@ -268,11 +284,8 @@ async fn acknowledged_is_written_out_before_closing(bench: Bench) {
         publish_surely(&broker, &bell()).await;
     }
     let mut slots: Vec<_> = (0..10).map(|_| broker.consume(JOBS_QUEUE)).collect();
-    for slot in &mut slots {
-        next(slot).await.ack();
-    }
-    for slot in &mut slots {
-        next(slot).await.ack();
+    for _ in 0..20 {
+        any_of(&mut slots).await.ack();
     }
     broker.close().await;
     let other = bench.broker().await;
@@ -397,6 +410,7 @@ conformance! {
         unacknowledged_delivery_comes_back_after_its_consumer_is_gone
         lost_delivery_comes_back_after_a_pause
         requeued_delivery_goes_to_another_consumer
+        bell_past_the_delivery_limit_is_left_to_the_store
         no_message_waits_behind_a_busy_slot
         hand_over_leaves_no_stray_delivery
         pause_gives_back_what_nobody_fetched

@@ -1,5 +1,6 @@
 //! What only RabbitMQ has: users and rights, a topology that may be missing, frozen and silent peers, operators.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chassis::broker::{Broker, ConnectOptions, Event, Link, Message, Program, Source, Verdict, connect};
@@ -8,10 +9,11 @@ use protocol::envelope::{Covered, Invalidated};
 use protocol::ids::{Epoch, Seq};
 use protocol::topology;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::bench::{
-    Bench, CACHE_INVALIDATED, JOBS_QUEUE, JOBS_REJECTED, SOON, bell, faulty_node, fresh_vhost, next, options,
+    Bench, CACHE_INVALIDATED, JOBS_QUEUE, JOBS_REJECTED, SOON, any_of, bell, faulty_node, fresh_vhost, next, options,
     publish_surely, shared_node, until_depth, until_link,
 };
 use super::raw;
@@ -91,9 +93,12 @@ async fn missing_topology_is_named_or_declared() {
     let reason = down_reason(&url, options(Program::Gateway)).await;
     assert!(reason.contains("missing in the broker: jobs, jobs.work"), "{reason}");
     assert!(reason.contains("definitions.json"), "{reason}");
+    let waiting = connected(&url, options(Program::StoreSvc));
+    until_link(&waiting, |link| matches!(link, Link::Down { reason } if reason.contains("missing"))).await;
     let begun_at = Instant::now();
     let declaring = up(&url, ConnectOptions { declare_missing: true, ..options(Program::Gateway) }).await;
     assert!(begun_at.elapsed() >= Duration::from_secs(3), "used before it was old enough");
+    until_link(&waiting, |link| *link == Link::Up).await;
     assert_eq!(declaring.publish(bell()).await, Verdict::Sent);
     for queue in [topology::CACHE_INTAKE, topology::CACHE_REJECTED, topology::JOBS_DEAD, JOBS_REJECTED] {
         assert_eq!(declaring.depth(queue).await, Some(0), "{queue}");
@@ -143,6 +148,60 @@ async fn frozen_broker_does_not_hold_a_publish() {
     assert!(closed < Duration::from_secs(4), "{closed:?}");
     let again = bench.broker().await;
     publish_surely(&again, &bell()).await;
+}
+
+#[tokio::test]
+async fn delivery_held_past_the_consumer_timeout_is_lost_and_the_slot_goes_on() {
+    let bench = Bench::faulty().await;
+    let broker = bench.broker().await;
+    let mut slot = broker.consume(JOBS_QUEUE);
+    publish_surely(&broker, &bell()).await;
+    let held = next(&mut slot).await;
+    until_depth(&broker, JOBS_QUEUE, 0).await;
+    until_depth(&broker, JOBS_QUEUE, 1).await;
+    held.ack();
+    let again = next(&mut slot).await;
+    assert!(again.redelivered);
+    again.ack();
+    until_depth(&broker, JOBS_QUEUE, 0).await;
+}
+
+#[tokio::test]
+async fn what_was_sent_survives_a_kill_in_the_middle() {
+    const CALLERS: usize = 32;
+    const EACH: usize = 100;
+    let mut bench = Bench::faulty().await;
+    let broker = bench.broker().await;
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let broker = broker.clone();
+        callers.spawn(async move {
+            let mut sent = Vec::new();
+            while sent.len() < EACH {
+                let message = bell();
+                let id = message.message_id.clone();
+                match broker.publish(message).await {
+                    Verdict::Sent => sent.push(id),
+                    Verdict::Busy => tokio::time::sleep(Duration::from_millis(20)).await,
+                    Verdict::Unknown => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            sent
+        });
+    }
+    wait_until(SOON, "some are sent", async || broker.depth(JOBS_QUEUE).await > Some(100)).await;
+    bench.stop(false).await;
+    bench.start().await;
+    let sent: HashSet<_> = callers.join_all().await.into_iter().flatten().collect();
+    assert_eq!(sent.len(), CALLERS * EACH);
+    let mut slots: Vec<_> = (0..16).map(|_| broker.consume(JOBS_QUEUE)).collect();
+    let mut missing = sent;
+    while !missing.is_empty() {
+        let delivery = any_of(&mut slots).await;
+        missing.remove(delivery.message_id.as_deref().unwrap());
+        delivery.ack();
+    }
 }
 
 #[tokio::test]
