@@ -44,7 +44,7 @@ struct Members {
 
 /// Checks for ever.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let thresholds = Thresholds { rise: shared.config.check_rise.get(), fall: shared.config.check_fall.get() };
+    let thresholds = Thresholds { rise: shared.config.check_rise, fall: shared.config.check_fall };
     let mut members = Members { shared: Arc::clone(&shared), list: Vec::new(), thresholds };
     let mut events: FuturesUnordered<LocalBoxFuture<'_, Event>> = FuturesUnordered::new();
     events.push(Box::pin(resolved(&shared, Duration::ZERO)));

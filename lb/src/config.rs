@@ -1,7 +1,6 @@
 //! The balancer's settings; `default.toml` documents them.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 
 use chassis::config::{Addresses, ConfigError, Fault, Listen, Source, load_checked};
 use serde::Deserialize;
@@ -26,8 +25,8 @@ pub struct Config {
     pub replay_bytes: usize,
     pub check_interval_ms: u64,
     pub check_timeout_ms: u64,
-    pub check_rise: NonZeroU32,
-    pub check_fall: NonZeroU32,
+    pub check_rise: u32,
+    pub check_fall: u32,
     pub drain_notice_ms: u64,
 }
 
@@ -63,6 +62,8 @@ fn check(config: &Config, faults: &mut Vec<Fault>) {
     within("LONGSHORE_REPLAY_BYTES", count(config.replay_bytes), 0, 1 << 20);
     within("LONGSHORE_CHECK_INTERVAL_MS", config.check_interval_ms, 10, HOUR_MS);
     within("LONGSHORE_CHECK_TIMEOUT_MS", config.check_timeout_ms, 1, HOUR_MS);
+    within("LONGSHORE_CHECK_RISE", config.check_rise.into(), 1, 1_000);
+    within("LONGSHORE_CHECK_FALL", config.check_fall.into(), 1, 1_000);
     within("LONGSHORE_DRAIN_NOTICE_MS", config.drain_notice_ms, 0, HOUR_MS);
 }
 
@@ -86,7 +87,7 @@ mod tests {
     #[test]
     fn bad_values_are_named() {
         check("LONGSHORE_BACKENDS", "gateway", "host:port");
-        check("LONGSHORE_CHECK_FALL", "0", "LONGSHORE_CHECK_FALL is \"0\"");
+        check("LONGSHORE_CHECK_FALL", "0", "from 1 to 1000");
         check("LONGSHORE_CHECK_INTERVAL_MS", "1", "from 10 to 3600000");
         check("LONGSHORE_ACCESS_LOG", "yes", "1, true, 0 or false");
     }
