@@ -27,7 +27,9 @@ pub(crate) async fn run(arguments: &Jobs, source: &Source) -> anyhow::Result<Exi
     }
     let page: JobPage = serde_json::from_slice(&answer.body).map_err(|error| client.misunderstood(&error))?;
     if page.jobs.is_empty() {
-        output::note("No jobs. Submit one with `longshore submit report_1`.");
+        let filtered = arguments.status.is_some() || arguments.queue.is_some() || arguments.task.is_some();
+        let hint = "There are no jobs yet: submit one with `longshore submit report_1`.";
+        output::note(if filtered { "No job is like that." } else { hint });
         return Ok(ExitCode::SUCCESS);
     }
     let term = Term::stdout();

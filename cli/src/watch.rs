@@ -20,10 +20,12 @@ use crate::{durations, output};
 const FAILED: u8 = 1;
 const CANCELLED: u8 = 3;
 
-/// How long the service holds an answer: with a bar short, because progress comes only with answers.
-const HOLD_S: (u64, u64) = (1, 30);
+/// How long the service holds an answer when nobody looks at progress, in s.
+const HOLD_S: u64 = 30;
 /// Beyond the hold.
 const GRACE: Duration = Duration::from_secs(10);
+/// How often progress is asked for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long the service may be away while we watch.
 const PATIENCE: Duration = Duration::from_secs(60);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -42,7 +44,10 @@ pub(crate) async fn until_ended(client: &Client, job_id: JobId) -> anyhow::Resul
             Ok(job) if job.status.is_terminal() => break job,
             Ok(job) => {
                 last_answer = Some(Instant::now());
-                display.show(&job);
+                if display.is_bar() {
+                    display.show(&job);
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
             }
             // What has been seen once may be away for a while; an id that nobody knows stays unknown.
             Err(error) if last_answer.is_some_and(|at| at.elapsed() < PATIENCE) && is_passing(&error) => {
@@ -59,11 +64,12 @@ pub(crate) async fn until_ended(client: &Client, job_id: JobId) -> anyhow::Resul
     Ok(tell(&job)?)
 }
 
-async fn look(client: &Client, job_id: JobId, with_progress: bool) -> Result<JobView, ExitWith> {
-    let hold_s = if with_progress { HOLD_S.0 } else { HOLD_S.1 };
-    let prefer = HeaderValue::try_from(format!("wait={hold_s}")).expect("digits are a header value");
-    let call = Call::get(job_path(job_id, "")).header("prefer", prefer);
-    let call = call.within(Duration::from_secs(hold_s) + GRACE);
+async fn look(client: &Client, job_id: JobId, at_once: bool) -> Result<JobView, ExitWith> {
+    let mut call = Call::get(job_path(job_id, "")).within(GRACE);
+    if !at_once {
+        let prefer = HeaderValue::try_from(format!("wait={HOLD_S}")).expect("digits are a header value");
+        call = call.header("prefer", prefer).within(Duration::from_secs(HOLD_S) + GRACE);
+    }
     let answer: Answer<Bytes> = client.send(&call).await.map_err(|error| client.absent(&error))?;
     if let Some(unknown) = unless_unknown(job_id, answer.status) {
         return Err(unknown);

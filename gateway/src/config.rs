@@ -11,6 +11,9 @@ use serde::Deserialize;
 /// The documentation and the defaults of the settings.
 pub const DEFAULTS: &str = include_str!("default.toml");
 
+/// The largest body of one request.
+pub(crate) const BODY_BYTES: u64 = 1 << 20;
+
 /// What a gateway is told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -23,6 +26,7 @@ pub struct Config {
     pub store_deadline: Duration,
     pub connections_max: usize,
     pub waiters_max: usize,
+    pub bodies_bytes_max: usize,
     pub near_bytes_max: u64,
 }
 
@@ -38,6 +42,7 @@ struct Settings {
     store_deadline_ms: u64,
     connections_max: u32,
     waiters_max: u32,
+    bodies_bytes_max: u32,
     near_bytes_max: u64,
 }
 
@@ -68,6 +73,13 @@ impl Config {
             check_range("LONGSHORE_STORE_DEADLINE_MS", settings.store_deadline_ms, 100, 30_000, faults);
             check_range("LONGSHORE_CONNECTIONS_MAX", settings.connections_max.into(), 1, 1_000_000, faults);
             check_range("LONGSHORE_NEAR_BYTES_MAX", settings.near_bytes_max, 65_536, 1 << 40, faults);
+            check_range(
+                "LONGSHORE_BODIES_BYTES_MAX",
+                settings.bodies_bytes_max.into(),
+                BODY_BYTES,
+                u32::MAX.into(),
+                faults,
+            );
             check_range("LONGSHORE_WAITERS_MAX", settings.waiters_max.into(), 0, 1_000_000, faults);
         })?;
         let broker = broker.expect("a missing one is a fault, noted above");
@@ -80,6 +92,7 @@ impl Config {
             store_deadline: Duration::from_millis(settings.store_deadline_ms),
             connections_max: usize::try_from(settings.connections_max).unwrap_or(usize::MAX),
             waiters_max: usize::try_from(settings.waiters_max).unwrap_or(usize::MAX),
+            bodies_bytes_max: usize::try_from(settings.bodies_bytes_max).unwrap_or(usize::MAX),
             near_bytes_max: settings.near_bytes_max,
         })
     }

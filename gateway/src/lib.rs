@@ -1,5 +1,6 @@
 //! The edge: takes jobs over HTTP, answers at once, and serves hot reads. It keeps nothing that another gateway would miss.
 
+mod admission;
 mod conditional;
 pub mod config;
 mod data;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 pub use config::Config;
 
+use admission::Room;
 use data::Data;
 use jobs::bells::Bells;
 use jobs::waiters::Waiters;
@@ -43,7 +45,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let broker = broker::connect(&config.broker, options).context("connecting to the broker")?;
     let store_client = StoreClient::new(&Http::new(), &config.store_url);
     let bells = Bells::start(&broker, &store_client, config.store_deadline, &tasks);
-    let store = Store::start(&store_client, &bells, config.store_deadline, &tasks);
+    let store = Store::start(&store_client, &config.store_url.as_slice()[0], &bells, config.store_deadline, &tasks);
     let waiters = Waiters::new(config.waiters_max);
     let followed = jobs::follower::follow(waiters.clone(), store_client.clone(), shutdown.clone());
     tasks.spawn("log follower", followed);
@@ -58,7 +60,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     };
     let data = Data::start(options, &health, &tasks, &shutdown);
     let parts = Parts { store, data, bells, waiters, queues: config.queues, shutdown: shutdown.clone() };
-    let router = router::router(Gateway::new(parts));
+    let router = router::router(Gateway::new(parts), Room::new(config.bodies_bytes_max));
     let limits = Limits { connections: config.connections_max, ..Limits::default() };
     health.ready();
     serve(listener, router, limits, &health, &shutdown).await;

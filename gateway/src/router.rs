@@ -1,13 +1,15 @@
 //! The routes of the public HTTP API. What is not here is not promised: it answers 404.
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 
+use crate::admission::{Room, admit};
 use crate::data::{read, write};
 use crate::jobs::{control, list, status, submit};
 use crate::state::Gateway;
 
-pub(crate) fn router(gateway: Gateway) -> Router {
+pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
     Router::new()
         .route("/longtask", post(submit::post))
         .route("/jobs", get(list::jobs))
@@ -21,4 +23,5 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/cache/{key}", delete(write::invalidate_key))
         .route("/cache:invalidate", post(write::invalidate_many))
         .with_state(gateway)
+        .layer(from_fn_with_state(room, admit))
 }

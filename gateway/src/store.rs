@@ -1,5 +1,6 @@
 //! The store as the gateway uses it: creates in batches with those of other clients, everything else one by one, each within a deadline.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,12 +13,14 @@ use protocol::ids::{Incarnation, Position};
 use protocol::problem::Kind;
 use protocol::store_api::{self, Applied, Apply, Command, Create, Created, INCARNATION_HEADER, POSITION_HEADER, Reply};
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 
 use crate::jobs::bells::{Bells, Ring};
 use crate::jobs::waiters::Place;
 
 /// A batch is sent in parts of about this many bytes of payload: a part must fit into the store's largest body.
 const PART_BYTES: usize = 1 << 20;
+const READS_MAX: usize = 256;
 
 /// What became of one create.
 type CreateAnswer = Result<Created, Error>;
@@ -27,14 +30,25 @@ pub(crate) struct Store {
     client: StoreClient,
     creator: Coalescer<Create, CreateAnswer, Error>,
     deadline: Duration,
+    /// For errors.
+    address: Address,
+    /// Reads at once; more wait, because thousands of waiters may want to read at the same moment.
+    reads: Arc<Semaphore>,
 }
 
 impl Store {
-    pub(crate) fn start(client: &StoreClient, bells: &Bells, deadline: Duration, tasks: &Tasks) -> Self {
+    pub(crate) fn start(
+        client: &StoreClient,
+        address: &Address,
+        bells: &Bells,
+        deadline: Duration,
+        tasks: &Tasks,
+    ) -> Self {
         let creator = Creator { client: client.clone(), bells: bells.clone(), deadline };
         let send = move |batch| creator.clone().create_all(batch);
         let creator = Coalescer::start(tasks, "creator", CoalescerLimits::default(), send);
-        Self { client: client.clone(), creator, deadline }
+        let reads = Arc::new(Semaphore::new(READS_MAX));
+        Self { client: client.clone(), creator, deadline, address: address.clone(), reads }
     }
 
     /// Records a job. Its bell, if it is ours to ring, is rung before this returns, and also when nobody waits for the answer any more.
@@ -62,7 +76,19 @@ impl Store {
     /// # Errors
     /// What the store refuses it for; 503 if it is away or slow.
     pub(crate) async fn apply(&self, command: Command) -> Result<Reply, Rejection> {
-        let answers = apply_all(&self.client, vec![command], self.deadline, Repeat::Never).await?;
+        self.apply_one(command, Repeat::Never).await
+    }
+
+    /// Applies one command that does nothing when it comes a second time, so it may be sent twice.
+    ///
+    /// # Errors
+    /// What the store refuses it for; 503 if it is away or slow.
+    pub(crate) async fn apply_idempotent(&self, command: Command) -> Result<Reply, Rejection> {
+        self.apply_one(command, Repeat::WhenUnsure).await
+    }
+
+    async fn apply_one(&self, command: Command, repeat: Repeat) -> Result<Reply, Rejection> {
+        let answers = apply_all(&self.client, vec![command], self.deadline, repeat).await?;
         let only = answers.items.into_iter().next().ok_or(Kind::BadGateway)?;
         Ok(only?)
     }
@@ -72,6 +98,10 @@ impl Store {
     /// # Errors
     /// Any; one of 400 and more is an [`Error::Problem`].
     pub(crate) async fn get(&self, path: impl Into<String>) -> Result<Answer<Bytes>, Error> {
+        let turn = tokio::time::timeout(self.deadline, self.reads.acquire()).await;
+        if turn.is_err() {
+            return Err(Error::Timeout { address: self.address.clone(), deadline: self.deadline });
+        }
         self.client.peer().call(&Call::get(path).within(self.deadline)).await
     }
 }
@@ -142,7 +172,9 @@ struct Creator {
 
 impl Creator {
     async fn create_all(self, batch: Vec<Create>) -> Result<Vec<CreateAnswer>, Error> {
-        metrics::histogram!("longshore_create_batch_size", "program" => "gateway").record(small(batch.len()));
+        metrics::counter!("longshore_create_batches_total", "program" => "gateway").increment(1);
+        let jobs = batch.len().try_into().unwrap_or(u64::MAX);
+        metrics::counter!("longshore_created_in_batches_total", "program" => "gateway").increment(jobs);
         let parts = parts(batch, |create| create.payload.as_deref().map_or(0, |payload| RawValue::get(payload).len()));
         let answers = join_all(parts.into_iter().map(|part| self.create_part(part))).await;
         Ok(answers.into_iter().flatten().collect())
@@ -188,10 +220,6 @@ fn parts<T>(items: Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
         free_bytes = free_bytes.saturating_sub(bytes);
     }
     parts
-}
-
-fn small(count: usize) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]

@@ -79,7 +79,9 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, health
         joined = connections.join(Duration::MAX) => drop(joined),
         () = shutdown.ended() => {
             let busy = connections.running();
-            tracing::warn!(program = health.program(), ?busy, "requests were dropped at the deadline");
+            if !busy.is_empty() {
+                tracing::warn!(program = health.program(), ?busy, "requests were dropped at the deadline");
+            }
             connections.stop();
         }
     }

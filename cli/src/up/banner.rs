@@ -54,6 +54,7 @@ fn text(facts: &Facts) -> String {
     }
     let slots = if *slots == 1 { "1 slot".to_owned() } else { format!("{slots} slots") };
     let lb = places.lb;
+    let program = program();
     let url = if lb.port() == 8000 && lb.ip().is_loopback() { String::new() } else { format!(" --url http://{lb}") };
     format!(
         "Longshore {version} is up.
@@ -67,8 +68,9 @@ fn text(facts: &Facts) -> String {
 
 Try it:
   curl -i http://{lb}/longtask -H 'content-type: application/json' -d '{{\"task\":\"report_1\"}}'
-  longshore submit report_2 --wait{url}
-  longshore jobs{url}
+  curl http://{lb}/data
+  {program} submit report_2 --wait{url}
+  {program} jobs{url}
 
 Ctrl-C stops it; what runs then gets {drain} s to finish, and the rest goes on at the next start.
 ",
@@ -78,4 +80,13 @@ Ctrl-C stops it; what runs then gets {drain} s to finish, and the rest goes on a
         worker = places.worker,
         drain = drain.as_secs(),
     )
+}
+
+/// How this program can be called from here: by its path below the present folder, as after `cargo run`, or by its name.
+fn program() -> String {
+    let here = std::fs::canonicalize(".").ok();
+    let path = std::env::current_exe().ok();
+    let below =
+        path.zip(here).and_then(|(path, here)| path.strip_prefix(here).ok().map(|path| path.display().to_string()));
+    below.unwrap_or_else(|| "longshore".to_owned())
 }

@@ -75,13 +75,23 @@ async fn listen(what: &str, variable: &str, address: SocketAddr) -> anyhow::Resu
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            let sentence = format!(
-                "{address}, where the {what} should listen, is in use: stop the other program (another `longshore up`?), or set {variable}."
-            );
-            Err(ExitWith { status: TAKEN, sentence }.into())
+            Err(ExitWith { status: TAKEN, sentence: taken(what, variable, address) }.into())
         }
         Err(error) => Err(error).with_context(|| format!("listening at {address} for the {what} ({variable})")),
     }
+}
+
+fn taken(what: &str, variable: &str, address: SocketAddr) -> String {
+    let other = SocketAddr::new(address.ip(), address.port().wrapping_add(100));
+    let list = if variable == "LONGSHORE_GATEWAY_LISTEN" {
+        " (one address for each gateway, separated by commas)"
+    } else {
+        ""
+    };
+    format!(
+        "{address}, where the {what} should listen, is in use: stop the other program (another `longshore up`?), \
+         or choose another address, such as {variable}={other}{list}."
+    )
 }
 
 /// Where to call a listener: one that listens everywhere is called here.

@@ -15,7 +15,7 @@ use crate::state::Gateway;
 
 /// 200 if it was ended at once, 202 if its owner was told, 409 if its outcome is recorded already.
 pub(crate) async fn cancel(State(gateway): State<Gateway>, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
-    match gateway.store.apply(Command::Cancel { job_id }).await? {
+    match gateway.store.apply_idempotent(Command::Cancel { job_id }).await? {
         Reply::Cancelled { cancelled: Cancelled::Now, job } => Ok(Json(*job).into_response()),
         Reply::Cancelled { cancelled: Cancelled::Requested, job } => Ok(under_way(*job)),
         Reply::Cancelled { cancelled: Cancelled::Conflict, job } => {
@@ -32,6 +32,7 @@ pub(crate) async fn cancel(State(gateway): State<Gateway>, Path(job_id): Path<Jo
 
 /// 202 with the next run of a failed or cancelled job, else 409.
 pub(crate) async fn retry(State(gateway): State<Gateway>, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
+    // Sent twice, it would find its own run open and be refused.
     match gateway.store.apply(Command::Retry { job_id }).await? {
         Reply::Retried { job: Some(job) } => Ok(under_way(*job)),
         Reply::Retried { job: None } => {

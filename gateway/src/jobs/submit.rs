@@ -1,6 +1,6 @@
 //! `POST /longtask` and `PUT /jobs/{id}`: checked, on disk in the store, then answered. The broker is not waited for.
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use chassis::clock;
 use chassis::http::{Context, Json, Path, Rejection};
@@ -18,6 +18,7 @@ use super::prefer::{PREFERENCE_APPLIED, Prefer};
 use super::seen::{Seen, retry_after_s};
 use super::status::found;
 use super::waiting::{Waited, until_ended};
+use crate::admission::Place;
 use crate::state::Gateway;
 
 /// How the client named the job.
@@ -29,22 +30,33 @@ enum Named {
     ByClient,
 }
 
+/// What the request says besides its body.
+struct Request {
+    named: Named,
+    prefer: Prefer,
+    /// The body's.
+    place: Place,
+}
+
 /// `POST /longtask`
 pub(crate) async fn post(
     State(gateway): State<Gateway>,
+    Extension(place): Extension<Place>,
     context: Context,
     headers: HeaderMap,
     Json(submit): Json<Submit>,
 ) -> Result<Response, Rejection> {
     let key = idempotency::key_from_headers(&headers)?;
     let origin = origin(&gateway, &context, JobId::generate(), key);
-    accept(&gateway, Named::ByUs, submit, origin, Prefer::from_headers(&headers)).await
+    let request = Request { named: Named::ByUs, prefer: Prefer::from_headers(&headers), place };
+    accept(&gateway, request, submit, origin).await
 }
 
 /// `PUT /jobs/{id}`: the id names the job, as an idempotency key would.
 pub(crate) async fn put(
     State(gateway): State<Gateway>,
     Path(job_id): Path<JobId>,
+    Extension(place): Extension<Place>,
     context: Context,
     headers: HeaderMap,
     Json(submit): Json<Submit>,
@@ -54,7 +66,8 @@ pub(crate) async fn put(
         return Err(Kind::BadRequest.detail(detail).into());
     }
     let origin = origin(&gateway, &context, job_id, None);
-    accept(&gateway, Named::ByClient, submit, origin, Prefer::from_headers(&headers)).await
+    let request = Request { named: Named::ByClient, prefer: Prefer::from_headers(&headers), place };
+    accept(&gateway, request, submit, origin).await
 }
 
 fn origin(gateway: &Gateway, context: &Context, job_id: JobId, idempotency_key: Option<String>) -> Origin {
@@ -67,23 +80,19 @@ fn origin(gateway: &Gateway, context: &Context, job_id: JobId, idempotency_key: 
     }
 }
 
-async fn accept(
-    gateway: &Gateway,
-    named: Named,
-    submit: Submit,
-    origin: Origin,
-    prefer: Prefer,
-) -> Result<Response, Rejection> {
+async fn accept(gateway: &Gateway, request: Request, submit: Submit, origin: Origin) -> Result<Response, Rejection> {
+    let Request { named, prefer, place } = request;
     let proposed = origin.job_id;
     let task = submit.task.to_string();
     let create = to_create(submit, &gateway.queues, origin)?;
     let run_at = create.run_at;
     let created = gateway.store.create(create).await?;
+    place.release();
     let job_id = created.job_id;
     // A create that was sent twice because its answer was lost finds its own job: that is no replay.
     let is_replay = created.replayed.is_some() && (named == Named::ByClient || job_id != proposed);
     count(named, is_replay);
-    tracing::debug!(%job_id, task, replay = is_replay, "accepted");
+    tracing::info!(%job_id, task, replay = is_replay, "accepted");
     let (mut response, applied) = match wait_for_end(gateway, job_id, prefer).await {
         Wait::Ended(seen) => (found(seen, job_id), prefer.applied(true, false)),
         Wait::TimeOver => (accepted(created, named, task, run_at), prefer.applied(true, true)),

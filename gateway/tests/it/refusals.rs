@@ -155,3 +155,19 @@ async fn a_store_that_does_not_answer_is_a_503_within_the_deadline() {
     check(&gateway.submit(r#"{"task":"a"}"#).await, 503, "unavailable", &[]);
     assert!(begin.elapsed() < Duration::from_secs(3));
 }
+
+#[tokio::test]
+async fn bodies_that_would_take_too_much_memory_are_told_to_come_back() {
+    let settings = [("LONGSHORE_BODIES_BYTES_MAX", "1048576"), ("LONGSHORE_STORE_DEADLINE_MS", "1000")];
+    let gateway = TestGateway::start_with(&settings).await;
+    gateway.store.inner().silent = true;
+    let large = format!(r#"{{"task":"a","payload":"{}"}}"#, "x".repeat(900_000));
+    let (one, other) = tokio::join!(gateway.submit(&large), gateway.submit(&large));
+    let mut told = [one, other];
+    told.sort_by_key(|told| told.status);
+    check(&told[0], 429, "rate-limited", &[]);
+    assert!(told[0].header("retry-after").is_some());
+    check(&told[1], 503, "unavailable", &[]);
+    gateway.store.inner().silent = false;
+    assert_eq!(gateway.submit(&large).await.status, 202);
+}
