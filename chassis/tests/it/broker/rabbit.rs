@@ -127,6 +127,21 @@ async fn silent_peer_is_given_up_in_time() {
 }
 
 #[tokio::test]
+async fn broker_that_confirms_nothing_is_given_up() {
+    let bench = Bench::rabbit().await;
+    let options = ConnectOptions { confirm_deadline: Duration::from_secs(1), ..options(Program::Up) };
+    let broker = bench.broker_with(options).await;
+    bench.lose_answers(true);
+    let asked_at = Instant::now();
+    assert_eq!(broker.publish(bell()).await, Verdict::Unknown);
+    // The session's end answers it, long before the deadline of the publish.
+    assert!(asked_at.elapsed() < Duration::from_secs(3), "{:?}", asked_at.elapsed());
+    until_link(&broker, |link| matches!(link, Link::Down { .. })).await;
+    bench.lose_answers(false);
+    publish_surely(&broker, &bell()).await;
+}
+
+#[tokio::test]
 async fn frozen_broker_does_not_hold_a_publish() {
     let bench = Bench::faulty().await;
     let broker =
