@@ -16,7 +16,7 @@ pub const RENEWAL_WAIT_MS_MAX: u64 = 500;
 pub const FENCE_WAIT_MS_MAX: u64 = 5_000;
 
 /// `POST /renewals`: a gateway reports what it has applied and asks for what came after, and for its lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RenewalRequest {
     pub holder: HolderId,
     /// The term whose entries it applied; none before its first answer.
@@ -31,7 +31,7 @@ pub struct RenewalRequest {
 }
 
 /// The answer to a renewal. Its entries are applied before its lease is taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RenewalAnswer {
     pub term: Term,
     /// Counted from the instant at which the gateway sent the renewal.

@@ -29,8 +29,8 @@ pub struct Entry {
     pub covered: Arc<Covered>,
 }
 
-/// What the side that acts on another's end of a lease waits on top: 2 % for clocks that run at different rates, at least 20 ms.
+/// What the side that acts on another's end of a lease waits on top: 2 %, rounded up, for clocks whose rates differ by 1 % each.
 #[must_use]
 pub fn margin_ms(lease_ms: u64) -> u64 {
-    (lease_ms / 50).max(20)
+    lease_ms.div_ceil(50)
 }

@@ -13,9 +13,10 @@ use crate::ids::{HolderId, Seq};
 use crate::invalidation::Term;
 use crate::invalidation::guards::{Full, Guard, Guards};
 
-/// One renewal under way; only the latest one's answer counts.
+/// One renewal, numbered by the caller, who never uses a number again while an answer to it may come. Only the latest one's answer
+/// counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ticket(u64);
+pub struct Ticket(pub u64);
 
 /// A gateway's lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +27,6 @@ pub struct NearLease<G = Full> {
     applied: Seq,
     valid_until_ms: u64,
     latest: Option<Sent>,
-    tickets: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,15 +57,13 @@ impl NearLease {
 impl<G: Guards> NearLease<G> {
     #[must_use]
     pub fn guarded_by(guards: G, holder: HolderId) -> Self {
-        Self { guards, holder, term: None, applied: Seq(0), valid_until_ms: 0, latest: None, tickets: 0 }
+        Self { guards, holder, term: None, applied: Seq(0), valid_until_ms: 0, latest: None }
     }
 
     /// A renewal to be sent now; one that was under way is given up.
-    pub fn begin(&mut self, now_ms: u64, wait_ms: u64) -> (Ticket, RenewalRequest) {
-        self.tickets += 1;
-        let ticket = Ticket(self.tickets);
+    pub fn begin(&mut self, ticket: Ticket, now_ms: u64, wait_ms: u64) -> RenewalRequest {
         self.latest = Some(Sent { ticket, at_ms: now_ms });
-        (ticket, self.request(wait_ms, false))
+        self.request(wait_ms, false)
     }
 
     /// Takes an answer: voids what it says, then the lease, counted from when its renewal was sent.

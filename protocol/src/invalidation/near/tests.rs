@@ -32,8 +32,8 @@ fn answer(term: Term, through: u64, keys: &[&str]) -> RenewalAnswer {
 
 impl Gateway {
     fn renew(&mut self, sent_ms: u64, now_ms: u64, answer: &RenewalAnswer) -> Taken {
-        let (ticket, _) = self.lease.begin(sent_ms, 500);
-        self.lease.answered(ticket, answer, now_ms, &mut self.generations)
+        self.lease.begin(Ticket(1), sent_ms, 500);
+        self.lease.answered(Ticket(1), answer, now_ms, &mut self.generations)
     }
 
     fn is_current(&self, loaded: Tick, key: &str) -> bool {
@@ -85,8 +85,9 @@ fn first_answer_another_term_and_flush_drop_everything() {
 #[test]
 fn answer_to_an_abandoned_renewal_is_dropped() {
     let mut gateway = gateway();
-    let (abandoned, _) = gateway.lease.begin(0, 500);
-    let (latest, _) = gateway.lease.begin(600, 500);
+    let (abandoned, latest) = (Ticket(1), Ticket(2));
+    gateway.lease.begin(abandoned, 0, 500);
+    gateway.lease.begin(latest, 600, 500);
     let late = answer(term(1, 1), 9, &[]);
     let taken = gateway.lease.answered(abandoned, &late, 700, &mut gateway.generations);
     assert_eq!(taken, Taken::Abandoned);
@@ -106,7 +107,7 @@ fn announcement_bumps_but_is_not_applied() {
     let event = Invalidated::new(Epoch(1), Seq(12), Covered::key("b"));
     assert!(gateway.lease.announced(&event, &mut gateway.generations));
     assert!(!gateway.is_current(loaded, "b"));
-    assert_eq!(gateway.lease.begin(10, 500).1.applied, Seq(10));
+    assert_eq!(gateway.lease.begin(Ticket(2), 10, 500).applied, Seq(10));
 }
 
 #[test]
@@ -127,9 +128,9 @@ fn announcement_of_another_epoch_does_nothing() {
 fn leaving_gateway_serves_nothing_more() {
     let mut gateway = gateway();
     gateway.renew(0, 0, &answer(term(1, 1), 3, &[]));
-    let (ticket, _) = gateway.lease.begin(10, 500);
+    gateway.lease.begin(Ticket(2), 10, 500);
     let request = gateway.lease.leave();
     assert!(request.leaving && request.applied == Seq(3));
-    let taken = gateway.lease.answered(ticket, &answer(term(1, 1), 3, &[]), 20, &mut gateway.generations);
+    let taken = gateway.lease.answered(Ticket(2), &answer(term(1, 1), 3, &[]), 20, &mut gateway.generations);
     assert_eq!((taken, gateway.lease.may_serve(20)), (Taken::Abandoned, false));
 }

@@ -69,17 +69,20 @@ impl Holders {
         self.by_id.remove(&holder);
     }
 
-    /// Up to where every holder has applied or ended; `None`: nobody holds anything. Those that ended are forgotten.
+    /// Up to where every holder has applied or ended; `None`: nobody holds anything.
     pub(super) fn passed(&mut self, now_ms: u64, margin_ms: u64) -> Option<Seq> {
-        let mut passed: Option<Seq> = None;
+        self.forget_ended(now_ms, margin_ms);
+        self.by_id.values().filter_map(Holder::passed).min()
+    }
+
+    /// Forgets the answers whose leases have ended, which decide nothing any more.
+    pub(super) fn forget_ended(&mut self, now_ms: u64, margin_ms: u64) {
         self.by_id.retain(|_, holder| {
-            let bound = holder.passed(now_ms, margin_ms);
-            if let Some(bound) = bound {
-                passed = Some(passed.map_or(bound, |least| least.min(bound)));
+            while holder.answers.front().is_some_and(|answer| answer.until_ms + margin_ms <= now_ms) {
+                holder.answers.pop_front();
             }
-            bound.is_some()
+            !holder.answers.is_empty()
         });
-        passed
     }
 
     /// The next instant at which time alone may let an entry after `passed` close.
@@ -90,8 +93,8 @@ impl Holders {
 }
 
 impl Holder {
-    fn passed(&self, now_ms: u64, margin_ms: u64) -> Option<Seq> {
-        let live = self.answers.iter().find(|answer| answer.until_ms + margin_ms > now_ms)?;
-        Some(live.through.max(self.applied))
+    /// The oldest answer whose lease has not ended blocks what was issued after it, unless it is applied.
+    fn passed(&self) -> Option<Seq> {
+        self.answers.front().map(|oldest| oldest.through.max(self.applied))
     }
 }

@@ -247,7 +247,7 @@ impl<G: Guards> Sequencer<G> {
         let Settings { lease_ms, answer_names_max, holders_max, margin_ms, .. } = self.settings;
         let tenure = self.tenure_at(now_ms)?;
         if !tenure.holders.knows(request.holder) && tenure.holders.len() >= holders_max {
-            tenure.holders.passed(now_ms, margin_ms);
+            tenure.holders.forget_ended(now_ms, margin_ms);
             if tenure.holders.len() >= holders_max {
                 return Err(Refusal::TooManyHolders);
             }
@@ -276,6 +276,17 @@ impl<G: Guards> Sequencer<G> {
             tenure.fenced = tenure.fenced.max(Some(passed.map_or(last, |passed| passed.min(last))));
         }
         tenure.fenced
+    }
+
+    /// Forgets what time has passed by; decides nothing.
+    pub fn forget_ended(&mut self, now_ms: u64) {
+        let margin_ms = self.settings.margin_ms;
+        if let Some(tenure) = &mut self.tenure {
+            tenure.holders.forget_ended(now_ms, margin_ms);
+            for instant_ms in [&mut tenure.lease_until_ms, &mut tenure.fences_from_ms] {
+                *instant_ms = if *instant_ms > now_ms { *instant_ms } else { 0 };
+            }
+        }
     }
 
     /// The log position up to which everything is fenced and not yet reported here.
