@@ -22,6 +22,8 @@ pub(super) struct Coherence {
     valid_until_ms: AtomicU64,
     /// Held for a few instructions by the renewal loop and the announcements, never by a read.
     lease: Mutex<NearLease>,
+    /// How many renewals were begun.
+    renewals: AtomicU64,
 }
 
 impl Coherence {
@@ -30,6 +32,7 @@ impl Coherence {
             generations: Generations::shared(STRIPES),
             valid_until_ms: AtomicU64::new(0),
             lease: Mutex::new(NearLease::new(holder)),
+            renewals: AtomicU64::new(0),
         }
     }
 
@@ -60,7 +63,8 @@ impl Coherence {
 
     /// A renewal to be sent now.
     pub(super) fn begin(&self, wait_ms: u64) -> (Ticket, RenewalRequest) {
-        self.lease().begin(clock::now_ms(), wait_ms)
+        let ticket = Ticket(self.renewals.fetch_add(1, Ordering::Relaxed));
+        (ticket, self.lease().begin(ticket, clock::now_ms(), wait_ms))
     }
 
     pub(super) fn answered(&self, ticket: Ticket, answer: &RenewalAnswer) -> Taken {

@@ -4,7 +4,7 @@
 use protocol::cache_api::{RenewalAnswer, RenewalRequest};
 use protocol::ids::{Epoch, HolderId, Incarnation, InstanceId, Position, Seq};
 use protocol::invalidation::Term;
-use protocol::invalidation::grant::{Holding, HolderWatch};
+use protocol::invalidation::grant::{HolderWatch, Holding};
 use protocol::invalidation::guards::{Guard, Guards};
 use protocol::invalidation::near::{Generations, NearLease, Tick, Ticket};
 use protocol::invalidation::sequencer::{Grant, LoadMark, Sequencer, Settings};
@@ -49,6 +49,7 @@ pub(super) struct Store {
     pub(super) holding: Holding,
     pub(super) watch: HolderWatch,
     pub(super) restarts: u8,
+    pub(super) yields: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -158,7 +159,9 @@ pub(super) enum Write {
 pub(super) enum Read {
     Idle,
     /// The clock was read and compared with the lease.
-    Checked { lease_is_valid: bool },
+    Checked {
+        lease_is_valid: bool,
+    },
     /// It waits for a flight.
     Waiting,
     Answered(Value),
@@ -168,8 +171,8 @@ pub(super) enum Read {
 impl std::hash::Hash for State {
     fn hash<H: std::hash::Hasher>(&self, hasher: &mut H) {
         let Self { now, store, caches, gateway, write, read, announced } = self;
-        let Store { value, head, fenced_through, holding, watch, restarts } = store;
-        (now, value, head, fenced_through, holding.epoch, holding.holder, restarts).hash(hasher);
+        let Store { value, head, fenced_through, holding, watch, restarts, yields } = store;
+        (now, value, head, fenced_through, holding.epoch, holding.holder, restarts, yields).hash(hasher);
         watch.remaining_ms(*now, 2).hash(hasher);
         (caches, write, read, announced).hash(hasher);
         let Gateway { lease, generations, near, renewal, renewed, flights } = gateway;
@@ -184,7 +187,7 @@ impl std::hash::Hash for State {
 }
 
 /// What is explored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct World {
     pub(super) guards: Without,
     pub(super) settings: Settings,
@@ -195,7 +198,8 @@ pub(super) struct World {
     pub(super) caches: usize,
     /// The store grants, and may take long, be lost, restart. Without: the first cache-svc is sequencer all along.
     pub(super) store_leases: bool,
-    pub(super) gives_back: bool,
+    /// How often the store sees its lease given back.
+    pub(super) yields: u8,
     pub(super) cache_restarts: u8,
     pub(super) store_restarts: u8,
     pub(super) announces: bool,
@@ -237,7 +241,7 @@ impl World {
         gateway.lease.answered(TICKET, &answer, 0, &mut gateway.generations);
         gateway.near = held.then(|| (0, gateway.generations.now()));
         let store =
-            Store { value: 0, head: Position(0), fenced_through: Position(0), holding, watch, restarts: 0 };
+            Store { value: 0, head: Position(0), fenced_through: Position(0), holding, watch, restarts: 0, yields: 0 };
         State { now: 0, store, caches, gateway, write: Write::Idle, read: Read::Idle, announced: Vec::new() }
     }
 

@@ -8,7 +8,8 @@ use protocol::invalidation::sequencer::Grant;
 use stateright::{Model, Property};
 
 use super::state::{
-    Cache, Call, Flight, FlightAt, KEY, Load, OTHER, Read, Renewal, RenewalAt, State, StoreAnswer, TICKET, World, Write, term,
+    Cache, Call, Flight, FlightAt, KEY, Load, OTHER, Read, Renewal, RenewalAt, State, StoreAnswer, TICKET, World,
+    Write, term,
 };
 
 /// Loads and flights under way at a time, each.
@@ -241,9 +242,10 @@ impl State {
     /// It is drained: it stops to act on its lease, then tells the store.
     fn gives_back(&mut self, world: &World, i: usize) -> Option<()> {
         let cache = &mut self.caches[i];
-        let term = cache.core.term().filter(|_| world.gives_back && cache.call.is_none())?;
+        let term = cache.core.term().filter(|_| self.store.yields < world.yields && cache.call.is_none())?;
         cache.core.end(term);
         cache.shared = None;
+        self.store.yields += 1;
         self.store.holding.give_back(cache.instance, term.epoch).then_some(())
     }
 
