@@ -24,6 +24,18 @@ pub(super) enum Waited {
 /// # Errors
 /// Of the first or the last read of the job.
 pub(super) async fn until_ended(gateway: &Gateway, job_id: JobId, wait: Duration) -> Result<Waited, Error> {
+    let waited = wait_until_ended(gateway, job_id, wait).await;
+    let outcome = match &waited {
+        Ok(Waited::Seen(seen)) if seen.is_terminal() => "ended",
+        Ok(Waited::Seen(_)) => "time_over",
+        Ok(Waited::Full) => "refused",
+        Err(_) => "failed",
+    };
+    metrics::counter!("longshore_waits_total", "program" => "gateway", "outcome" => outcome).increment(1);
+    waited
+}
+
+async fn wait_until_ended(gateway: &Gateway, job_id: JobId, wait: Duration) -> Result<Waited, Error> {
     let deadline = Instant::now() + wait;
     loop {
         let ticket = gateway.waiters.register(job_id);

@@ -1,0 +1,5 @@
+//! The `longshore` program as a user meets it: what it prints, on which stream, with which exit status.
+
+mod alone;
+mod program;
+mod system;
