@@ -58,7 +58,8 @@ pub(crate) struct Service {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Up {
-    #[arg(long, value_name = "N", help = "Number of gateways, 1 to 64 [default: LONGSHORE_GATEWAYS, else 3]")]
+    /// Number of gateways, 1 to 64 [default: LONGSHORE_GATEWAYS, else 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) gateways: Option<u16>,
     #[arg(long, value_name = "FOLDER", help = DATA_DIR)]
     pub(crate) data_dir: Option<PathBuf>,
@@ -74,6 +75,7 @@ pub(crate) struct Submit {
     /// What it is given: JSON, @FILE, or - for standard input
     #[arg(long, value_name = "JSON|@FILE|-")]
     pub(crate) payload: Option<String>,
+    /// The queue that it waits in [default: `default`]
     #[arg(long, value_parser = name::<QueueName>)]
     pub(crate) queue: Option<QueueName>,
     /// Which of the waiting jobs of a queue is run first
@@ -106,6 +108,7 @@ pub(crate) struct Submit {
 pub(crate) struct Watch {
     #[command(flatten)]
     pub(crate) service: Service,
+    /// Which job: the id that `longshore submit` printed
     #[arg(value_name = "JOB_ID")]
     pub(crate) job_id: JobId,
 }
@@ -114,10 +117,13 @@ pub(crate) struct Watch {
 pub(crate) struct Jobs {
     #[command(flatten)]
     pub(crate) service: Service,
+    /// Only jobs in this state
     #[arg(long, value_enum)]
     pub(crate) status: Option<StatusName>,
+    /// Only jobs of this queue
     #[arg(long, value_parser = name::<QueueName>)]
     pub(crate) queue: Option<QueueName>,
+    /// Only jobs of this task
     #[arg(long, value_parser = name::<TaskName>)]
     pub(crate) task: Option<TaskName>,
     /// Most jobs to list
@@ -135,6 +141,7 @@ pub(crate) struct Jobs {
 pub(crate) struct OneJob {
     #[command(flatten)]
     pub(crate) service: Service,
+    /// Which job: the id that `longshore submit` printed
     #[arg(value_name = "JOB_ID")]
     pub(crate) job_id: JobId,
 }
@@ -143,6 +150,7 @@ pub(crate) struct OneJob {
 pub(crate) struct Invalidate {
     #[command(flatten)]
     pub(crate) service: Service,
+    /// Data keys
     #[arg(value_name = "KEY", required = true, value_parser = name::<DataKey>)]
     pub(crate) keys: Vec<DataKey>,
 }
@@ -240,6 +248,7 @@ mod tests {
         check("longshore submit a/b", "letters, digits");
         check("longshore watch 7", "invalid");
         check("longshore jobs --limit 0", "1..=500");
+        check("longshore up --gateways 0", "'--gateways <N>': 0 is not in 1..=64");
     }
 
     #[test]

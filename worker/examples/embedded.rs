@@ -1,8 +1,8 @@
 //! A worker with handlers written in Rust. Start the rest of the system, then:
 //!
-//!     AMQP_URL=amqp://worker:worker@127.0.0.1:5672/longshore cargo run -p worker --example embedded
-//!     longshore submit resize_small '{"pixels": 1000000}'
-//!     longshore submit greet '{"name": "Ada"}'
+//!     AMQP_URL=amqp://worker:worker-dev@127.0.0.1:5672/longshore cargo run -p worker --example embedded
+//!     longshore submit resize_small --wait --payload '{"pixels": 1000000}'
+//!     longshore submit greet --wait --payload '{"name": "Ada"}'
 
 use std::process::ExitCode;
 use std::time::Duration;
