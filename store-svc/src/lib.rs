@@ -25,6 +25,7 @@ use writer::Writer;
 
 mod bell_watch;
 mod config;
+mod dead_letters;
 mod dispatcher;
 mod http;
 mod hub;
@@ -68,6 +69,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     loops.spawn("link", dispatcher::follow_link(broker.clone(), hub2, writer2, health.clone()));
     loops.spawn("dispatcher", dispatcher::publish(broker.clone(), Arc::clone(&hub), writer.clone()));
     loops.spawn("bells", bell_watch::watch(broker.clone(), Arc::clone(&hub), writer.clone(), readers2));
+    loops.spawn("dead letters", dead_letters::triage(broker.clone(), writer.clone()));
     loops.spawn("reaper", reaper::reap(readers.clone(), writer.clone()));
     loops.spawn("due", reaper::queue_due(readers.clone(), writer.clone(), Arc::clone(&hub)));
     loops.spawn("trim", reaper::trim(writer.clone(), Duration::from_millis(config.log_kept_ms)));

@@ -5,5 +5,6 @@ mod conformance;
 mod node;
 mod proxy;
 mod rabbit;
+#[cfg(feature = "measure")]
 mod rate;
 mod raw;

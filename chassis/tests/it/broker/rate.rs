@@ -1,5 +1,5 @@
-//! How fast the AMQP adapter is on this machine. Ignored by default; run it alone, and with optimization:
-//! `cargo test --release -p chassis --test it rate -- --ignored --nocapture`.
+//! How fast the AMQP adapter is on this machine: a measurement, not a test. To be run alone, and with optimization:
+//! `cargo test --release -p chassis --features measure --test it rate -- --nocapture`.
 
 use std::time::Duration;
 
@@ -54,7 +54,6 @@ fn resident_mib() -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
 async fn rates_of_publishing_and_consuming() {
     let bench = Bench::faulty().await;
     for window in [64, 256] {
