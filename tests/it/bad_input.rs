@@ -1,0 +1,125 @@
+//! Every row of the table of statuses whose cause exists: a clear problem, no panic, and the system goes on.
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http::{Method, Request};
+use serde_json::json;
+use tests::{Cluster, Http};
+use uuid::Uuid;
+
+use crate::{SOON, embedded};
+
+const JSON: &str = "application/json";
+
+/// One bad request and the status that it must be answered with.
+async fn check(
+    http: &Http,
+    method: Method,
+    path: &str,
+    media_type: &str,
+    body: impl Into<Bytes>,
+    status: u16,
+) -> Result<()> {
+    let mut request = Request::builder().method(method.clone()).uri(format!("http://{}{path}", http.address()));
+    if !media_type.is_empty() {
+        request = request.header("content-type", media_type);
+    }
+    let body: Bytes = body.into();
+    let shown = String::from_utf8_lossy(body.get(..body.len().min(80)).unwrap_or_default()).into_owned();
+    let answer = http.send_raw(request.body(body)?).await?;
+    let problem = answer.problem(status).with_context(|| format!("{method} {path} {shown}"))?;
+    ensure!(problem["status"] == status && problem["type"].as_str().is_some_and(|kind| !kind.is_empty()), "{problem}");
+    if status == 422 {
+        ensure!(problem["errors"][0]["pointer"].is_string(), "{method} {path} {shown} names no field: {problem}");
+    }
+    if status == 405 {
+        ensure!(!answer.header("allow").is_empty(), "405 without Allow: {method} {path}");
+    }
+    Ok(())
+}
+
+async fn bad_submits(http: &Http) -> Result<()> {
+    let post = async |media_type: &str, body: &str, status| {
+        check(http, Method::POST, "/longtask", media_type, body.to_owned(), status).await
+    };
+    post(JSON, "", 400).await?;
+    post(JSON, "{\"task\": \"noop\"", 400).await?;
+    post(JSON, "\u{0}\u{7f}", 400).await?;
+    post("text/plain", "{\"task\": \"noop\"}", 415).await?;
+    post("", "{\"task\": \"noop\"}", 415).await?;
+    for (body, why) in [
+        ("{}", "missing field"),
+        ("[]", "not an object"),
+        ("null", "not an object"),
+        ("{\"task\": 7}", "mistyped"),
+        ("{\"task\": \"\"}", "empty name"),
+        ("{\"task\": \"noop\", \"colour\": \"red\"}", "unknown field"),
+        ("{\"task\": \"noop\", \"unique_key\": \"k\"}", "not built yet"),
+        ("{\"task\": \"noop\", \"queue\": \"nowhere\"}", "unknown queue"),
+        ("{\"task\": \"noop\", \"priority\": \"urgent\"}", "no such priority"),
+        ("{\"task\": \"noop\", \"delay_ms\": -1}", "below its bound"),
+        ("{\"task\": \"noop\", \"delay_ms\": 1, \"run_at\": \"2030-01-01T00:00:00.000Z\"}", "two due times"),
+        ("{\"task\": \"noop\", \"run_at\": \"tomorrow\"}", "no timestamp"),
+        ("{\"task\": \"noop\", \"max_attempts\": 0}", "below its bound"),
+        ("{\"task\": \"noop\", \"max_attempts\": 1e9}", "above its bound"),
+        ("{\"task\": \"noop\", \"timeout_ms\": 0}", "below its bound"),
+    ] {
+        post(JSON, body, 422).await.context(why)?;
+    }
+    let long_key = json!({"task": "noop", "invalidates": ["k".repeat(257)]}).to_string();
+    post(JSON, &long_key, 422).await?;
+    let large = json!({"task": "noop", "payload": "x".repeat(1024 * 1024)}).to_string();
+    post(JSON, &large, 413).await
+}
+
+async fn bad_paths(http: &Http) -> Result<()> {
+    let unknown = Uuid::new_v4();
+    for (method, path, status) in [
+        (Method::GET, format!("/jobs/{unknown}"), 404),
+        (Method::GET, "/jobs/not-an-id".to_owned(), 404),
+        (Method::GET, format!("/jobs/{unknown}/result"), 404),
+        (Method::POST, format!("/jobs/{unknown}/cancel"), 404),
+        (Method::GET, "/nothing/here".to_owned(), 404),
+        (Method::GET, "/data/absent".to_owned(), 404),
+        (Method::GET, format!("/data/{}", "k".repeat(257)), 422),
+        (Method::DELETE, format!("/cache/{}", "k".repeat(257)), 422),
+        (Method::GET, "/jobs?status=sleeping".to_owned(), 422),
+        (Method::GET, "/jobs?limit=none".to_owned(), 422),
+        (Method::GET, "/jobs?cursor=%00".to_owned(), 422),
+        (Method::GET, "/jobs?colour=red".to_owned(), 422),
+        (Method::DELETE, "/longtask".to_owned(), 405),
+        (Method::PATCH, format!("/jobs/{unknown}"), 405),
+        (Method::POST, "/data/k".to_owned(), 405),
+    ] {
+        check(http, method, &path, "", Bytes::new(), status).await?;
+    }
+    check(http, Method::PUT, "/jobs/not-an-id", JSON, "{\"task\": \"noop\"}", 404).await?;
+    check(http, Method::PUT, "/data/k", JSON, "{\"value\": 1}", 422).await?;
+    check(http, Method::PUT, "/data/k", JSON, "{", 400).await?;
+    check(http, Method::PUT, "/data/k", "text/plain", "{\"data\": 1}", 415).await
+}
+
+/// A head refused by the parser may have no body, so only the status is asked for.
+async fn large_head(http: &Http) -> Result<()> {
+    let large = "x".repeat(128 * 1024);
+    let answer = http.send(Method::GET, "/data", &[("x-filler", &large)], None).await?;
+    ensure!(answer.status == 431, "{answer}");
+    Ok(())
+}
+
+async fn every_bad_request(cluster: &mut Cluster) -> Result<()> {
+    let lb = cluster.client().http().clone();
+    let gateway = cluster.http("gateway-0")?;
+    for http in [&lb, &gateway] {
+        bad_submits(http).await?;
+        bad_paths(http).await?;
+        large_head(http).await?;
+    }
+    let id = cluster.client().accepted(&json!({"task": "noop"})).await?;
+    cluster.client().succeeded(&id, SOON).await.map(drop)
+}
+
+#[tokio::test]
+async fn bad_requests_are_answered_with_clear_problems() -> Result<()> {
+    embedded(every_bad_request).await
+}

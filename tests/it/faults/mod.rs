@@ -1,0 +1,5 @@
+//! Faults, each with its published bound: what was accepted ends, once, whatever dies.
+
+mod broker;
+mod restart;
+mod worker;
