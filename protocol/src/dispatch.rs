@@ -6,7 +6,11 @@ pub const BELL_TIMEOUT_MS: u64 = 15_000;
 pub const CREATOR_MS: u64 = 2_000;
 /// The smallest default window of a queue.
 pub const WINDOW_MIN: u64 = 16;
-/// First and longest wait after a claim was refused for an unknown task, in ms.
+/// After so many refusals in a row for an unknown task, the workers that know it are few.
+const UNKNOWN_TASK_TRIES: u32 = 8;
+/// The wait before that, in ms.
+const UNKNOWN_TASK_TRY_MS: u64 = 250;
+/// First and longest wait after that, in ms.
 const UNKNOWN_TASK_WAIT_MS: (u64, u64) = (1_000, 15_000);
 
 /// How many bells of a queue may be outstanding: the operator's number, or twice the live slots, at least 16.
@@ -31,11 +35,14 @@ pub fn is_lost(bell: Outstanding) -> bool {
     bell.age_ms >= BELL_TIMEOUT_MS && (bell.queue_empty || bell.later_bell_claimed)
 }
 
-/// How long a row waits after its `refusals`-th refused claim in a row for an unknown task: 1 s, doubling to 15 s.
+/// How long a row waits after its `refusals`-th refused claim in a row for an unknown task. A row is rung only while some worker of its
+/// queue knows the task, so a refusal is the luck of the broker's turns: it soon tries again, so that a worker that has just learned a task
+/// gets its first job within seconds. After 8 tries it waits 1 s, doubling to 15 s: a task that few workers know must not cost the others.
 #[must_use]
 pub fn unknown_task_wait_ms(refusals: u32) -> u64 {
+    let Some(further) = refusals.checked_sub(UNKNOWN_TASK_TRIES + 1) else { return UNKNOWN_TASK_TRY_MS };
     let (first_ms, longest_ms) = UNKNOWN_TASK_WAIT_MS;
-    first_ms.saturating_mul(1 << refusals.saturating_sub(1).min(32)).min(longest_ms)
+    first_ms.saturating_mul(1 << further.min(32)).min(longest_ms)
 }
 
 #[cfg(test)]
@@ -63,12 +70,14 @@ mod tests {
     }
 
     #[test]
-    fn unknown_task_wait_doubles_to_fifteen_seconds() {
+    fn unknown_task_is_soon_tried_again_then_waits_up_to_fifteen_seconds() {
         let check = |refusals, expected| assert_eq!(unknown_task_wait_ms(refusals), expected);
-        check(1, 1_000);
-        check(2, 2_000);
-        check(4, 8_000);
-        check(5, 15_000);
-        check(100, 15_000);
+        check(1, 250);
+        check(8, 250);
+        check(9, 1_000);
+        check(10, 2_000);
+        check(12, 8_000);
+        check(13, 15_000);
+        check(u32::MAX, 15_000);
     }
 }

@@ -1,6 +1,7 @@
 //! The dispatch window.
 
 use protocol::api::{Priority, WaitingFor};
+use protocol::dispatch::unknown_task_wait_ms;
 use protocol::ids::{Dispatch, JobId, SessionId};
 use protocol::job::ClaimRefusal;
 use protocol::store_api::{BellFates, BellId, Command, Create};
@@ -188,7 +189,8 @@ pub(crate) fn an_unknown_task_waits_longer_each_time<F: Fixture>() {
     let narrow = lab.worker(&["other"]);
     let wide = lab.worker(&["a"]);
     let job_id = lab.job("a");
-    for wait_ms in [1_000, 2_000, 4_000] {
+    for refusals in 1..=11 {
+        let wait_ms = unknown_task_wait_ms(refusals);
         assert_eq!(ids(&lab.ring()), [job_id]);
         assert_eq!(lab.refused(narrow, job_id, 1), ClaimRefusal::UnknownTask);
         assert_eq!(lab.signals.due_ms, Some(lab.wall_ms + wait_ms));
