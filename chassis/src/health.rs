@@ -53,6 +53,11 @@ impl Health {
         self.inner.started.store(true, Ordering::Release);
     }
 
+    /// A part is not there yet. For the start, when that is nothing to warn of.
+    pub fn awaits(&self, part: &'static str, reason: &str) {
+        self.inner.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(part, reason.to_owned());
+    }
+
     /// A part is missing. Logged when it is new.
     pub fn lost(&self, part: &'static str, reason: impl Into<String>) {
         let reason = reason.into();
@@ -114,6 +119,9 @@ mod tests {
         health.found("broker");
         health.found("broker");
         check(&health, false, Status::Ready, true);
+        health.awaits("cache", "no lease yet");
+        check(&health, false, Status::Degraded, true);
+        health.found("cache");
         check(&health, true, Status::Draining, false);
     }
 }

@@ -25,6 +25,9 @@ pub(crate) struct Facts {
 const TASKS_SHOWN: usize = 6;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// How long a program that serves may still lack a part, such as the near cache its first lease, before the banner does not wait for it.
+const WHOLE_WITHIN: Duration = Duration::from_secs(3);
+
 /// Waits until every program is ready, then says so.
 ///
 /// # Errors
@@ -32,10 +35,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(crate) async fn announce(facts: &Facts, within: Duration) -> anyhow::Result<()> {
     let places = &facts.places;
     let until = Instant::now() + within;
+    let whole_until = Instant::now() + within.min(WHOLE_WITHIN);
     let (http, call) = (Http::new(), Call::get("/ready").within(Duration::from_secs(1)));
     for place in places.all() {
         let address = Address::from(place);
-        while !http.send(&address, &call).await.is_ok_and(|answer| answer.status.is_success()) {
+        loop {
+            let answer = http.send(&address, &call).await.ok().filter(|answer| answer.status.is_success());
+            let whole = answer.as_ref().is_some_and(|answer| is_whole(&answer.body));
+            if whole || (answer.is_some() && Instant::now() > whole_until) {
+                break;
+            }
             anyhow::ensure!(Instant::now() < until, "{place} was not ready within {} s; see the log", within.as_secs());
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -43,6 +52,12 @@ pub(crate) async fn announce(facts: &Facts, within: Duration) -> anyhow::Result<
     // Who has closed standard output does not want to read it, and the system serves all the same.
     output::line(text(facts)).unwrap_or_default();
     Ok(())
+}
+
+/// The program lacks nothing.
+fn is_whole(report: &[u8]) -> bool {
+    let report: serde_json::Value = serde_json::from_slice(report).unwrap_or_default();
+    report["status"] != "degraded"
 }
 
 fn text(facts: &Facts) -> String {

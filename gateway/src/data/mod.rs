@@ -56,6 +56,7 @@ impl Data {
         let coherence = Arc::new(Coherence::new(HolderId::generate()));
         // Connections of their own: a fence that waits must never hold up a renewal.
         let renewals = CacheClient::new(&Http::new(), options.cache_url);
+        health.awaits("cache", "no near lease yet");
         let renewed = renewal::renew(coherence.clone(), renewals, health.clone(), shutdown.clone());
         tasks.spawn("near lease", renewed);
         tasks.spawn("announcements", renewal::follow(coherence.clone(), options.broker.clone(), shutdown.clone()));
