@@ -62,6 +62,7 @@ async fn tasks_that_nobody_knows_do_not_delay_others() -> Result<()> {
 #[tokio::test]
 async fn unknown_task_runs_once_a_worker_knows_it() -> Result<()> {
     let vhost = Vhost::fresh().await?;
+    // Beside a worker that takes bells of this queue and refuses the task.
     let setup = Setup::rabbitmq(vhost.urls()).workers(1);
     scenario(setup.clone(), async |cluster| {
         let id = cluster.client().accepted(&json!({"task": "novel"})).await?;

@@ -1,42 +1,89 @@
-//! What is not ours on the queues of RabbitMQ is parked with its reason, and the work beside it goes on.
+//! What is not ours on the queues of RabbitMQ is parked with its reason, once, and the work beside it goes on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::rabbit::Vhost;
-use tests::{Setup, eventually, scenario, wait_until};
+use tests::{Cluster, Setup, eventually, scenario, wait_until};
+use uuid::Uuid;
 
 use crate::SOON;
 
-const GARBAGE: [&str; 5] = ["", "hello", "{}", "{\"v\": 99, \"job_id\": 7}", "[[[[[["];
+/// The word that a reason begins with says what was wrong.
+const GARBAGE: [(&str, &str); 6] = [
+    ("", "not-json"),
+    ("hello", "not-json"),
+    ("[[[[[[", "not-json"),
+    ("[]", "bad-shape"),
+    ("{\"v\": 1, \"keys\": 7, \"job_id\": 7}", "bad-shape"),
+    ("{\"v\": 99, \"key\": \"k\", \"job_id\": 7}", "unknown-version"),
+];
+
+fn bell(job_id: Uuid, created_at: &str) -> String {
+    json!({"v": 1, "job_id": job_id, "dispatch": 1, "task": "noop", "created_at": created_at}).to_string()
+}
+
+/// Each body that was sent with the reason that it must be parked with.
+async fn parked(vhost: &Vhost, queue: &str, expected: &BTreeMap<String, &str>) -> Result<()> {
+    let mut found: Vec<Value> = Vec::new();
+    eventually(SOON, &format!("all garbage is in {queue}"), async || {
+        found.extend(vhost.management().take(vhost.name(), queue, 20).await?);
+        Ok((found.len() >= expected.len()).then_some(()))
+    })
+    .await?;
+    ensure!(found.len() == expected.len(), "{queue}: {found:?}");
+    for message in &found {
+        let reason = message["properties"]["headers"]["x-longshore-reason"].as_str().context("a reason")?;
+        let body = message["payload"].as_str().context("a body")?;
+        let word = expected.get(body).with_context(|| format!("{queue} holds what nobody sent: {message}"))?;
+        ensure!(reason.starts_with(word), "{body} was parked as {reason}, not {word}");
+    }
+    Ok(())
+}
+
+/// The programs named so counted this metric so often, all together.
+async fn counted(cluster: &Cluster, programs: &[&str], metric: &str, label: &str) -> Result<f64> {
+    let mut sum = 0.0;
+    for program in programs {
+        sum += cluster.metrics(program).await?.sum(metric, &[label]);
+    }
+    Ok(sum)
+}
 
 #[tokio::test]
 async fn garbage_on_the_queues_is_parked_with_its_reason() -> Result<()> {
     let vhost = Vhost::fresh().await?;
     scenario(Setup::rabbitmq(vhost.urls()), async |cluster| {
         let (client, management) = (cluster.client(), vhost.management());
-        for (exchange, routing_key, parked) in
+        for (exchange, routing_key, queue) in
             [("jobs", "default", "jobs.rejected"), ("cache.invalidate", "", "cache.rejected")]
         {
-            for body in GARBAGE {
+            let mut expected: BTreeMap<String, &str> =
+                GARBAGE.iter().map(|&(body, reason)| (body.to_owned(), reason)).collect();
+            let mut sent: Vec<String> = expected.keys().cloned().collect();
+            if exchange == "jobs" {
+                // Nobody accepted it: parked, unless the job may have been forgotten since.
+                let young = bell(Uuid::now_v7(), "2100-01-01T00:00:00.000Z");
+                expected.insert(young.clone(), "unknown-job");
+                sent.extend([young, bell(Uuid::now_v7(), "2001-01-01T00:00:00.000Z")]);
+            }
+            for body in &sent {
                 ensure!(management.publish(vhost.name(), exchange, routing_key, body).await?, "{exchange} is bound");
             }
+            parked(&vhost, queue, &expected).await?;
             let id = client.accepted(&json!({"task": "noop"})).await?;
             client.succeeded(&id, SOON).await?;
-            let mut found = Vec::new();
-            eventually(SOON, &format!("all garbage is in {parked}"), async || {
-                found.extend(management.take(vhost.name(), parked, 10).await?);
-                Ok((found.len() >= GARBAGE.len()).then_some(()))
-            })
-            .await?;
-            ensure!(found.len() == GARBAGE.len(), "{parked}: {found:?}");
-            for (body, message) in GARBAGE.iter().zip(&found) {
-                let reason = message["properties"]["headers"]["x-longshore-reason"].as_str().context("a reason")?;
-                ensure!(
-                    !reason.is_empty() && GARBAGE.contains(&message["payload"].as_str().unwrap_or("?")),
-                    "{body}: {message}"
-                );
-            }
         }
+        // Each was delivered once and never came back.
+        let workers = ["worker-0", "worker-1"];
+        let bells = counted(cluster, &workers, "longshore_broker_deliveries_total", "queue=\"jobs.default\"").await?;
+        let garbage = f64::from(u32::try_from(GARBAGE.len())?);
+        // Two unknown jobs, two real ones, and a real one rung again is no harm.
+        ensure!((garbage + 4.0..garbage + 8.0).contains(&bells), "{bells} deliveries of bells");
+        let intake = counted(cluster, &["cache-svc"], "longshore_broker_deliveries_total", "cache.intake").await?;
+        ensure!((intake - garbage).abs() < 0.5, "{intake} deliveries of invalidations");
         Ok(())
     })
     .await
@@ -45,16 +92,14 @@ async fn garbage_on_the_queues_is_parked_with_its_reason() -> Result<()> {
 #[tokio::test]
 async fn published_invalidation_is_applied_within_a_second() -> Result<()> {
     let vhost = Vhost::fresh().await?;
-    scenario(Setup::rabbitmq(vhost.urls()), async |cluster| {
+    scenario(Setup::rabbitmq(vhost.urls()).alone(), async |cluster| {
         let lb = cluster.client().http();
         lb.get("/data").await?.expect(200)?;
         ensure!(lb.get("/data").await?.expect(200)?["cached"] == true);
-        vhost
-            .management()
-            .publish(vhost.name(), "cache.invalidate", "", &json!({"key": "my_data"}).to_string())
-            .await?;
+        let event = json!({"key": "my_data"}).to_string();
+        vhost.management().publish(vhost.name(), "cache.invalidate", "", &event).await?;
         // Reads on the way fill the cache again only after the invalidation, and that first one says so.
-        wait_until(std::time::Duration::from_secs(1), "a read from the store", async || {
+        wait_until(Duration::from_secs(1), "a read from the store", async || {
             Ok(lb.get("/data").await?.expect(200)?["cached"] == false)
         })
         .await

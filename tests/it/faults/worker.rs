@@ -15,7 +15,7 @@ const LEASE: Duration = Duration::from_secs(5);
 
 /// How many jobs this worker is running now.
 async fn busy(cluster: &Cluster, worker: &str) -> Result<f64> {
-    Ok(cluster.metrics(worker).await?.sum("longshore_worker_jobs_running", &[]))
+    Ok(cluster.metrics(worker).await?.sum("longshore_worker_running_jobs", &[]))
 }
 
 #[tokio::test]
@@ -51,9 +51,11 @@ async fn late_result_of_a_worker_that_was_asleep_is_never_recorded() -> Result<(
         })
         .await?;
         let refused = async |cluster: &Cluster| {
-            let store = cluster.metrics("store-svc").await?.sum("longshore_store_completes_refused_total", &[]);
-            let worker = cluster.metrics("worker-0").await?.sum("longshore_worker_leases_lost_total", &[]);
-            anyhow::Ok(store + worker)
+            let worker = cluster.metrics("worker-0").await?;
+            anyhow::Ok(
+                worker.sum("longshore_worker_lease_lost_total", &[])
+                    + worker.sum("longshore_worker_refused_total", &[]),
+            )
         };
         cluster.process("worker-0")?.resume()?;
         let job = cluster.client().succeeded(&id, SOON).await?;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 pub use metrics::Metrics;
 pub use setup::{Plan, Setup, TASKS, program_of};
@@ -22,6 +23,8 @@ use crate::wait::eventually;
 
 /// Debug builds on a busy machine with two cores, SQLite created, RabbitMQ's queues declared and aged.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// What serves, but lacks a part (a near lease, a confirmed publish, a backend), gets this long to find it before a test begins.
+const WHOLE_WITHIN: Duration = Duration::from_secs(15);
 /// Another process may have taken a port between its choice and its use.
 const START_ATTEMPTS: usize = 3;
 const LOG_LINES_SHOWN: usize = 60;
@@ -112,10 +115,26 @@ impl Cluster {
 
     async fn all_ready(&mut self) -> Result<()> {
         let names: Vec<String> = self.addresses.keys().cloned().collect();
-        for name in names {
-            self.ready(&name).await?;
+        for name in &names {
+            self.ready(name).await?;
+        }
+        let deadline = Instant::now() + WHOLE_WITHIN;
+        for name in &names {
+            self.whole(name, deadline).await?;
         }
         Ok(())
+    }
+
+    /// Waits until this program lacks nothing.
+    async fn whole(&self, name: &str, deadline: Instant) -> Result<()> {
+        let http = self.http(name)?.with_deadline(Duration::from_secs(5));
+        let left = deadline.saturating_duration_since(Instant::now());
+        eventually(left, &format!("{name} lacks nothing"), async || {
+            let report = http.get("/ready").await?.expect(200)?;
+            ensure!(report["status"] == "ready", "{report}");
+            Ok(Some(()))
+        })
+        .await
     }
 
     /// Waits until `/ready` of this program answers 200, or its process has ended.
