@@ -7,7 +7,7 @@ pub const CREATOR_MS: u64 = 2_000;
 /// The smallest default window of a queue.
 pub const WINDOW_MIN: u64 = 16;
 /// After so many refusals in a row for an unknown task, the workers that know it are few.
-const UNKNOWN_TASK_TRIES: u32 = 8;
+const UNKNOWN_TASK_TRIES: u32 = 16;
 /// The wait before that, in ms.
 const UNKNOWN_TASK_TRY_MS: u64 = 250;
 /// First and longest wait after that, in ms.
@@ -37,7 +37,7 @@ pub fn is_lost(bell: Outstanding) -> bool {
 
 /// How long a row waits after its `refusals`-th refused claim in a row for an unknown task. A row is rung only while some worker of its
 /// queue knows the task, so a refusal is the luck of the broker's turns: it soon tries again, so that a worker that has just learned a task
-/// gets its first job within seconds. After 8 tries it waits 1 s, doubling to 15 s: a task that few workers know must not cost the others.
+/// gets its first job within seconds. After 16 tries it waits 1 s, doubling to 15 s: a task that few workers know must not cost the others.
 #[must_use]
 pub fn unknown_task_wait_ms(refusals: u32) -> u64 {
     let Some(further) = refusals.checked_sub(UNKNOWN_TASK_TRIES + 1) else { return UNKNOWN_TASK_TRY_MS };
@@ -73,11 +73,11 @@ mod tests {
     fn unknown_task_is_soon_tried_again_then_waits_up_to_fifteen_seconds() {
         let check = |refusals, expected| assert_eq!(unknown_task_wait_ms(refusals), expected);
         check(1, 250);
-        check(8, 250);
-        check(9, 1_000);
-        check(10, 2_000);
-        check(12, 8_000);
-        check(13, 15_000);
+        check(16, 250);
+        check(17, 1_000);
+        check(18, 2_000);
+        check(20, 8_000);
+        check(21, 15_000);
         check(u32::MAX, 15_000);
     }
 }

@@ -18,7 +18,7 @@ use verdict::{check_invalidation_run, check_parallel_run, check_spread};
 
 const GATEWAYS: usize = 3;
 /// Requests that the balancer sent to each backend.
-const SENT: (&str, &str) = ("longshore_lb_requests_total", "backend");
+const SENT: (&str, &str) = ("longshore_lb_backend_requests_total", "backend");
 const SCRIPT_WITHIN: Duration = Duration::from_secs(60);
 const JOBS_WITHIN: Duration = Duration::from_secs(60);
 

@@ -189,8 +189,8 @@ pub(crate) fn an_unknown_task_waits_longer_each_time<F: Fixture>() {
     let narrow = lab.worker(&["other"]);
     let wide = lab.worker(&["a"]);
     let job_id = lab.job("a");
-    for refusals in 1..=11 {
-        let wait_ms = unknown_task_wait_ms(refusals);
+    for refusals in 1..=19 {
+        let wait_ms = unknown_task_wait_ms(refusals).cast_signed();
         assert_eq!(ids(&lab.ring()), [job_id]);
         assert_eq!(lab.refused(narrow, job_id, 1), ClaimRefusal::UnknownTask);
         assert_eq!(lab.signals.due_ms, Some(lab.wall_ms + wait_ms));
