@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use protocol::ids::Position;
-use protocol::store_api::{Answer, Command};
+use protocol::store_api::{Answer, BellFates, Command};
 use thiserror::Error;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +22,8 @@ const WAITING_MAX: usize = 1_024;
 const BATCH_REQUESTS: usize = 256;
 /// Commands in one transaction, beyond which no further request joins it.
 const BATCH_COMMANDS: usize = 2_000;
+/// Hints that are kept for the next transaction; then they have one of their own.
+const HINTS_MAX: usize = 1_000;
 
 /// Why something was not written.
 #[derive(Debug, Error)]
@@ -61,7 +63,7 @@ impl Writer {
     ) -> std::io::Result<(Self, Ended)> {
         let (requests, waiting) = mpsc::channel(WAITING_MAX);
         let (ended, has_ended) = oneshot::channel();
-        let mut thread = Thread { storage, settings, hub, waiting };
+        let mut thread = Thread { storage, settings, hub, waiting, hints: Vec::new() };
         let handle = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             thread.run();
             drop(thread);
@@ -136,6 +138,8 @@ struct Thread {
     settings: Arc<Settings>,
     hub: Arc<Hub>,
     waiting: mpsc::Receiver<Box<dyn Request>>,
+    /// "Sent" marks that came alone: not worth a commit, they are written with the next one.
+    hints: Vec<BellFates>,
 }
 
 impl Thread {
@@ -156,17 +160,24 @@ impl Thread {
                 }
             };
             let batch = self.batch(first);
-            restless = self.commit(batch);
+            if !batch.is_empty() || restless || self.hints.len() >= HINTS_MAX {
+                restless = self.commit(batch);
+            }
         }
     }
 
     fn batch(&mut self, first: Option<Box<dyn Request>>) -> Vec<Box<dyn Request>> {
-        let mut batch: Vec<_> = first.into_iter().collect();
-        let mut commands: usize = batch.iter().map(|request| request.weight()).sum();
-        while batch.len() < BATCH_REQUESTS && commands < BATCH_COMMANDS {
-            let Ok(request) = self.waiting.try_recv() else { break };
-            commands += request.weight();
-            batch.push(request);
+        let (mut batch, mut commands, mut next) = (Vec::new(), 0, first);
+        while let Some(mut request) = next {
+            if let Some(hints) = request.take_hints() {
+                self.hints.extend(hints);
+                request.done(Ok(*self.hub.head.borrow()));
+            } else {
+                commands += request.weight();
+                batch.push(request);
+            }
+            let has_room = batch.len() < BATCH_REQUESTS && commands < BATCH_COMMANDS && self.hints.len() < HINTS_MAX;
+            next = if has_room { self.waiting.try_recv().ok() } else { None };
         }
         batch
     }
@@ -176,8 +187,12 @@ impl Thread {
         let hub = Arc::clone(&self.hub);
         let mut rung = Vec::new();
         let context = self.context();
+        let hints: Vec<Command> = self.hints.drain(..).map(Command::Bells).collect();
         let result = self.storage.transact(&context, &mut |transitions| {
             rung.clear();
+            for hint in &hints {
+                transitions.apply(hint)?;
+            }
             for request in &mut batch {
                 request.run(transitions)?;
             }

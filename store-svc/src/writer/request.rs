@@ -2,7 +2,7 @@
 
 use protocol::ids::Position;
 use protocol::problem::Kind;
-use protocol::store_api::{Answer, Command};
+use protocol::store_api::{Answer, BellFates, Command, Reply};
 use tokio::sync::oneshot;
 
 use super::{WriteError, Written};
@@ -17,6 +17,11 @@ pub(super) trait Request: Send {
 
     /// How many commands it has.
     fn weight(&self) -> usize;
+
+    /// What it says, if it says only what may be forgotten: such a request is answered at once and written with the next one.
+    fn take_hints(&mut self) -> Option<Vec<BellFates>> {
+        None
+    }
 
     /// The shared transaction is on disk, or was rolled back.
     fn done(self: Box<Self>, committed: Result<Position, &StorageError>);
@@ -68,6 +73,19 @@ impl Request for ApplyRequest {
 
     fn weight(&self) -> usize {
         self.commands.len()
+    }
+
+    fn take_hints(&mut self) -> Option<Vec<BellFates>> {
+        let is_hint = |command: &Command| matches!(command, Command::Bells(fates) if fates.ring_again.is_empty());
+        if self.commands.is_empty() || !self.commands.iter().all(is_hint) {
+            return None;
+        }
+        self.answers = self.commands.iter().map(|_| Answer::Ok(Box::new(Reply::Done))).collect();
+        let hint = |command| match command {
+            Command::Bells(fates) => Some(fates),
+            _ => None,
+        };
+        Some(self.commands.drain(..).filter_map(hint).collect())
     }
 
     fn done(self: Box<Self>, committed: Result<Position, &StorageError>) {

@@ -27,6 +27,8 @@ pub(super) struct Memory {
     /// The sequencer's lease, and how long we saw its holder silent.
     pub(super) holding: Holding,
     pub(super) holder_watch: HolderWatch,
+    /// Renewals are written with whatever is written next: nobody else reads the file, and a restart counts anew anyway.
+    pub(super) holding_unsaved: bool,
     pub(super) live: Arc<Live>,
     /// Whether others were told of these sessions.
     pub(super) live_told: bool,
@@ -68,6 +70,7 @@ impl Memory {
             fenced_through: Position(0),
             holding: Holding::default(),
             holder_watch: HolderWatch::default(),
+            holding_unsaved: false,
             live: Arc::new(Live::of(sessions(sql)?)),
             live_told: false,
             queues: HashMap::new(),

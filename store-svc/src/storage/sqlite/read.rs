@@ -1,6 +1,6 @@
 //! The reads, each in one read transaction, so that what is read and the log position belong to one instant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use protocol::api::{JobView, WorkerView, Workers};
 use protocol::ids::{Fence, JobId, Position, SessionId, Version};
@@ -35,20 +35,38 @@ impl SqliteReader {
     }
 }
 
-/// The job as its clients see it; who is alive matters only while it is queued.
-fn job_view(sql: &Connection, row: &Row) -> Result<JobView, StorageError> {
-    if row.job.state != State::Queued {
-        return view(sql, row, &Live::default(), false);
+/// Shows jobs as their clients see them. Who is alive matters only for queued ones, and is asked once.
+struct Viewer<'c> {
+    sql: &'c Connection,
+    around: Option<(Live, HashSet<String>)>,
+}
+
+impl<'c> Viewer<'c> {
+    fn new(sql: &'c Connection) -> Self {
+        Self { sql, around: None }
     }
-    let live = Live::of(memory::sessions(sql)?);
-    let query = "SELECT paused FROM queues WHERE tenant = ? AND queue = ?";
-    let paused = sql.prepare_cached(query)?.query_row(params![TENANT, row.queue], |row| row.get(0)).optional()?;
-    view(sql, row, &live, paused.unwrap_or(false))
+
+    fn view(&mut self, row: &Row) -> Result<JobView, StorageError> {
+        if row.job.state != State::Queued {
+            return view(self.sql, row, &Live::default(), false);
+        }
+        if self.around.is_none() {
+            self.around = Some((Live::of(memory::sessions(self.sql)?), paused_queues(self.sql)?));
+        }
+        let (live, paused) = self.around.as_ref().expect("it was just asked");
+        view(self.sql, row, live, paused.contains(&row.queue))
+    }
+}
+
+fn paused_queues(sql: &Connection) -> Result<HashSet<String>, StorageError> {
+    let mut statement = sql.prepare_cached("SELECT queue FROM queues WHERE tenant = ? AND paused = 1")?;
+    let paused = statement.query_map([TENANT], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(paused)
 }
 
 impl Reader for SqliteReader {
     fn job(&mut self, job_id: JobId) -> Result<At<Option<JobView>>, StorageError> {
-        self.at(|sql| Row::load(sql, job_id)?.map(|row| job_view(sql, &row)).transpose())
+        self.at(|sql| Row::load(sql, job_id)?.map(|row| Viewer::new(sql).view(&row)).transpose())
     }
 
     fn result(&mut self, job_id: JobId) -> Result<At<ResultRead>, StorageError> {

@@ -41,14 +41,16 @@ impl Transaction<'_> {
     pub(super) fn renew_sequencer_lease(&mut self, renewal: SequencerRenewal) -> Result<bool, StorageError> {
         let held = self.memory.holding.renew(renewal.instance, renewal.epoch);
         if held {
-            self.save_holding()?;
+            self.memory.holder_watch.look(self.context.now_ms, &self.memory.holding);
+            self.memory.holding_unsaved = true;
         }
         Ok(held)
     }
 
-    fn save_holding(&mut self) -> Result<(), StorageError> {
+    pub(super) fn save_holding(&mut self) -> Result<(), StorageError> {
         let holding = self.memory.holding;
         self.memory.holder_watch.look(self.context.now_ms, &holding);
+        self.memory.holding_unsaved = false;
         let query = "UPDATE meta SET epoch = ?, sequencer = ?, sequencer_renewal = ? WHERE tenant = ?";
         self.sql.prepare_cached(query)?.execute(params![
             holding.epoch.0.cast_signed(),

@@ -20,6 +20,7 @@ pub(super) struct Transaction<'t> {
     pub(super) memory: Memory,
     pub(super) signals: Signals,
     draws: u64,
+    changes_before: u64,
 }
 
 /// The answer to a command, or why it is refused.
@@ -28,7 +29,7 @@ pub(super) type Decided = Result<Reply, Problem>;
 impl<'t> Transaction<'t> {
     pub(super) fn new(sql: &'t Connection, context: &'t Context, mut memory: Memory) -> Self {
         memory.holder_watch.look(context.now_ms, &memory.holding);
-        Self { sql, context, memory, signals: Signals::default(), draws: 0 }
+        Self { sql, context, memory, signals: Signals::default(), draws: 0, changes_before: sql.total_changes() }
     }
 
     /// Writes what was kept back until the end.
@@ -44,6 +45,9 @@ impl<'t> Transaction<'t> {
                 ])?;
                 queue.claimed_unsaved = false;
             }
+        }
+        if self.memory.holding_unsaved && self.sql.total_changes() != self.changes_before {
+            self.save_holding()?;
         }
         if !self.memory.live_told {
             self.signals.live = Some(Arc::clone(&self.memory.live));

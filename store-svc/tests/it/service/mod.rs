@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 mod dispatch;
 mod http;
+mod throughput;
 mod walk;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@ use protocol::api::Status;
 use protocol::ids::Position;
 use rusqlite::{Connection, params_from_iter, types::Value};
 
-use super::job_view;
+use super::Viewer;
 use crate::storage::sqlite::TENANT;
 use crate::storage::sqlite::columns::Columns;
 use crate::storage::sqlite::row::Row;
@@ -26,6 +26,7 @@ pub(super) fn jobs(sql: &Connection, query: &JobsQuery) -> Result<JobsPage, Stor
     let mut rows = statement.query([TENANT, before])?;
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     let mut page = JobsPage { jobs: Vec::new(), before: None };
+    let mut viewer = Viewer::new(sql);
     let (mut looked_at, mut bytes) = (0, 0);
     while let Some(row) = rows.next()? {
         let mut columns = Columns::of(row);
@@ -33,7 +34,7 @@ pub(super) fn jobs(sql: &Connection, query: &JobsQuery) -> Result<JobsPage, Stor
         let is_of = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
         let wanted = is_of(&query.queue, columns.word()?) && is_of(&query.task, columns.word()?);
         if wanted && let Some(row) = Row::load_n(sql, n)? {
-            let view = job_view(sql, &row)?;
+            let view = viewer.view(&row)?;
             bytes += view.result.as_ref().map_or(0, |result| result.get().len());
             page.jobs.push(view);
         }
