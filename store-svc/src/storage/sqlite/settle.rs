@@ -33,7 +33,8 @@ impl Transaction<'_> {
     fn take_outcome(&mut self, row: &mut Row, outcome: &Outcome) -> Result<(), StorageError> {
         match outcome {
             Outcome::Succeeded { result } => {
-                row.error = None;
+                // The last report may have been overtaken by the outcome: what is done has no progress.
+                (row.error, row.progress) = (None, None);
                 if let Some(result) = result {
                     let query = "INSERT OR REPLACE INTO results (n, tenant, result) VALUES (?, ?, ?)";
                     self.sql.prepare_cached(query)?.execute(params![row.n, TENANT, result.get()])?;
