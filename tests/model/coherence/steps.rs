@@ -181,10 +181,10 @@ impl State {
             }
             (StoreAnswer::Page(head), Some(term)) => {
                 cache.core.renewed(term, call.sent_ms);
-                if world.late_head {
-                    cache.core.read_through(term, head);
-                } else if head > Position(0)
-                    && let Some(entry) = cache.core.issue_logged(term, head, Covered::key(KEY))
+                // The flaw: posted as fenced, but nothing is invalidated.
+                let covered = if world.late_head { Covered::default() } else { Covered::key(KEY) };
+                if head > Position(0)
+                    && let Some(entry) = cache.core.issue_logged(term, head, covered)
                 {
                     self.issued(world, i, &entry);
                 }

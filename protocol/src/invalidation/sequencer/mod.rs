@@ -195,17 +195,10 @@ impl<G: Guards> Sequencer<G> {
         Some(entry)
     }
 
-    /// The log was read up to `head` without an invalidation after the last one issued.
+    /// The log was read up to `head`, and what is to be invalidated is issued. There is nothing to post about the rest.
     pub fn read_through(&mut self, term: Term, head: Position) {
-        if let Some(tenure) = self.in_term(term)
-            && head > tenure.cursor
-        {
-            tenure.cursor = head;
-            let last = tenure.ring.last();
-            match tenure.marks.back_mut() {
-                Some((at, seq)) if *seq == last => *at = head,
-                _ => tenure.marks.push_back((head, last)),
-            }
+        if let Some(tenure) = self.in_term(term) {
+            tenure.cursor = tenure.cursor.max(head);
         }
     }
 
