@@ -1,6 +1,7 @@
 //! The frame of every program: configuration, telemetry, port, signals, exit status. A `main.rs` is one call of it.
 
 use std::future::Future;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -116,9 +117,9 @@ pub fn raise_file_limit() {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "what the caller asked to see")]
+/// What the caller asked to see; `gateway --help | head` may stop reading.
 fn show(text: &str) {
-    println!("{text}");
+    writeln!(std::io::stdout().lock(), "{text}").unwrap_or_default();
 }
 
 #[expect(clippy::print_stderr, reason = "the last word of a program, also when there is no log yet")]
