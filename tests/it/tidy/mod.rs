@@ -1,6 +1,7 @@
 //! Rules without a check decay. These hold for the source tree itself; each failure says what to do instead.
 
 mod arrows;
+mod pages;
 mod source;
 
 use std::path::{Path, PathBuf};
