@@ -20,7 +20,7 @@ const LATENCY_BUCKETS: &[f64] =
 /// Sets up logs, metrics and the log of panics. Repeated, it changes nothing.
 pub fn init(program: &'static str, common: &Common) {
     install_recorder();
-    let filter = EnvFilter::try_new(&common.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(filter(&common.log)).unwrap_or_else(|_| EnvFilter::new("info"));
     let text = match common.log_format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Text => true,
@@ -43,6 +43,16 @@ pub fn init(program: &'static str, common: &Common) {
         log_panics();
         tracing::debug!(program, "telemetry is set up");
     }
+}
+
+/// What to log. What the setting names, it may also make louder.
+fn filter(setting: &str) -> String {
+    #[cfg(feature = "broker")]
+    let quiet = crate::broker::LOG_FILTER;
+    #[cfg(not(feature = "broker"))]
+    let quiet = "";
+    let part = quiet.split('=').next().unwrap_or_default();
+    if quiet.is_empty() || setting.contains(part) { setting.to_owned() } else { format!("{setting},{quiet}") }
 }
 
 /// All metrics in Prometheus' text form.

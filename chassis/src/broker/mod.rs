@@ -28,6 +28,10 @@ pub use watched::watch_health;
 pub(crate) use amqp::probe;
 pub(crate) use subscription::{FeedSender, feed};
 
+/// Silences lapin in the log: its errors come back as values and are said in our own words, once. By itself it says each of them three
+/// times at each attempt to connect.
+pub(crate) const LOG_FILTER: &str = "lapin=off";
+
 /// A connected broker, shared by a whole program.
 pub type Broker = Arc<dyn Port>;
 

@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use chassis::broker::{self, Link};
 use chassis::client::{Call, Http};
 use chassis::config::Address;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::bound::Places;
@@ -15,7 +17,9 @@ use crate::output;
 pub(crate) struct Facts {
     pub(crate) places: Places,
     pub(crate) database: String,
-    pub(crate) broker: String,
+    pub(crate) broker: broker::Source,
+    /// Of RabbitMQ.
+    pub(crate) link: Option<watch::Receiver<Link>>,
     pub(crate) slots: u64,
     pub(crate) tasks: Vec<String>,
     pub(crate) drain: Duration,
@@ -23,6 +27,8 @@ pub(crate) struct Facts {
 
 /// Longer lists of tasks are cut.
 const TASKS_SHOWN: usize = 6;
+/// How long the banner waits for RabbitMQ. What was just declared is not used for 3 s.
+const LINK_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How long a program that serves may still lack a part, such as the near cache its first lease, before the banner does not wait for it.
@@ -35,6 +41,7 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(3);
 pub(crate) async fn announce(facts: &Facts, within: Duration) -> anyhow::Result<()> {
     let places = &facts.places;
     let until = Instant::now() + within;
+    let link_until = Instant::now() + LINK_WITHIN;
     let whole_until = Instant::now() + within.min(WHOLE_WITHIN);
     let (http, call) = (Http::new(), Call::get("/ready").within(Duration::from_secs(1)));
     for place in places.all() {
@@ -49,8 +56,9 @@ pub(crate) async fn announce(facts: &Facts, within: Duration) -> anyhow::Result<
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+    let broker = broker(facts, link_until).await;
     // Who has closed standard output does not want to read it, and the system serves all the same.
-    output::line(text(facts)).unwrap_or_default();
+    output::line(text(facts, &broker)).unwrap_or_default();
     Ok(())
 }
 
@@ -60,8 +68,24 @@ fn is_whole(report: &[u8]) -> bool {
     report["status"] != "degraded"
 }
 
-fn text(facts: &Facts) -> String {
-    let Facts { places, database, broker, slots, tasks, drain } = facts;
+/// Which broker there is. One that is away is waited for a little, then said to be.
+async fn broker(facts: &Facts, until: Instant) -> String {
+    let Some(mut link) = facts.link.clone() else {
+        return "embedded, in memory (set AMQP_URL to use RabbitMQ)".to_owned();
+    };
+    let is_up = tokio::time::timeout_at(until, link.wait_for(|link| *link == Link::Up)).await.is_ok();
+    let place = &facts.broker;
+    let why = match &*link.borrow() {
+        _ if is_up => return format!("RabbitMQ at {place}"),
+        Link::Up => return format!("RabbitMQ at {place}"),
+        Link::Blocked => "it has an alarm and takes no messages".to_owned(),
+        Link::Down { reason } => reason.clone(),
+    };
+    format!("RabbitMQ at {place}: NOT CONNECTED ({why}). Jobs are accepted, and run when it is there")
+}
+
+fn text(facts: &Facts, broker: &str) -> String {
+    let Facts { places, database, slots, tasks, drain, .. } = facts;
     let gateways = places.gateways.iter().map(|gateway| format!("http://{gateway}"));
     let gateways = gateways.collect::<Vec<_>>().join("\n             ");
     let mut shown = tasks.iter().take(TASKS_SHOWN).cloned().collect::<Vec<_>>().join(", ");

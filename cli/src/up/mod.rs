@@ -48,8 +48,8 @@ async fn up(mut plan: Plan, shutdown: Shutdown) -> anyhow::Result<()> {
     let bound = Bound::bind(&plan).await?;
     let places = bound.places().context("reading the ports")?;
     plan.connect(&places);
-    let facts = facts(&plan, places);
     let declarer = declare_missing(&plan)?;
+    let facts = facts(&plan, places, declarer.as_ref());
     let mut parts = Parts::new(plan.drain());
     start(plan, bound, &mut parts);
     let result = serve(&mut parts, &facts, &shutdown).await;
@@ -101,14 +101,11 @@ fn declare_missing(plan: &Plan) -> anyhow::Result<Option<Broker>> {
     Ok(Some(broker::connect(&plan.broker, options).context("starting the broker's adapter")?))
 }
 
-fn facts(plan: &Plan, places: Places) -> Facts {
-    let broker = match &plan.broker {
-        broker::Source::Embedded(_) => "embedded, in memory (set AMQP_URL to use RabbitMQ)".to_owned(),
-        broker::Source::Url(_) => format!("RabbitMQ at {}", plan.broker),
-    };
+fn facts(plan: &Plan, places: Places, declarer: Option<&Broker>) -> Facts {
     Facts {
         places,
-        broker,
+        broker: plan.broker.clone(),
+        link: declarer.map(|declarer| declarer.link()),
         database: plan.store.database.display().to_string(),
         slots: plan.worker.slots.values().sum(),
         tasks: plan.tasks(),
