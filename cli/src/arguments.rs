@@ -14,6 +14,7 @@ use crate::durations;
 const EXIT_STATUSES: &str = "Exit status: 0 the job succeeded, 1 it failed, 3 it was cancelled, 64 a wrong argument, \
                              65 refused, 69 Longshore is not there.";
 
+const GATEWAYS: &str = "Number of gateways, 1 to 64 [default: LONGSHORE_GATEWAYS, else 3]";
 const DATA_DIR: &str =
     "Where the store keeps its data, unless DATABASE_URL says it [default: LONGSHORE_DATA_DIR, else ./var]";
 
@@ -58,8 +59,7 @@ pub(crate) struct Service {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Up {
-    /// Number of gateways, 1 to 64 [default: LONGSHORE_GATEWAYS, else 3]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, value_name = "N", help = GATEWAYS, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) gateways: Option<u16>,
     #[arg(long, value_name = "FOLDER", help = DATA_DIR)]
     pub(crate) data_dir: Option<PathBuf>,
