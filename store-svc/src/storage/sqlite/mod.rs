@@ -133,3 +133,60 @@ impl From<serde_json::Error> for StorageError {
         Self::Internal(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use protocol::ids::JobId;
+    use protocol::store_api::{Answer, Command, Create};
+
+    use super::*;
+    use crate::storage::Settings;
+
+    fn create() -> Command {
+        Command::Create(Box::new(Create {
+            job_id: JobId::generate(),
+            task: "a".try_into().expect("a task"),
+            payload: Some(serde_json::value::to_raw_value(&"x".repeat(10_000)).expect("json")),
+            queue: "default".try_into().expect("a queue"),
+            priority: protocol::api::Priority::Normal,
+            run_at: None,
+            max_attempts: 1,
+            timeout_ms: None,
+            invalidates: Vec::new(),
+            idempotency_key: None,
+            fingerprint: String::new(),
+            trace: None,
+            wants_bell: false,
+        }))
+    }
+
+    fn try_create(storage: &mut Sqlite) -> Result<(), StorageError> {
+        let settings = Settings { queues: ["default".to_owned()].into(), ..Settings::default() };
+        let context = Context { wall_ms: 0, now_ms: 0, seed: 0, settings: Arc::new(settings) };
+        let work = &mut |transitions: &mut dyn crate::storage::Transitions| {
+            assert!(matches!(transitions.apply(&create())?, Answer::Ok(_)));
+            Ok(())
+        };
+        storage.transact(&context, work).map(drop)
+    }
+
+    #[test]
+    fn a_full_disk_is_unavailable_until_there_is_room() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let mut storage = Sqlite::open(&folder.path().join("store.db"), "a test").expect("it opens");
+        try_create(&mut storage).expect("there is room");
+        storage.connection.pragma_update(None, "max_page_count", 60).expect("set");
+        let full = (0..100).find_map(|_| try_create(&mut storage).err()).expect("it fills up");
+        assert!(matches!(full, StorageError::Unavailable(_)), "{full}");
+        assert!(try_create(&mut storage).is_err());
+        storage.connection.pragma_update(None, "max_page_count", 1_000_000).expect("set");
+        try_create(&mut storage).expect("there is room again");
+        let positions: (i64, i64) = storage
+            .connection
+            .query_row("SELECT count(*), max(position) FROM log", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .expect("read");
+        assert_eq!(positions.0, positions.1, "what failed used no position");
+    }
+}

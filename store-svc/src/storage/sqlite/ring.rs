@@ -18,6 +18,9 @@ const STRETCH: usize = 16;
 /// The most rows that one step looks at.
 const LOOKED_AT_MAX: usize = 1_024;
 
+/// From high to low, as in the rows.
+const PRIORITIES: std::ops::RangeInclusive<i64> = 0..=2;
+
 /// A waiting row, as far as ringing needs it.
 struct Waiting {
     place: Place,
@@ -98,25 +101,32 @@ impl Transaction<'_> {
         Ok(Stretch { rows, more: bound.is_some(), looked_at_all })
     }
 
+    /// Each priority by itself: SQLite would begin `(priority, n) > (?, ?)` at the start of the priority, not at the place.
     fn rows_at(&self, queue: &str, ring: Ring, after: Place, limit: usize) -> Result<Vec<Waiting>, StorageError> {
         let query = match ring {
             Ring::Ready => {
-                "SELECT priority, n, task FROM jobs WHERE tenant = ? AND queue = ? AND ring = 'ready'
-                     AND (priority, n) > (?, ?) ORDER BY priority, n LIMIT ?"
+                "SELECT n, task FROM jobs WHERE tenant = ? AND queue = ? AND ring = 'ready' AND priority = ? AND n > ?
+                 ORDER BY n LIMIT ?"
             }
             _ => {
-                "SELECT priority, n, task FROM jobs WHERE tenant = ? AND queue = ? AND ring = 'no_match'
-                     AND (priority, n) > (?, ?) ORDER BY priority, n LIMIT ?"
+                "SELECT n, task FROM jobs WHERE tenant = ? AND queue = ? AND ring = 'no_match' AND priority = ? AND n > ?
+                 ORDER BY n LIMIT ?"
             }
         };
         let mut statement = self.sql.prepare_cached(query)?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut rows = statement.query(params![TENANT, queue, after.priority, after.n, limit])?;
         let mut waiting = Vec::new();
-        while let Some(row) = rows.next()? {
-            let mut columns = Columns::of(row);
-            let place = Place { priority: columns.take()?, n: columns.take()? };
-            waiting.push(Waiting { place, task: columns.take()?, ring });
+        for priority in PRIORITIES.filter(|priority| *priority >= after.priority) {
+            let after_n = if priority == after.priority { after.n } else { 0 };
+            let room = i64::try_from(limit - waiting.len()).unwrap_or(i64::MAX);
+            let mut rows = statement.query(params![TENANT, queue, priority, after_n, room])?;
+            while let Some(row) = rows.next()? {
+                let mut columns = Columns::of(row);
+                let place = Place { priority, n: columns.take()? };
+                waiting.push(Waiting { place, task: columns.take()?, ring });
+            }
+            if waiting.len() >= limit {
+                break;
+            }
         }
         Ok(waiting)
     }

@@ -93,3 +93,47 @@ async fn commands_per_second() {
         store.stop().await;
     }
 }
+
+/// What waits must cost nothing: the same steps with nothing in the queue and with a million rows, half of them of a task that nobody knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "figures of a release build"]
+async fn commands_beside_a_backlog() {
+    const BACKLOG: usize = 1_000_000;
+    let store = start().await;
+    let session = SessionId::generate();
+    store.heartbeat(session, &["noop"]).await;
+    latencies(&store, session, "empty").await;
+    for task in ["rare", "noop"] {
+        let creates: Vec<Create> = (0..BACKLOG / 2).map(|_| create(task)).collect();
+        batched(&store, task, 1_000, &creates, |create| Command::Create(Box::new(create.clone()))).await;
+    }
+    latencies(&store, session, "a million wait").await;
+    let begin = Instant::now();
+    store.heartbeat(session, &["noop", "other"]).await;
+    println!("a task becomes known: {:?}", begin.elapsed());
+    latencies(&store, session, "while the queue is looked through").await;
+    let begin = Instant::now();
+    let page: protocol::api::JobPage = store.get("/jobs?limit=50&task=absent").await;
+    println!("a page that finds nothing: {:?}, next {:?}", begin.elapsed(), page.next_cursor);
+    store.stop().await;
+}
+
+async fn latencies(store: &Store, session: SessionId, when: &str) {
+    let (mut creates, mut claims, mut views) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..500 {
+        let begin = Instant::now();
+        let job = store.create(create("noop")).await.job_id;
+        creates.push(begin.elapsed());
+        let bell = store.next_bell().await;
+        let begin = Instant::now();
+        store.claim(session, &bell).await.expect("won");
+        claims.push(begin.elapsed());
+        let begin = Instant::now();
+        store.get::<protocol::api::JobView>(&format!("/jobs/{job}")).await;
+        views.push(begin.elapsed());
+    }
+    for (what, mut took) in [("create", creates), ("claim", claims), ("view", views)] {
+        took.sort();
+        println!("{when}: {what} p50 {:?} p99 {:?}", took[250], took[495]);
+    }
+}

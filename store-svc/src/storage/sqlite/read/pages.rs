@@ -2,7 +2,7 @@
 
 use protocol::api::Status;
 use protocol::ids::Position;
-use rusqlite::{Connection, params_from_iter, types::Value};
+use rusqlite::{Connection, params};
 
 use super::Viewer;
 use crate::storage::sqlite::TENANT;
@@ -69,16 +69,17 @@ pub(super) fn log(sql: &Connection, after: Position, kinds: LogKinds, limit: u32
         return Ok(LogRead::Trimmed);
     }
     let query = match (kinds.jobs, kinds.invalidations) {
-        (true, false) => "SELECT position, change FROM log WHERE position > ? AND kind = 0 ORDER BY position LIMIT ?",
+        (true, false) => {
+            "SELECT position, change FROM log WHERE tenant = ? AND position > ? AND kind = 0 ORDER BY position LIMIT ?"
+        }
         (false, true) => {
             "SELECT position, change FROM log INDEXED BY log_invalidations
-             WHERE tenant = 0 AND position > ? AND kind = 1 ORDER BY position LIMIT ?"
+             WHERE tenant = ? AND position > ? AND kind = 1 ORDER BY position LIMIT ?"
         }
-        _ => "SELECT position, change FROM log WHERE position > ? ORDER BY position LIMIT ?",
+        _ => "SELECT position, change FROM log WHERE tenant = ? AND position > ? ORDER BY position LIMIT ?",
     };
     let mut statement = sql.prepare_cached(query)?;
-    let arguments = [Value::from(after.0.cast_signed()), Value::from(limit)];
-    let mut rows = statement.query(params_from_iter(arguments))?;
+    let mut rows = statement.query(params![TENANT, after.0.cast_signed(), limit])?;
     let (mut entries, mut bytes) = (Vec::new(), 0);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     while let Some(row) = rows.next()? {
