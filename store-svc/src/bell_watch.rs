@@ -80,6 +80,10 @@ impl Watch {
                 return true;
             }
         };
+        for queue in &outstanding {
+            let count = u32::try_from(queue.count).unwrap_or(u32::MAX);
+            metrics::gauge!("longshore_store_bells_out", "queue" => queue.queue.clone()).set(f64::from(count));
+        }
         if outstanding.iter().any(|queue| queue.unsent > 0) {
             self.take_over(ages.older_than(CREATOR_MS)).await;
         }

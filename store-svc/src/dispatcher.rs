@@ -71,7 +71,7 @@ pub(crate) async fn publish(broker: Broker, hub: Arc<Hub>, writer: Writer) {
                     failed.push(bell);
                 }
             },
-            Some(()) = giving_back.next() => {}
+            Some(given_back) = giving_back.next() => publisher.hub.outbox.settle(given_back),
             () = tokio::time::sleep_until(reopen_at.unwrap_or_else(Instant::now)), if reopen_at.is_some() => {
                 publisher.reopen_due().await;
             }
@@ -79,13 +79,14 @@ pub(crate) async fn publish(broker: Broker, hub: Arc<Hub>, writer: Writer) {
     }
 }
 
-/// Bells that did not go out, as far as we know: their rows are ready again.
-async fn give_back(writer: Writer, bells: Vec<RungBell>) {
+/// Bells that did not go out, as far as we know: their rows are ready again. Says how many they were.
+async fn give_back(writer: Writer, bells: Vec<RungBell>) -> usize {
     let ids: Vec<BellId> = bells.iter().map(RungBell::id).collect();
     if let Err(error) = writer.step(move |transitions| transitions.unring(&ids)).await {
         // Their places are freed as lost ones later.
         tracing::warn!(%error, "bells could not be given back");
     }
+    bells.len()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +116,7 @@ struct Pause {
 
 impl Publisher {
     fn sent(&mut self, bell: &RungBell) {
+        self.hub.outbox.settle(1);
         if self.pauses.get(&bell.queue).is_some_and(|pause| pause.until.is_none()) {
             self.pauses.remove(&bell.queue);
         }

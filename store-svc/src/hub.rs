@@ -94,16 +94,25 @@ fn raise<T: PartialOrd>(watched: &watch::Sender<T>, to: T) {
 }
 
 /// Bells that have a place and are to be published. There are at most as many as there are places in the windows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
     // Held for one step on the list, never across an await.
     bells: Mutex<VecDeque<RungBell>>,
     filled: Notify,
+    /// Bells put in whose fate is not known yet.
+    unsettled: watch::Sender<usize>,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self { bells: Mutex::default(), filled: Notify::default(), unsettled: watch::Sender::new(0) }
+    }
 }
 
 impl Outbox {
     pub(crate) fn put(&self, bells: Vec<RungBell>) {
         if !bells.is_empty() {
+            self.unsettled.send_modify(|unsettled| *unsettled += bells.len());
             lock(&self.bells).extend(bells);
             self.filled.notify_one();
         }
@@ -121,6 +130,19 @@ impl Outbox {
     }
 }
 
+impl Outbox {
+    /// So many bells were sent, or their rows are ready again.
+    pub(crate) fn settle(&self, bells: usize) {
+        self.unsettled.send_modify(|unsettled| *unsettled = unsettled.saturating_sub(bells));
+    }
+
+    /// Waits until the fate of every bell is known. Cancel-safe.
+    pub(crate) async fn settled(&self) {
+        // Cannot fail: `self` holds the sender.
+        drop(self.unsettled.subscribe().wait_for(|unsettled| *unsettled == 0).await);
+    }
+}
+
 /// Whether rows may be rung now: the link to the broker is up, and the queue takes bells.
 #[derive(Debug, Default)]
 pub(crate) struct RingGate {
@@ -131,6 +153,7 @@ pub(crate) struct RingGate {
 #[derive(Debug, Default)]
 struct GateState {
     up: bool,
+    closed: bool,
     backing_off: HashSet<String>,
 }
 
@@ -141,6 +164,11 @@ impl RingGate {
 
     pub(crate) fn is_up(&self) -> bool {
         lock(&self.state).up
+    }
+
+    /// From now on nothing is rung.
+    pub(crate) fn close(&self) {
+        lock(&self.state).closed = true;
     }
 
     /// `true`: it was not backing off before.
@@ -154,12 +182,12 @@ impl RingGate {
 
     pub(crate) fn is_open(&self, queue: &str) -> bool {
         let state = lock(&self.state);
-        state.up && !state.backing_off.contains(queue)
+        state.up && !state.closed && !state.backing_off.contains(queue)
     }
 
     pub(crate) fn any_open(&self, queues: &[String]) -> bool {
         let state = lock(&self.state);
-        state.up && queues.iter().any(|queue| !state.backing_off.contains(queue))
+        state.up && !state.closed && queues.iter().any(|queue| !state.backing_off.contains(queue))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chassis::broker::{self, ConnectOptions};
+use chassis::broker::{self, Broker, ConnectOptions};
 use chassis::config::ExitWith;
 use chassis::health::Health;
 use chassis::http::{Limits, serve};
@@ -39,6 +39,8 @@ mod writer;
 const LOCKED: u8 = 73;
 /// Batches carry payloads and results: the largest body, in bytes.
 const BODY_BYTES: u64 = 32 << 20;
+/// What bells under way get to reach the broker at the end.
+const LAST_BELLS: Duration = Duration::from_secs(2);
 /// What the loops get to let go once everything else has ended.
 const LAST_LOOPS: Duration = Duration::from_secs(2);
 
@@ -61,26 +63,26 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
         .step(move |transitions| if embedded { transitions.forget_bells() } else { Ok(()) })
         .await
         .context("reading the database")?;
+    // What was written before our start may ask for a fence, too.
+    hub.invalidation.send_replace(*hub.head.borrow());
     let options = ConnectOptions::new(config.program, config.queues.clone());
     let broker = broker::connect(&config.broker, options).context("starting the broker client")?;
 
-    let loops = Tasks::new();
-    let (hub2, writer2, readers2) = (Arc::clone(&hub), writer.clone(), readers.clone());
-    loops.spawn("link", dispatcher::follow_link(broker.clone(), hub2, writer2, health.clone()));
-    loops.spawn("dispatcher", dispatcher::publish(broker.clone(), Arc::clone(&hub), writer.clone()));
-    loops.spawn("bells", bell_watch::watch(broker.clone(), Arc::clone(&hub), writer.clone(), readers2));
-    loops.spawn("dead letters", dead_letters::triage(broker.clone(), writer.clone()));
-    loops.spawn("reaper", reaper::reap(readers.clone(), writer.clone()));
-    loops.spawn("due", reaper::queue_due(readers.clone(), writer.clone(), Arc::clone(&hub)));
-    loops.spawn("trim", reaper::trim(writer.clone(), Duration::from_millis(config.log_kept_ms)));
+    let parts =
+        Parts { hub: Arc::clone(&hub), writer: writer.clone(), readers: readers.clone(), broker: broker.clone() };
+    let loops = parts.start(&health, Duration::from_millis(config.log_kept_ms));
+    drop(parts);
 
     let limits = Limits { body_bytes: BODY_BYTES, ..Limits::default() };
-    let service = http::Service::new(incarnation, writer, readers, hub, shutdown.clone());
+    let service = http::Service::new(incarnation, writer, readers, Arc::clone(&hub), shutdown.clone());
     health.ready();
     let died = tokio::select! {
         () = serve(listener, service.router(), limits, &health, &shutdown) => false,
         waited = ended.wait() => { waited?; true }
     };
+    // Places were given out for these bells: nobody else would ring them for a while.
+    hub.gate.close();
+    drop(tokio::time::timeout(LAST_BELLS, hub.outbox.settled()).await);
     loops.stop();
     drop(loops.join(LAST_LOOPS).await);
     broker.close().await;
@@ -90,6 +92,30 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     ended.join()?;
     anyhow::ensure!(!died, "the writer ended by itself");
     Ok(())
+}
+
+/// What the loops work with.
+struct Parts {
+    hub: Arc<Hub>,
+    writer: Writer,
+    readers: Readers,
+    broker: Broker,
+}
+
+impl Parts {
+    fn start(&self, health: &Health, log_kept: Duration) -> Tasks {
+        let hub = || Arc::clone(&self.hub);
+        let (writer, readers, broker) = (|| self.writer.clone(), || self.readers.clone(), || self.broker.clone());
+        let loops = Tasks::new();
+        loops.spawn("link", dispatcher::follow_link(broker(), hub(), writer(), health.clone()));
+        loops.spawn("dispatcher", dispatcher::publish(broker(), hub(), writer()));
+        loops.spawn("bells", bell_watch::watch(broker(), hub(), writer(), readers()));
+        loops.spawn("dead letters", dead_letters::triage(broker(), writer()));
+        loops.spawn("reaper", reaper::reap(readers(), writer()));
+        loops.spawn("due", reaper::queue_due(readers(), writer(), hub()));
+        loops.spawn("trim", reaper::trim(writer(), log_kept));
+        loops
+    }
 }
 
 fn open(config: &Config, holder: &str) -> anyhow::Result<Sqlite> {
