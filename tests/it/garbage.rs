@@ -90,6 +90,29 @@ async fn garbage_on_the_queues_is_parked_with_its_reason() -> Result<()> {
 }
 
 #[tokio::test]
+async fn dead_letters_are_triaged() -> Result<()> {
+    let vhost = Vhost::fresh().await?;
+    scenario(Setup::rabbitmq(vhost.urls()), async |cluster| {
+        let (client, management) = (cluster.client(), vhost.management());
+        let waiting = client.accepted(&json!({"task": "noop", "delay_ms": 2_000})).await?;
+        // As if a queue had given up on them: the default exchange names queues.
+        let bell = bell(waiting.parse()?, "2100-01-01T00:00:00.000Z");
+        for body in [bell.as_str(), "hello"] {
+            ensure!(management.publish(vhost.name(), "amq.default", "jobs.dead", body).await?, "the queue is there");
+        }
+        parked(&vhost, "jobs.rejected", &BTreeMap::from([("hello".to_owned(), "not-json")])).await?;
+        eventually(SOON, "nothing is left dead", async || {
+            let rung = cluster.metrics("store-svc").await?;
+            let rung = rung.sum("longshore_store_dead_letters_total", &["outcome=\"rung-again\""]);
+            Ok((rung > 0.5).then_some(()))
+        })
+        .await?;
+        client.succeeded(&waiting, SOON).await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test]
 async fn published_invalidation_is_applied_within_a_second() -> Result<()> {
     let vhost = Vhost::fresh().await?;
     scenario(Setup::rabbitmq(vhost.urls()).alone(), async |cluster| {
