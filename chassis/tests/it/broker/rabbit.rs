@@ -197,7 +197,7 @@ async fn what_was_sent_survives_a_kill_in_the_middle() {
                 let id = message.message_id.clone();
                 match broker.publish(message).await {
                     Verdict::Sent => sent.push(id),
-                    Verdict::Busy => tokio::time::sleep(Duration::from_millis(20)).await,
+                    Verdict::Busy => until_link(&broker, |link| *link == Link::Up).await,
                     Verdict::Unknown => {}
                     other => panic!("{other:?}"),
                 }
