@@ -245,3 +245,7 @@ impl Thread {
         Context { wall_ms, now_ms, seed: rand::random(), settings }
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

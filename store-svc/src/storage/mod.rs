@@ -143,9 +143,8 @@ pub struct Signals {
     /// The last entry that asks for a fence, if there is a new one.
     pub invalidation: Option<Position>,
     pub fenced_through: Position,
-    /// The highest bell given out, and whether one was granted to a creator.
+    /// The highest bell given out.
     pub bells: BellSeq,
-    pub granted: bool,
     /// Bells that somebody gave back to be rung at once.
     pub rung: Vec<RungBell>,
     /// Something became due then, Unix ms.

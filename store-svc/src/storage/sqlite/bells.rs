@@ -35,7 +35,6 @@ impl Transaction<'_> {
         ])?;
         self.memory.bells = seq;
         self.memory.queue(&row.queue).outstanding += 1;
-        self.signals.granted |= by_creator;
         Ok(())
     }
 
