@@ -1,10 +1,13 @@
 //! Every row of the table of statuses whose cause exists: a clear problem, no panic, and the system goes on.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http::{Method, Request};
 use serde_json::json;
-use tests::{Cluster, Http};
+use tests::rabbit::Vhost;
+use tests::{Cluster, Http, Setup, eventually, scenario, wait_until};
 use uuid::Uuid;
 
 use crate::{SOON, embedded};
@@ -122,4 +125,58 @@ async fn every_bad_request(cluster: &mut Cluster) -> Result<()> {
 #[tokio::test]
 async fn bad_requests_are_answered_with_clear_problems() -> Result<()> {
     embedded(every_bad_request).await
+}
+
+#[tokio::test]
+async fn over_the_limit_of_waiting_requests_is_429() -> Result<()> {
+    scenario(Setup::embedded().set("up", "LONGSHORE_WAITERS_MAX", "1"), async |cluster| {
+        let client = cluster.client();
+        let gateway = cluster.http("gateway-0")?;
+        let id = client.accepted(&json!({"task": "work", "payload": {"duration_ms": 60_000}})).await?;
+        let path = format!("/jobs/{id}");
+        let wait = async || gateway.send(Method::GET, &path, &[("prefer", "wait=5")], None).await;
+        let (first, second) = futures_util::future::try_join(wait(), wait()).await?;
+        let refused = if first.status == 200 { second } else { first };
+        refused.problem(429)?;
+        ensure!(!refused.header("retry-after").is_empty(), "{:?}", refused.headers);
+        client.http().send(Method::POST, &format!("{path}/cancel"), &[], None).await?;
+        client.ended(&id, SOON).await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn without_its_store_the_gateway_answers_503_and_goes_on_when_it_is_back() -> Result<()> {
+    let vhost = Vhost::fresh().await?;
+    scenario(Setup::rabbitmq(vhost.urls()).gateways(1).workers(1), async |cluster| {
+        let before = cluster.client().accepted(&json!({"task": "noop"})).await?;
+        cluster.process("store-svc")?.kill_9()?;
+        let client = cluster.client();
+        for answer in [
+            client.submit(&json!({"task": "noop"})).await?,
+            client.http().get(&format!("/jobs/{before}")).await?,
+            client.http().get("/data/never_read").await?,
+            client.http().put("/data/k", &json!({"data": 1})).await?,
+            client.http().get("/jobs").await?,
+        ] {
+            answer.problem(503)?;
+            ensure!(!answer.header("retry-after").is_empty(), "{:?}", answer.headers);
+        }
+        // Whoever serves is ready; what it lacks is in the body.
+        let gateway = cluster.http("gateway-0")?;
+        wait_until(SOON, "the gateway says what it lacks", async || {
+            let report = gateway.get("/ready").await?.expect(200)?;
+            Ok(report["status"] == "degraded" && report["reasons"]["store"].is_string())
+        })
+        .await?;
+        cluster.restart("store-svc").await?;
+        let client = cluster.client();
+        client.succeeded(&before, SOON).await?;
+        let id = eventually(SOON, "submits are accepted again", async || {
+            client.accepted(&json!({"task": "noop"})).await.map(Some)
+        })
+        .await?;
+        client.succeeded(&id, SOON + Duration::from_secs(15)).await.map(drop)
+    })
+    .await
 }

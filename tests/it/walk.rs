@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
 use http::Method;
 use serde_json::json;
-use tests::{Cluster, wait_until};
+use tests::rabbit::Vhost;
+use tests::{Cluster, Setup, scenario, wait_until};
 use uuid::Uuid;
 
 use crate::{SOON, embedded, rabbitmq};
@@ -37,6 +38,11 @@ async fn submitted_jobs_are_done_on_the_embedded_broker() -> Result<()> {
 #[tokio::test]
 async fn submitted_jobs_are_done_on_rabbitmq() -> Result<()> {
     rabbitmq(submit_to_done).await
+}
+
+#[tokio::test]
+async fn submitted_jobs_are_done_by_one_process_on_rabbitmq() -> Result<()> {
+    scenario(Setup::rabbitmq(Vhost::fresh().await?.urls()).in_one_process(), submit_to_done).await
 }
 
 async fn submits_are_named(cluster: &mut Cluster) -> Result<()> {
