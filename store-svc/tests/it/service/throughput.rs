@@ -1,4 +1,4 @@
-//! Figures, not checks: `cargo test --release -p store-svc --test it throughput -- --ignored --nocapture`.
+//! Figures, not checks: `cargo test --release -p store-svc --features figures --test it throughput -- --nocapture`.
 
 use std::time::Duration;
 
@@ -34,7 +34,6 @@ async fn batched<T: Clone>(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "figures of a release build"]
 async fn commands_per_second() {
     for batch in [1, 16, 64] {
         let store = start().await;
@@ -96,7 +95,6 @@ async fn commands_per_second() {
 
 /// What waits must cost nothing: the same steps with nothing in the queue and with a million rows, half of them of a task that nobody knows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "figures of a release build"]
 async fn commands_beside_a_backlog() {
     const BACKLOG: usize = 1_000_000;
     let store = start().await;
