@@ -1,9 +1,11 @@
 //! The gateway from outside: over HTTP, against a scripted store and the embedded broker.
 
 mod bells;
+mod data;
 mod gateway;
 mod refusals;
 mod scripted;
+mod sequencer;
 mod status;
 mod submit;
 mod waiting;

@@ -14,12 +14,12 @@ use axum::routing::{get, post};
 use chassis::http::{Json, Rejection};
 use chassis::task::Tasks;
 use protocol::api::{JobView, Links, Priority, Status};
-use protocol::ids::{Dispatch, Incarnation, JobId, Position};
+use protocol::ids::{Dispatch, Incarnation, JobId, Position, Version};
 use protocol::job::Cancelled;
 use protocol::problem::Kind;
 use protocol::store_api::{
-    Answer, Applied, Apply, BellId, Change, Command, Create, Created, INCARNATION_HEADER, LogEntry, LogPage,
-    POSITION_HEADER, Reply,
+    Answer, Applied, Apply, BellId, Change, Command, Create, Created, DataView, FencedThrough, INCARNATION_HEADER,
+    LogEntry, LogPage, POSITION_HEADER, PutData, Reply,
 };
 use protocol::time::Timestamp;
 use serde_json::value::RawValue;
@@ -43,6 +43,10 @@ pub(crate) struct Inner {
     pub(crate) job_reads: usize,
     /// The last query of `GET /jobs`.
     pub(crate) listed: Option<String>,
+    /// The versions given to data writes.
+    writes: u64,
+    fenced_through: Position,
+    data: BTreeMap<String, String>,
     jobs: BTreeMap<JobId, (JobView, String)>,
     keys: BTreeMap<String, JobId>,
     log: Vec<LogEntry>,
@@ -69,6 +73,8 @@ impl ScriptedStore {
             .route("/jobs/{id}", get(job))
             .route("/jobs/{id}/result", get(result))
             .route("/log", get(log))
+            .route("/fenced", get(fenced))
+            .route("/data/{key}", get(data))
             .route("/live", get(|| async { "live" }))
             .with_state(store.clone());
         store.tasks.spawn("scripted store", async move {
@@ -88,6 +94,23 @@ impl ScriptedStore {
         let view = view(job_id, "noop", status);
         inner.jobs.insert(job_id, (view, String::new()));
         job_id
+    }
+
+    /// The value of a key.
+    pub(crate) fn value(&self, key: &str, json: &str) {
+        self.inner().data.insert(key.to_owned(), json.to_owned());
+    }
+
+    pub(crate) fn writes(&self) -> u64 {
+        self.inner().writes
+    }
+
+    /// Everything in the log is fenced.
+    pub(crate) fn fence(&self) {
+        let mut inner = self.inner();
+        inner.fenced_through = inner.position();
+        drop(inner);
+        self.changed.notify_waiters();
     }
 
     /// The job ends, and the log says so.
@@ -188,6 +211,13 @@ impl Inner {
                 let (job, _) = self.jobs.get_mut(&job_id).ok_or(Kind::NotFound)?;
                 let may = matches!(job.status, Status::Failed | Status::Cancelled);
                 Ok(Reply::Retried { job: may.then(|| Box::new(job.clone())) })
+            }
+            Command::PutData(PutData { key, data, .. }) => {
+                self.writes += 1;
+                let version = Version(self.writes);
+                self.data.insert(key.to_string(), data.get().to_owned());
+                self.append(Change::Data { key, version });
+                Ok(Reply::DataWritten { version, position: self.position() })
             }
             // The gateway sends nothing else.
             _ => Err(Kind::BadRequest),
@@ -308,4 +338,24 @@ async fn log(State(store): State<ScriptedStore>, Query(query): Query<BTreeMap<St
     }
     let page = page(&store.inner());
     store.at(Json(page))
+}
+
+async fn data(State(store): State<ScriptedStore>, Path(key): Path<String>) -> Response {
+    let found = store.inner().data.get(&key).cloned();
+    match found.and_then(|json| RawValue::from_string(json).ok()) {
+        Some(data) => store.at(Json(DataView { version: Version(1), data })),
+        None => store.at(Rejection::from(Kind::NotFound)),
+    }
+}
+
+async fn fenced(State(store): State<ScriptedStore>, Query(query): Query<BTreeMap<String, String>>) -> Response {
+    let number = |name: &str| query.get(name).and_then(|text| text.parse::<u64>().ok()).expect("a number");
+    let changed = store.changed.notified();
+    tokio::pin!(changed);
+    changed.as_mut().enable();
+    if store.inner().fenced_through < Position(number("through")) {
+        drop(tokio::time::timeout(Duration::from_millis(number("wait_ms")), changed).await);
+    }
+    let fenced_through = store.inner().fenced_through;
+    store.at(Json(FencedThrough { fenced_through }))
 }
