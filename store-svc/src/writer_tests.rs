@@ -102,7 +102,7 @@ impl Transitions for Transaction {
 
 impl Storage for Gated {
     fn transact(&mut self, _: &Context, work: Work<'_>) -> Result<Signals, StorageError> {
-        drop(self.permits.recv());
+        self.permits.recv().map_err(|error| StorageError::Internal(error.to_string()))?;
         let mut transaction = Transaction { ids: Vec::new(), hints: 0 };
         work(&mut transaction)?;
         let mut stub = self.stub.lock().expect("not poisoned");

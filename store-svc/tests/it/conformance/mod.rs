@@ -22,6 +22,7 @@ mod fencing;
 mod leases;
 mod log;
 mod pages;
+mod random;
 mod retrying;
 mod ringing;
 mod sqlite;
@@ -74,6 +75,7 @@ suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
         a_failure_waits_before_the_next_attempt, the_last_failure_ends_the_job, retry_opens_the_next_run,
         scheduled_jobs_start_when_due, an_error_may_forbid_retries,
     }
+    random { ringing_agrees_with_its_definition }
     ringing {
         the_window_bounds_what_is_out, high_overtakes_within_one_window, unknown_tasks_delay_nobody,
         a_task_that_becomes_known_is_rung_in_order, a_creator_may_ring_only_what_nothing_waits_before,
