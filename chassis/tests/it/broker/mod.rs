@@ -5,6 +5,6 @@ mod conformance;
 mod node;
 mod proxy;
 mod rabbit;
-#[cfg(feature = "measure")]
+#[cfg(feature = "figures")]
 mod rate;
 mod raw;

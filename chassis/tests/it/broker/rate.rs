@@ -1,5 +1,5 @@
 //! How fast the AMQP adapter is on this machine: a measurement, not a test. To be run alone, and with optimization:
-//! `cargo test --release -p chassis --features measure --test it rate -- --nocapture`.
+//! `cargo test --release -p chassis --features figures --test it rate -- --nocapture`.
 
 use std::time::Duration;
 
