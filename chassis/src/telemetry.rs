@@ -10,6 +10,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Common, LogFormat};
 
+mod about;
+
+use about::About;
+
 /// The process's one metrics recorder; `metrics` itself allows one per process.
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
@@ -29,15 +33,13 @@ pub fn init(program: &'static str, common: &Common) {
     let registry = tracing_subscriber::registry().with(filter);
     let first = if text {
         let ansi = std::io::stderr().is_terminal();
-        let layer = tracing_subscriber::fmt::layer().compact().with_writer(std::io::stderr).with_ansi(ansi);
-        registry.with(layer).try_init().is_ok()
+        let line = tracing_subscriber::fmt::format().compact().with_ansi(ansi);
+        let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
+        registry.with(layer.event_format(About::text(line))).try_init().is_ok()
     } else {
-        let layer = tracing_subscriber::fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_writer(std::io::stderr);
-        registry.with(layer).try_init().is_ok()
+        let line = tracing_subscriber::fmt::format().json().flatten_event(true).with_current_span(false);
+        let layer = tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr);
+        registry.with(layer.event_format(About::json(line))).try_init().is_ok()
     };
     if first {
         log_panics();

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 
 use crate::admission::{Room, admit};
 use crate::data::{read, write};
@@ -10,18 +10,19 @@ use crate::jobs::{control, list, status, submit};
 use crate::state::Gateway;
 
 pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
+    // Around the handlers that read a body, and no others: a read pays for nothing that it does not need.
+    let admitted = from_fn_with_state(room, admit);
     Router::new()
-        .route("/longtask", post(submit::post))
+        .route("/longtask", post(submit::post).layer(admitted.clone()))
         .route("/jobs", get(list::jobs))
-        .route("/jobs/{id}", get(status::job).put(submit::put))
+        .route("/jobs/{id}", get(status::job).merge(put(submit::put).layer(admitted.clone())))
         .route("/jobs/{id}/result", get(status::result))
         .route("/jobs/{id}/cancel", post(control::cancel))
         .route("/jobs/{id}/retry", post(control::retry))
         .route("/workers", get(list::workers))
         .route("/data", get(read::default_key))
-        .route("/data/{key}", get(read::key).put(write::put).delete(write::delete))
+        .route("/data/{key}", get(read::key).merge(put(write::put).layer(admitted.clone())).delete(write::delete))
         .route("/cache/{key}", delete(write::invalidate_key))
-        .route("/cache:invalidate", post(write::invalidate_many))
+        .route("/cache:invalidate", post(write::invalidate_many).layer(admitted))
         .with_state(gateway)
-        .layer(from_fn_with_state(room, admit))
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::trace::TraceParent;
 
@@ -24,20 +24,23 @@ tokio::task_local! {
 pub struct Context {
     request_id: HeaderValue,
     trace: TraceParent,
+    /// What was asked, for the log; work that no request asked for has none.
+    asked: Option<(Method, Uri)>,
 }
 
 impl Context {
-    /// What the headers say; what they do not say is made.
-    pub fn from_headers(headers: &HeaderMap) -> Context {
+    /// What the head of a request says; what it does not say is made.
+    pub fn from_head(method: &Method, uri: &Uri, headers: &HeaderMap) -> Context {
         let stated = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(TraceParent::parse);
         let trace = stated.map_or_else(TraceParent::random, TraceParent::child);
         let request_id = headers.get(REQUEST_ID).filter(|value| is_printable(value)).cloned();
-        Context { request_id: request_id.unwrap_or_else(random_id), trace }
+        let asked = Some((method.clone(), uri.clone()));
+        Context { request_id: request_id.unwrap_or_else(random_id), trace, asked }
     }
 
     /// A new one, for work that no request asked for.
     pub fn random() -> Context {
-        Context { request_id: random_id(), trace: TraceParent::random() }
+        Context { request_id: random_id(), trace: TraceParent::random(), asked: None }
     }
 
     pub fn request_id(&self) -> &str {
@@ -46,6 +49,14 @@ impl Context {
 
     pub fn trace(&self) -> TraceParent {
         self.trace
+    }
+
+    pub(crate) fn method(&self) -> Option<&Method> {
+        self.asked.as_ref().map(|(method, _)| method)
+    }
+
+    pub(crate) fn path(&self) -> Option<&str> {
+        self.asked.as_ref().map(|(_, uri)| uri.path())
     }
 
     /// The context of the request that the running code answers, if it answers one and was not spawned by it.
@@ -72,7 +83,7 @@ impl<S: Sync> FromRequestParts<S> for Context {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Context, Infallible> {
         let known = Context::current();
-        Ok(known.unwrap_or_else(|| Context::from_headers(&parts.headers)))
+        Ok(known.unwrap_or_else(|| Context::from_head(&parts.method, &parts.uri, &parts.headers)))
     }
 }
 
@@ -82,8 +93,11 @@ fn is_printable(value: &HeaderValue) -> bool {
 }
 
 fn random_id() -> HeaderValue {
-    let digits = format!("{:032x}", rand::random::<u128>());
-    HeaderValue::try_from(digits).expect("hexadecimal digits are a header value")
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let id = rand::random::<[u8; 16]>();
+    // Not through `format!`: a request that brings no id is the fast path of a cache hit.
+    let digit = |place: usize| DIGITS[usize::from(id[place / 2] >> (4 * (place % 2)) & 0xf)];
+    HeaderValue::from_bytes(&std::array::from_fn::<u8, 32, _>(digit)).expect("hexadecimal digits are a header value")
 }
 
 #[cfg(test)]
@@ -92,7 +106,7 @@ mod tests {
 
     fn check(request_id: &[u8], is_kept: bool) {
         let headers = HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_bytes(request_id).unwrap())]);
-        let context = Context::from_headers(&headers);
+        let context = Context::from_head(&Method::GET, &Uri::from_static("/"), &headers);
         assert_eq!(context.request_id().as_bytes() == request_id, is_kept, "{request_id:?}");
         assert!(!context.request_id().is_empty());
     }
@@ -111,7 +125,8 @@ mod tests {
     fn the_trace_goes_on_under_the_same_id() {
         let trace = TraceParent::random();
         let line = HeaderValue::try_from(trace.to_string()).unwrap();
-        let context = Context::from_headers(&HeaderMap::from_iter([(TRACEPARENT, line)]));
+        let context =
+            Context::from_head(&Method::GET, &Uri::from_static("/"), &HeaderMap::from_iter([(TRACEPARENT, line)]));
         assert_eq!(context.trace().trace_id(), trace.trace_id());
         assert_ne!(context.trace(), trace);
     }

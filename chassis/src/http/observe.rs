@@ -1,4 +1,4 @@
-//! The one layer around every route: id, trace and span, metrics, panics, and errors of the framework as problems.
+//! The one layer around every route: id and trace, metrics, panics, and errors of the framework as problems.
 //!
 //! One layer and not ten, because each costs an allocation per request.
 
@@ -17,7 +17,6 @@ use http::{HeaderValue, Method};
 use protocol::problem::Kind;
 use tokio::time::Instant;
 use tower::{Layer, Service};
-use tracing::Instrument;
 
 use super::context::{Context, REQUEST_ID};
 use super::rejection::Rejection;
@@ -63,23 +62,16 @@ impl Service<Request> for Observed {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let context = Context::from_headers(request.headers());
+        let context = Context::from_head(request.method(), request.uri(), request.headers());
         let request_id = context.request_id_header();
-        let span = tracing::info_span!(
-            "request",
-            request_id = context.request_id(),
-            method = request.method().as_str(),
-            path = request.uri().path(),
-            trace = %context.trace(),
-        );
         let Observe { recorder, shutdown } = self.observe.clone();
         let matched = request.extensions().get::<MatchedPath>().cloned();
         let method = request.method().clone();
         let begin = Instant::now();
         let answer = AssertUnwindSafe(self.route.call(request)).catch_unwind();
         let observed = async move {
-            // A panic is logged by the hook, within this span.
-            let response = match context.scope(answer).await {
+            // A panic is logged by the hook, within this context.
+            let response = match answer.await {
                 Ok(Ok(response)) => as_problem(response),
                 Ok(Err(never)) => match never {},
                 Err(_panic) => Rejection::from(Kind::Internal).into_response(),
@@ -90,7 +82,7 @@ impl Service<Request> for Observed {
             tracing::debug!(status = status.as_u16(), duration_ms = duration.as_secs_f64() * 1e3, "answered");
             Ok(response)
         };
-        Box::pin(observed.instrument(span))
+        Box::pin(context.scope(observed))
     }
 }
 

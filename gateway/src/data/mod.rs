@@ -4,6 +4,7 @@
 mod coherence;
 mod entry;
 pub(crate) mod read;
+mod reads;
 mod renewal;
 pub(crate) mod write;
 
@@ -23,6 +24,7 @@ use protocol::invalidation::near::Tick;
 use coherence::Coherence;
 use entry::Entry;
 use read::Landed;
+use reads::Reads;
 
 /// The key of `GET /data`.
 const DEFAULT_KEY: &str = "my_data";
@@ -36,6 +38,7 @@ struct Parts {
     coherence: Arc<Coherence>,
     near: BoundedCache<Entry>,
     flights: Flights<Tick, Landed>,
+    reads: Reads,
     cache: CacheClient,
     store: StoreClient,
     tasks: Tasks,
@@ -64,6 +67,7 @@ impl Data {
             coherence,
             near: BoundedCache::new(options.near_bytes_max),
             flights: Flights::default(),
+            reads: Reads::default(),
             cache: CacheClient::new(&Http::new(), options.cache_url),
             store: options.store,
             tasks: tasks.clone(),

@@ -96,7 +96,7 @@ impl Data {
             && clock::now_ms() < entry.expires_ms
             && parts.coherence.is_current(entry.loaded, stripe, &entry.tags)
         {
-            count("near");
+            parts.reads.near();
             return Ok((entry, Tier::Near));
         }
         let began = parts.coherence.now();
@@ -108,7 +108,7 @@ impl Data {
             parts.tasks.spawn("data load", self.clone().load(pilot));
         }
         let entry = boarded.landed().await.unwrap_or_else(|| Err(Kind::Unavailable.into()))?;
-        count(if entry.source == Source::Shared { "shared" } else { "store" });
+        parts.reads.loaded(entry.source);
         Ok((entry, Tier::Loaded { joined }))
     }
 
@@ -150,10 +150,6 @@ impl Data {
         let entry = Entry { value, source: Source::Store, loaded: pilot.began, tags: Box::default(), expires_ms: 0 };
         Ok(Arc::new(entry))
     }
-}
-
-fn count(tier: &'static str) {
-    metrics::counter!("longshore_data_reads_total", "program" => "gateway", "tier" => tier).increment(1);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge of bytes needs no more than 52 bits")]
