@@ -1,5 +1,5 @@
-//! The one writer: a thread that takes everything that waits, applies it in one transaction, and answers when it is on disk. Under
-//! load batches form by themselves while the disk is busy; idle, nothing is waited for.
+//! The one writer: a thread that takes what waits, applies it in one transaction, and answers when it is on disk. Under load batches
+//! form by themselves while the disk is busy; idle, nothing is waited for.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -8,20 +8,16 @@ use protocol::ids::Position;
 use protocol::store_api::{Answer, BellFates, Command};
 use thiserror::Error;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::hub::Hub;
 use crate::storage::{Context, Settings, Storage, StorageError, Transitions, Work};
+use lanes::{Entrances, Lane, Lanes};
 use request::{ApplyRequest, Request, StepRequest};
 
+mod lanes;
 mod request;
 
-/// Requests that may wait; one more is answered 503.
-const WAITING_MAX: usize = 1_024;
-/// Requests in one transaction.
-const BATCH_REQUESTS: usize = 256;
-/// Commands in one transaction, beyond which no further request joins it.
-const BATCH_COMMANDS: usize = 2_000;
 /// Hints that are kept for the next transaction; then they have one of their own.
 const HINTS_MAX: usize = 1_000;
 
@@ -41,7 +37,7 @@ pub(crate) enum WriteError {
 /// A handle on the writer thread; it ends when all handles are gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Writer {
-    requests: mpsc::Sender<Box<dyn Request>>,
+    entrances: Entrances,
 }
 
 /// The answers to the commands of one request, and the log's head after them.
@@ -61,15 +57,15 @@ impl Writer {
         settings: Arc<Settings>,
         hub: Arc<Hub>,
     ) -> std::io::Result<(Self, Ended)> {
-        let (requests, waiting) = mpsc::channel(WAITING_MAX);
+        let (entrances, lanes) = Lanes::open()?;
         let (ended, has_ended) = oneshot::channel();
-        let mut thread = Thread { storage, settings, hub, waiting, hints: Vec::new() };
+        let mut thread = Thread { storage, settings, hub, lanes, hints: Vec::new() };
         let handle = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             thread.run();
             drop(thread);
             drop(ended);
         })?;
-        Ok((Self { requests }, Ended { has_ended, handle }))
+        Ok((Self { entrances }, Ended { has_ended, handle }))
     }
 
     /// Applies commands of a client, or says at once that there is no room.
@@ -77,8 +73,9 @@ impl Writer {
     /// # Errors
     /// Why none of them was applied. A failure of a single one is in its answer.
     pub(crate) async fn apply(&self, commands: Vec<Command>) -> Result<Written, WriteError> {
+        let entrance = self.entrances.of(Lane::of(&commands));
         let (request, answer) = ApplyRequest::new(commands);
-        self.requests.try_send(Box::new(request)).map_err(|error| match error {
+        entrance.try_send(Box::new(request)).map_err(|error| match error {
             TrySendError::Full(_) => WriteError::Overloaded,
             TrySendError::Closed(_) => WriteError::Ended,
         })?;
@@ -95,7 +92,7 @@ impl Writer {
         F: FnMut(&mut dyn Transitions) -> Result<T, StorageError> + Send + 'static,
     {
         let (request, answer) = StepRequest::new(step);
-        self.requests.send(Box::new(request)).await.map_err(|_| WriteError::Ended)?;
+        self.entrances.of(Lane::UnderWay).send(Box::new(request)).await.map_err(|_| WriteError::Ended)?;
         answer.await.map_err(|_| WriteError::Ended)?
     }
 
@@ -137,7 +134,7 @@ struct Thread {
     storage: Box<dyn Storage>,
     settings: Arc<Settings>,
     hub: Arc<Hub>,
-    waiting: mpsc::Receiver<Box<dyn Request>>,
+    lanes: Lanes,
     /// "Sent" marks that came alone: not worth a commit, they are written with the next one.
     hints: Vec<BellFates>,
 }
@@ -146,19 +143,11 @@ impl Thread {
     fn run(&mut self) {
         let mut restless = false;
         loop {
-            let first = if restless {
-                // There is more to ring: go on, together with whoever waits.
-                match self.waiting.try_recv() {
-                    Ok(request) => Some(request),
-                    Err(mpsc::error::TryRecvError::Empty) => None,
-                    Err(mpsc::error::TryRecvError::Disconnected) => return,
-                }
-            } else {
-                match self.waiting.blocking_recv() {
-                    Some(request) => Some(request),
-                    None => return,
-                }
-            };
+            // When there is more to ring it goes on at once, together with whoever waits.
+            let first = if restless { None } else { self.lanes.wait() };
+            if first.is_none() && (!restless || self.lanes.are_closed()) {
+                return;
+            }
             let batch = self.batch(first);
             if !batch.is_empty() || restless || self.hints.len() >= HINTS_MAX {
                 restless = self.commit(batch);
@@ -167,7 +156,8 @@ impl Thread {
     }
 
     fn batch(&mut self, first: Option<Box<dyn Request>>) -> Vec<Box<dyn Request>> {
-        let (mut batch, mut commands, mut next) = (Vec::new(), 0, first);
+        let (mut batch, mut commands) = (Vec::new(), 0);
+        let mut next = first.or_else(|| self.lanes.next(commands));
         while let Some(mut request) = next {
             if let Some(hints) = request.take_hints() {
                 self.hints.extend(hints);
@@ -176,8 +166,7 @@ impl Thread {
                 commands += request.weight();
                 batch.push(request);
             }
-            let has_room = batch.len() < BATCH_REQUESTS && commands < BATCH_COMMANDS && self.hints.len() < HINTS_MAX;
-            next = if has_room { self.waiting.try_recv().ok() } else { None };
+            next = if self.hints.len() < HINTS_MAX { self.lanes.next(commands) } else { None };
         }
         batch
     }

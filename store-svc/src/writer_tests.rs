@@ -3,10 +3,12 @@
 use std::sync::mpsc;
 
 use chassis::testing::wait_until;
+use protocol::api::Priority;
 use protocol::ids::{Dispatch, Incarnation, JobId, SessionId};
 use protocol::problem::Kind;
-use protocol::store_api::{BellId, Command, JobFence, Reply};
+use protocol::store_api::{BellId, Command, Create, JobFence, Reply};
 
+use super::lanes::WAITING_MAX;
 use super::*;
 use crate::storage::{BellSeq, Reader, Rung, RungBell, SequencerRenewal, Signals};
 
@@ -41,6 +43,10 @@ impl Transitions for Transaction {
             Command::Cancel { job_id } if *job_id == BROKEN => unused(),
             Command::Cancel { job_id } => {
                 self.ids.push(*job_id);
+                Ok(Answer::Ok(Box::new(Reply::Done)))
+            }
+            Command::Create(create) => {
+                self.ids.push(create.job_id);
                 Ok(Answer::Ok(Box::new(Reply::Done)))
             }
             Command::Bells(_) => {
@@ -130,6 +136,10 @@ fn start() -> (Writer, mpsc::Sender<()>, Arc<std::sync::Mutex<Stub>>) {
     (writer, permit, stub)
 }
 
+fn room(writer: &Writer, lane: Lane) -> usize {
+    writer.entrances.of(lane).capacity()
+}
+
 fn cancel(job_id: JobId) -> Command {
     Command::Cancel { job_id }
 }
@@ -139,13 +149,13 @@ async fn what_waits_is_committed_together() {
     let (writer, permit, stub) = start();
     let first = writer.apply(vec![cancel(JobId::generate())]);
     let others = async {
-        wait_until(DEADLINE, "the first is under way", async || writer.requests.capacity() == WAITING_MAX).await;
+        wait_until(DEADLINE, "the first is under way", async || room(&writer, Lane::UnderWay) == WAITING_MAX).await;
         let two = futures_util::future::join(
             writer.apply(vec![cancel(JobId::generate()), cancel(JobId::generate())]),
             writer.apply(vec![cancel(JobId::generate())]),
         );
         let permits = async {
-            wait_until(DEADLINE, "both wait", async || writer.requests.capacity() == WAITING_MAX - 2).await;
+            wait_until(DEADLINE, "both wait", async || room(&writer, Lane::UnderWay) == WAITING_MAX - 2).await;
             permit.send(()).expect("it runs");
             permit.send(()).expect("it runs");
         };
@@ -157,6 +167,51 @@ async fn what_waits_is_committed_together() {
 }
 
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
+fn create() -> Command {
+    Command::Create(Box::new(Create {
+        job_id: JobId::generate(),
+        task: "a".try_into().expect("a task"),
+        payload: None,
+        queue: "default".try_into().expect("a queue"),
+        priority: Priority::Normal,
+        run_at: None,
+        max_attempts: 1,
+        timeout_ms: None,
+        invalidates: Vec::new(),
+        idempotency_key: None,
+        fingerprint: String::new(),
+        trace: None,
+        wants_bell: false,
+    }))
+}
+
+#[tokio::test]
+async fn a_flood_of_submits_does_not_hold_up_what_is_under_way() {
+    let (writer, permit, stub) = start();
+    let urgent = JobId::generate();
+    let first = writer.apply(vec![cancel(JobId::generate())]);
+    let others = async {
+        wait_until(DEADLINE, "the first is under way", async || room(&writer, Lane::UnderWay) == WAITING_MAX).await;
+        let submits = (0..8).map(|_| writer.apply((0..100).map(|_| create()).collect()));
+        let flood = futures_util::future::join_all(submits);
+        let late = async {
+            wait_until(DEADLINE, "the flood waits", async || room(&writer, Lane::NewJobs) == WAITING_MAX - 8).await;
+            writer.apply(vec![cancel(urgent)]).await
+        };
+        let permits = async {
+            wait_until(DEADLINE, "all wait", async || room(&writer, Lane::UnderWay) == WAITING_MAX - 1).await;
+            (0..3).for_each(|_| permit.send(()).expect("it runs"));
+        };
+        futures_util::future::join3(flood, late, permits).await
+    };
+    let (first, (flood, late, ())) = futures_util::future::join(first, others).await;
+    assert!(first.is_ok() && late.is_ok() && flood.iter().all(Result::is_ok));
+    let stub = stub.lock().expect("not poisoned");
+    assert_eq!(stub.committed.get(1), Some(&urgent), "it came last and went first");
+    // The flood goes on beside it, and no transaction takes all of it.
+    assert_eq!(stub.transactions, [1, 601, 200]);
+}
 
 #[tokio::test]
 async fn a_command_that_breaks_its_transaction_fails_alone() {
