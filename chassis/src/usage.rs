@@ -59,10 +59,12 @@ impl Usage {
 pub(crate) fn render_metrics() -> String {
     let (Ok(usage), Some(booted)) = (Usage::own(), booted_at()) else { return String::new() };
     let limit = getrlimit(Resource::Nofile).current;
-    render(&usage, booted, limit, std::process::id(), incarnation())
+    let program = fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    let info = [("program", program.trim_end()), ("pid", &std::process::id().to_string()), ("incarnation", incarnation())];
+    render(&usage, booted, limit, info)
 }
 
-fn render(usage: &Usage, booted: Duration, files_limit: Option<u64>, pid: u32, incarnation: &str) -> String {
+fn render(usage: &Usage, booted: Duration, files_limit: Option<u64>, info: [(&str, &str); 3]) -> String {
     let mut text = String::new();
     let mut add = |name: &str, kind: &str, help: &str, value: &str| {
         // Writing to a String cannot fail.
@@ -84,7 +86,8 @@ fn render(usage: &Usage, booted: Duration, files_limit: Option<u64>, pid: u32, i
     add("process_threads", "gauge", "Threads.", &usage.threads.to_string());
     text.push_str("# HELP longshore_process_info 1; the labels tell one process from another, wherever it runs.\n");
     text.push_str("# TYPE longshore_process_info gauge\n");
-    writeln!(text, "longshore_process_info{{pid=\"{pid}\",incarnation=\"{incarnation}\"}} 1").unwrap_or_default();
+    let labels = info.map(|(name, value)| format!("{name}=\"{}\"", value.replace(['"', '\\', '\n'], "_")));
+    writeln!(text, "longshore_process_info{{{}}} 1", labels.join(",")).unwrap_or_default();
     text
 }
 
@@ -148,7 +151,7 @@ mod tests {
             open_files: 9,
             started_after_boot: Duration::from_millis(10),
         };
-        let text = render(&usage, Duration::from_secs(1_000), Some(1_024), 7, "ab");
+        let text = render(&usage, Duration::from_secs(1_000), Some(1_024), [("program", "lb"), ("pid", "7"), ("incarnation", "ab")]);
         let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let expected = [
             "process_cpu_seconds_total 1.25",
@@ -158,7 +161,7 @@ mod tests {
             "process_resident_memory_bytes 4096",
             "process_start_time_seconds 1000.01",
             "process_threads 3",
-            "longshore_process_info{pid=\"7\",incarnation=\"ab\"} 1",
+            "longshore_process_info{program=\"lb\",pid=\"7\",incarnation=\"ab\"} 1",
         ];
         assert_eq!(samples, expected);
         assert!(text.contains("# TYPE process_cpu_seconds_total counter\n"));
