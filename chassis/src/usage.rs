@@ -60,7 +60,8 @@ pub(crate) fn render_metrics() -> String {
     let (Ok(usage), Some(booted)) = (Usage::own(), booted_at()) else { return String::new() };
     let limit = getrlimit(Resource::Nofile).current;
     let program = fs::read_to_string("/proc/self/comm").unwrap_or_default();
-    let info = [("program", program.trim_end()), ("pid", &std::process::id().to_string()), ("incarnation", incarnation())];
+    let info =
+        [("program", program.trim_end()), ("pid", &std::process::id().to_string()), ("incarnation", incarnation())];
     render(&usage, booted, limit, info)
 }
 
@@ -151,7 +152,12 @@ mod tests {
             open_files: 9,
             started_after_boot: Duration::from_millis(10),
         };
-        let text = render(&usage, Duration::from_secs(1_000), Some(1_024), [("program", "lb"), ("pid", "7"), ("incarnation", "ab")]);
+        let text = render(
+            &usage,
+            Duration::from_secs(1_000),
+            Some(1_024),
+            [("program", "lb"), ("pid", "7"), ("incarnation", "ab")],
+        );
         let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let expected = [
             "process_cpu_seconds_total 1.25",

@@ -12,8 +12,7 @@ use super::stages::{self, Stages};
 use crate::arguments::{Service, name};
 use crate::durations;
 
-pub(crate) const EXIT_STATUSES: &str =
-    "Rates are requests per second. Each request is due at its instant, whether or not those before it were answered, and its\n\
+pub(crate) const EXIT_STATUSES: &str = "Rates are requests per second. Each request is due at its instant, whether or not those before it were answered, and its\n\
      latency counts from that instant. Ctrl-C ends early, with the report.\n\n\
      Exit status: 0 the rate was held, 1 an accepted job was lost, 3 the rate was not held, or the generator itself was too\n\
      slow, 64 a wrong argument, 65 refused, 69 Longshore is not there.";

@@ -79,7 +79,7 @@ pub(crate) async fn drive(
 ) -> anyhow::Result<Driven> {
     let mut pacer = Pacer::new().context("making a timer")?;
     let mut drive = Drive::new(plan, requests, client, start);
-    let mut looks = tokio::time::interval(progress.every());
+    let mut looks = tokio::time::interval_at(start + progress.every(), progress.every());
     looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let (interrupted, given_up) = (shutdown.draining(), shutdown.ended());
     tokio::pin!(interrupted, given_up);

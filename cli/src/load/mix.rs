@@ -10,8 +10,7 @@ use serde::Serialize;
 /// Shares are at most this; their sum needs not be 100.
 const SHARE_MAX: u32 = 1_000_000;
 
-const ACCEPTED: &str =
-    "must be kinds with their shares, such as submit=50,wait=10,read=30,write=5,invalidate=5; the kinds are submit, wait, \
+const ACCEPTED: &str = "must be kinds with their shares, such as submit=50,wait=10,read=30,write=5,invalidate=5; the kinds are submit, wait, \
      read, write, invalidate";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -18,7 +18,10 @@ pub(crate) struct Pacer {
 impl Pacer {
     /// # Errors
     /// When the process may open no further file.
-    #[expect(deprecated, reason = "its successor is unsafe and asks for what an OwnedFd is: one open file as long as it lives")]
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe and asks for what an OwnedFd is: one open file as long as it lives"
+    )]
     pub(crate) fn new() -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         Ok(Self { timer: AsyncFd::new(timer)?, set_for: None })

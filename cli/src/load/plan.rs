@@ -59,7 +59,8 @@ impl Plan {
             return Err(Fault::sentence(sentence).into());
         }
         let payload = load.payload.map(|text| RawValue::from_string(text.trim().to_owned()).map_err(|_| text));
-        let payload = payload.transpose().map_err(|text| Fault::value("--payload", &text, "JSON, such as '{\"n\": 1}'"))?;
+        let payload =
+            payload.transpose().map_err(|text| Fault::value("--payload", &text, "JSON, such as '{\"n\": 1}'"))?;
         Ok(Self {
             stages,
             mix: load.mix,
@@ -104,7 +105,8 @@ mod tests {
 
     fn check(line: &[&str], expected: Result<(f64, usize), &str>) {
         let plan = Line::try_parse_from(["load"].iter().chain(line)).map_err(|error| error.to_string());
-        let plan = plan.and_then(|line| Plan::new(line.load, &Address::loopback(USUAL)).map_err(|error| error.to_string()));
+        let plan =
+            plan.and_then(|line| Plan::new(line.load, &Address::loopback(USUAL)).map_err(|error| error.to_string()));
         match (plan, expected) {
             (Ok(plan), Ok(expected)) => assert_eq!((plan.stages.requests(), plan.programs.len()), expected, "{line:?}"),
             (Err(error), Err(says)) => assert!(error.contains(says), "{line:?}: {error}"),

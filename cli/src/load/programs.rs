@@ -74,9 +74,8 @@ impl Watched {
 
     /// One look at each, now.
     pub(crate) async fn look(&self, http: &Http, start: Instant) {
-        let firsts: Vec<Option<Address>> = self.with(|processes| {
-            processes.iter().map(|process| process.addresses.first().cloned()).collect()
-        });
+        let firsts: Vec<Option<Address>> =
+            self.with(|processes| processes.iter().map(|process| process.addresses.first().cloned()).collect());
         let looks = firsts.iter().map(|address| async {
             match address {
                 None => own(start),
@@ -152,7 +151,11 @@ fn parse(text: &str) -> Option<Sample> {
 }
 
 /// Prometheus has only doubles; a number of bytes is whole.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes are far below 2^53 and not negative")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "bytes are far below 2^53 and not negative"
+)]
 fn whole(value: f64) -> u64 {
     value as u64
 }
@@ -217,11 +220,8 @@ mod tests {
 
     #[test]
     fn shares_are_of_the_time_between_readings_and_survive_a_restart() {
-        let reading = |at, cpu| Reading {
-            at: Duration::from_millis(at),
-            cpu: Duration::from_millis(cpu),
-            resident_bytes: 0,
-        };
+        let reading =
+            |at, cpu| Reading { at: Duration::from_millis(at), cpu: Duration::from_millis(cpu), resident_bytes: 0 };
         let readings = vec![reading(0, 100), reading(1_000, 600), reading(3_000, 200)];
         let process = Process { name: String::new(), addresses: Vec::new(), readings };
         let shares: Vec<f64> = process.cpu_shares().iter().map(|(_, share)| *share).collect();

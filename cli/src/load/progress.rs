@@ -27,13 +27,21 @@ pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     /// The last looks, the oldest first.
     looks: Vec<(Duration, Counts)>,
+    jobs_open: Option<usize>,
 }
 
 impl Progress {
     pub(crate) fn new(plan: &Plan, watched: Watched) -> Self {
         let length = plan.stages.length();
         let bar = Term::stderr().is_term().then(|| panel(length));
-        Self { stages: plan.stages.as_slice().to_vec(), length, watched, bar, looks: vec![Default::default()] }
+        Self {
+            stages: plan.stages.as_slice().to_vec(),
+            length,
+            watched,
+            bar,
+            looks: vec![Default::default()],
+            jobs_open: None,
+        }
     }
 
     pub(crate) fn every(&self) -> Duration {
@@ -64,12 +72,14 @@ impl Progress {
     }
 
     /// While the jobs are looked up.
-    pub(crate) fn jobs(&self, open: usize) {
-        let text = format!("requests are over; {} jobs are not known to have ended", count(open as u64));
+    pub(crate) fn jobs(&mut self, open: usize) {
+        if open == 0 || self.jobs_open.replace(open) == Some(open) {
+            return;
+        }
+        let text = format!("the requests are over; {} jobs have not ended, as far as is known", count(open as u64));
         match &self.bar {
             Some(bar) => bar.set_message(text),
-            None if open > 0 => output::note(text),
-            None => {}
+            None => output::note(text),
         }
     }
 

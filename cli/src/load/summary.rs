@@ -57,6 +57,7 @@ pub(crate) struct RequestCounts {
 #[derive(Debug, Serialize)]
 pub(crate) struct StageLine {
     pub(crate) stage: String,
+    pub(crate) length_s: f64,
     pub(crate) offered_per_s: f64,
     pub(crate) achieved_per_s: f64,
     pub(crate) open_at_end: u64,
@@ -160,7 +161,8 @@ impl Summary {
     pub(crate) fn new(measured: &Measured<'_>) -> Self {
         let Measured { plan, driven, jobs, .. } = measured;
         let tally = &driven.tally;
-        let processes: Vec<ProcessLine> = measured.processes.iter().map(|process| process_line(process, driven)).collect();
+        let processes: Vec<ProcessLine> =
+            measured.processes.iter().map(|process| process_line(process, driven)).collect();
         let generator = Generator {
             lateness_ms: Quantiles::of(&tally.lateness),
             cpu_us_per_request: processes.first().map_or(0.0, |own| own.cpu_us_per_request),
@@ -261,6 +263,7 @@ fn stage_facts(plan: &Plan, driven: &Driven) -> Vec<StageFacts> {
 fn stage_line((facts, end): (&StageFacts, &Counts)) -> StageLine {
     StageLine {
         stage: facts.name.clone(),
+        length_s: facts.length.as_secs_f64(),
         offered_per_s: per_second(facts.due, facts.length),
         achieved_per_s: per_second(facts.done, facts.length),
         open_at_end: facts.open_after,
@@ -354,8 +357,7 @@ fn curve(times: &Histogram<u64>) -> Vec<(f64, f64)> {
     if times.is_empty() {
         return Vec::new();
     }
-    let points = times.iter_quantiles(5).map(|point| {
-        (point.quantile_iterated_to().min(1.0), ms(point.value_iterated_to()))
-    });
+    let points =
+        times.iter_quantiles(5).map(|point| (point.quantile_iterated_to().min(1.0), ms(point.value_iterated_to())));
     points.collect()
 }

@@ -125,7 +125,7 @@ fn processes(summary: &Summary) -> String {
             [] | [_] => process.name.clone(),
             _ => format!("{} ({})", process.name, ports.join(" ")),
         };
-        let percent = |share: f64| format!("{} %", plain(share * 100.0));
+        let percent = |share: f64| format!("{:.1} %", share * 100.0);
         let numbers = [
             percent(process.cpu_mean),
             percent(process.cpu_max),
@@ -136,7 +136,12 @@ fn processes(summary: &Summary) -> String {
         rows.push(row(&name, numbers));
     }
     let late = summary.generator.lateness_ms;
-    table(&rows) + &format!("\nthe generator took requests up {} ms late at p99, {} ms at most", plain(late.p99), plain(late.max))
+    table(&rows)
+        + &format!(
+            "\nthe generator took requests up {} ms late at p99, {} ms at most",
+            plain(late.p99),
+            plain(late.max)
+        )
 }
 
 fn verdict(summary: &Summary) -> String {
@@ -173,7 +178,8 @@ fn table(rows: &[Row]) -> String {
         cells.map(|cell| console::measure_text_width(cell)).max().unwrap_or_default()
     };
     // A common width for the first column lets the tables of a report line up.
-    let widths: Vec<usize> = (0..columns).map(|column| if column == 0 { width(0).max(26) } else { width(column).max(7) }).collect();
+    let widths: Vec<usize> =
+        (0..columns).map(|column| if column == 0 { width(0).max(26) } else { width(column).max(8) }).collect();
     let line = |row: &Row| {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
