@@ -87,17 +87,17 @@ pub(crate) async fn look_up(
     tokio::pin!(patience);
     while !looking.open.is_empty() {
         let begin = Instant::now();
-        tokio::select! {
+        let round_and_pause = async {
             // A round that fails is made again: the service may be back by then.
-            result = looking.round() => drop(result),
-            () = &mut patience => break,
-        }
-        still_open(looking.open.len());
-        let pause = PAUSE.max(begin.elapsed() * PAUSE_SHARE);
+            drop(looking.round().await);
+            still_open(looking.open.len());
+            if !looking.open.is_empty() {
+                tokio::time::sleep(PAUSE.max(begin.elapsed() * PAUSE_SHARE)).await;
+            }
+        };
         tokio::select! {
-            () = tokio::time::sleep(pause), if !looking.open.is_empty() => {}
+            () = round_and_pause => {}
             () = &mut patience => break,
-            else => {}
         }
     }
     looking.fates
@@ -117,7 +117,7 @@ impl Looking<'_> {
             .map(|job_id| async move { (job_id, client.send(&get(job_path(job_id, ""))).await) })
             .buffer_unordered(AT_A_TIME);
         while let Some((job_id, answer)) = answers.next().await {
-            let fate = fate(answer?);
+            let fate = fate(&answer?);
             self.note(job_id, fate);
         }
         Ok(())
@@ -157,10 +157,10 @@ impl Looking<'_> {
     }
 }
 
-fn fate(answer: Answer<Bytes>) -> Fate {
+fn fate(answer: &Answer<Bytes>) -> Fate {
     match answer.status {
         StatusCode::NOT_FOUND | StatusCode::GONE => Fate::Lost,
-        _ => read(&answer).map_or(Fate::Unknown, Fate::Known),
+        _ => read(answer).map_or(Fate::Unknown, Fate::Known),
     }
 }
 

@@ -15,7 +15,7 @@ use super::numbers::{mib, ms, per_second, real};
 use super::plan::Plan;
 use super::programs::Process;
 use super::tally::{Bucket, Counts, OfKind, micros};
-use super::verdict::{Facts, Held, StageFacts, Verdict, verdict};
+use super::verdict::{Facts, Rate, StageFacts, Verdict, verdict};
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Summary {
@@ -191,7 +191,7 @@ impl Summary {
     }
 
     pub(crate) fn is_held(&self) -> bool {
-        self.verdict.rate == Held::Held
+        self.verdict.rate == Rate::Held
     }
 
     pub(crate) fn lost(&self) -> u64 {

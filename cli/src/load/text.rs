@@ -3,7 +3,7 @@
 use super::mix::Kind;
 use super::numbers::{count, plain};
 use super::summary::{JobLine, KindLine, Quantiles, Summary};
-use super::verdict::Held;
+use super::verdict::Rate;
 
 /// The name of a row stands left, its numbers right.
 type Row = Vec<String>;
@@ -154,9 +154,9 @@ fn verdict(summary: &Summary) -> String {
         count(requests.backlog_max),
     );
     let said = match summary.verdict.rate {
-        Held::Held => "The rate was held",
-        Held::NotHeld => "THE RATE WAS NOT HELD",
-        Held::GeneratorTooSlow => "THE GENERATOR COULD NOT SEND AS PLANNED",
+        Rate::Held => "The rate was held",
+        Rate::NotHeld => "THE RATE WAS NOT HELD",
+        Rate::GeneratorTooSlow => "THE GENERATOR COULD NOT SEND AS PLANNED",
     };
     let reasons: Vec<String> = summary.verdict.reasons.iter().map(|reason| format!("\n  - {reason}")).collect();
     let lost = match summary.lost() {
@@ -203,7 +203,7 @@ mod tests {
     fn numbers_stand_right_under_their_heads() {
         let rows = [row("stage", ["offered/s", "x"]), row("ramp 0..200/30s and more than that", ["100", "12,345,678"])];
         let text = table(&rows);
-        let ends: Vec<usize> = text.lines().map(|line| console::measure_text_width(line)).collect();
+        let ends: Vec<usize> = text.lines().map(console::measure_text_width).collect();
         assert_eq!(ends[0], ends[1], "{text}");
         assert!(text.lines().next().is_some_and(|line| line.starts_with("stage ") && line.ends_with(" x")), "{text}");
     }

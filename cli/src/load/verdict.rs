@@ -21,7 +21,7 @@ const OWN_CPU: f64 = 0.95;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Held {
+pub(crate) enum Rate {
     Held,
     NotHeld,
     /// The system may have, but this process could not send as planned.
@@ -30,7 +30,7 @@ pub(crate) enum Held {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Verdict {
-    pub(crate) rate: Held,
+    pub(crate) rate: Rate,
     /// In sentences.
     pub(crate) reasons: Vec<String>,
 }
@@ -64,9 +64,9 @@ pub(crate) fn verdict(facts: &Facts) -> Verdict {
     let system = about_the_system(facts);
     let own = about_the_generator(facts);
     let rate = match (system.is_empty(), own.is_empty()) {
-        (true, true) => Held::Held,
-        (true, false) => Held::GeneratorTooSlow,
-        (false, _) => Held::NotHeld,
+        (true, true) => Rate::Held,
+        (true, false) => Rate::GeneratorTooSlow,
+        (false, _) => Rate::NotHeld,
     };
     Verdict { rate, reasons: system.into_iter().chain(own).collect() }
 }
@@ -137,8 +137,8 @@ mod tests {
         }
     }
 
-    fn check(facts: Facts, rate: Held, says: &[&str]) {
-        let verdict = verdict(&facts);
+    fn check(facts: &Facts, rate: Rate, says: &[&str]) {
+        let verdict = verdict(facts);
         assert_eq!(verdict.rate, rate, "{verdict:?}");
         assert_eq!(verdict.reasons.len(), says.len(), "{verdict:?}");
         for (reason, says) in verdict.reasons.iter().zip(says) {
@@ -148,34 +148,34 @@ mod tests {
 
     #[test]
     fn what_stays_open_without_growing_is_held() {
-        check(Facts::default(), Held::Held, &[]);
+        check(&Facts::default(), Rate::Held, &[]);
         let facts = |before, after| Facts { stages: vec![stage(1_000, 990, before, after)], ..Facts::default() };
-        check(facts(0, 30), Held::Held, &[]);
-        check(facts(500, 530), Held::Held, &[]);
-        check(facts(500, 0), Held::Held, &[]);
-        check(facts(0, 31), Held::NotHeld, &["hold 100/10s: 100/s offered, 99/s achieved, 31 open requests"]);
+        check(&facts(0, 30), Rate::Held, &[]);
+        check(&facts(500, 530), Rate::Held, &[]);
+        check(&facts(500, 0), Rate::Held, &[]);
+        check(&facts(0, 31), Rate::NotHeld, &["hold 100/10s: 100/s offered, 99/s achieved, 31 open requests"]);
     }
 
     #[test]
     fn requests_that_fail_or_are_not_sent_are_not_held() {
         let due = 1_000;
-        check(Facts { due, failed: 10, ..Facts::default() }, Held::Held, &[]);
-        check(Facts { due, failed: 11, ..Facts::default() }, Held::NotHeld, &["1.10 % of the requests failed"]);
-        check(Facts { due, not_sent: 1, ..Facts::default() }, Held::NotHeld, &["1 requests were never sent"]);
+        check(&Facts { due, failed: 10, ..Facts::default() }, Rate::Held, &[]);
+        check(&Facts { due, failed: 11, ..Facts::default() }, Rate::NotHeld, &["1.10 % of the requests failed"]);
+        check(&Facts { due, not_sent: 1, ..Facts::default() }, Rate::NotHeld, &["1 requests were never sent"]);
     }
 
     #[test]
     fn jobs_that_pile_up_are_not_held() {
         let facts = |jobs_waiting_at_end| Facts { jobs_accepted: 1_000, jobs_waiting_at_end, ..Facts::default() };
-        check(facts(30), Held::Held, &[]);
-        check(facts(31), Held::NotHeld, &["31 of 1,000 had not begun"]);
+        check(&facts(30), Rate::Held, &[]);
+        check(&facts(31), Rate::NotHeld, &["31 of 1,000 had not begun"]);
     }
 
     #[test]
     fn a_generator_that_is_late_says_so_and_does_not_hide_the_system() {
         let late = Facts { lateness_p99: Duration::from_millis(11), ..Facts::default() };
-        check(late.clone(), Held::GeneratorTooSlow, &["by more than 11 ms"]);
-        check(Facts { not_sent: 1, ..late }, Held::NotHeld, &["never sent", "late itself"]);
-        check(Facts { own_cpu_max: 0.97, ..Facts::default() }, Held::GeneratorTooSlow, &["used up the one core"]);
+        check(&late, Rate::GeneratorTooSlow, &["by more than 11 ms"]);
+        check(&Facts { not_sent: 1, ..late }, Rate::NotHeld, &["never sent", "late itself"]);
+        check(&Facts { own_cpu_max: 0.97, ..Facts::default() }, Rate::GeneratorTooSlow, &["used up the one core"]);
     }
 }

@@ -7,7 +7,7 @@ mod tables;
 
 use super::numbers::{count, plain};
 use super::summary::Summary;
-use super::verdict::Held;
+use super::verdict::Rate;
 use plot::escape;
 
 const STYLE: &str = include_str!("style.css");
@@ -45,9 +45,9 @@ fn head(summary: &Summary) -> String {
 
 fn verdict(summary: &Summary) -> String {
     let (class, said) = match summary.verdict.rate {
-        Held::Held => ("held", "The rate was held."),
-        Held::NotHeld => ("not_held", "The rate was not held."),
-        Held::GeneratorTooSlow => ("generator_too_slow", "The generator could not send as planned."),
+        Rate::Held => ("held", "The rate was held."),
+        Rate::NotHeld => ("not_held", "The rate was not held."),
+        Rate::GeneratorTooSlow => ("generator_too_slow", "The generator could not send as planned."),
     };
     let mut reasons: Vec<String> = summary.verdict.reasons.iter().map(|reason| item(reason)).collect();
     if summary.lost() > 0 {

@@ -101,7 +101,10 @@ impl Plot {
                 Across::Quantiles => percentile(tick),
             };
             add(svg, &format!("<path class=\"tick\" d=\"M{x:.1} {floor}v4\"/>"));
-            add(svg, &format!("<text x=\"{x:.1}\" y=\"{:.1}\" class=\"middle\">{text}</text>", floor + 17.0));
+            // The last one would stand beyond the edge.
+            let anchor = if x > right - RIGHT { "end" } else { "middle" };
+            let (x, y) = (if x > right - RIGHT { right + RIGHT - 2.0 } else { x }, floor + 17.0);
+            add(svg, &format!("<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{anchor}\">{text}</text>"));
         }
         add(svg, &format!("<path class=\"axis\" d=\"M{LEFT} {floor}H{right}\"/>"));
     }

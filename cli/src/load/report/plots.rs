@@ -28,8 +28,7 @@ pub(super) fn all(summary: &Summary) -> Vec<Plot> {
 
 /// A plot over the requests' time.
 fn over_time(summary: &Summary, title: &'static str, unit: &'static str, style: Style, series: Vec<Series>) -> Plot {
-    let ends = series.iter().filter_map(|series| series.points.last());
-    let end = ends.map(|(at, _)| *at).fold(summary.length_s, f64::max);
+    let end = summary.timeline.last().map_or(summary.length_s, |moment| summary.length_s.max(moment.at_s));
     let most = match style {
         Style::Lines => series.iter().map(highest).fold(0.0, f64::max),
         Style::Stacked => highest_sum(&series),

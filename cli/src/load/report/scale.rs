@@ -54,7 +54,7 @@ impl Scale {
     pub(super) fn ticks(self) -> Vec<f64> {
         match self {
             Self::Linear { most } => {
-                let step = step(most, 5.0);
+                let step = step(most, 6.0);
                 let count = (0..=20_u32).take_while(|place| f64::from(*place) * step <= most * 1.000_001);
                 count.map(|place| f64::from(place) * step).collect()
             }
@@ -104,8 +104,8 @@ mod tests {
     #[test]
     fn ticks_are_round_numbers() {
         check(Scale::linear(187.0), &[0.0, 50.0, 100.0, 150.0, 200.0]);
-        check(Scale::linear(1.0), &[0.0, 0.2, 0.4, 0.6, 0.8, 1.0].map(|tick: f64| tick));
-        check(Scale::until(30.0), &[0.0, 10.0, 20.0, 30.0]);
+        check(Scale::linear(1.0), &[0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
+        check(Scale::until(60.0), &[0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0]);
         check(Scale::log([0.3, 70.0].into_iter()), &[0.1, 1.0, 10.0, 100.0]);
         check(Scale::log([2.0, 9.0].into_iter()), &[1.0, 2.0, 5.0, 10.0]);
         check(Scale::log(std::iter::empty()), &[1.0, 2.0, 5.0, 10.0]);
