@@ -8,6 +8,7 @@ mod harness;
 mod reads;
 mod real_input;
 mod tidy;
+mod transcripts;
 mod walk;
 
 use std::time::Duration;

@@ -12,6 +12,7 @@ pub mod proxy;
 pub mod rabbit;
 pub mod scenario;
 pub mod seed;
+pub mod transcript;
 pub mod usage;
 pub mod wait;
 
