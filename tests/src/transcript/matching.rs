@@ -1,7 +1,7 @@
 //! Whether what was printed is what the page says. Pure. These may differ, and nothing else:
 //!
 //! - `…` in a line stands for any text; alone on a line, for any number of lines.
-//! - A UUID, a time (RFC 3339) and 32 hexadecimal digits (an ETag, a request's id) are equal to any other of their kind.
+//! - A UUID, a time (RFC 3339) and 32 hexadecimal digits (an entity tag, a request's id) are equal to any other of their kind.
 //! - So is a number that was measured: before ` ms` or ` s`, and after `"duration_ms":` or `"fraction":`.
 
 const ANYTHING: char = '…';
