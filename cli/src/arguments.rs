@@ -44,6 +44,10 @@ pub(crate) enum Command {
     Retry(OneJob),
     /// Make sure that nobody reads an older value of these keys any more
     Invalidate(Invalidate),
+    /// Write a copy of the database into a new file; Longshore may run meanwhile
+    Backup(Backup),
+    /// Put a backup in the place of the database, while Longshore does not run
+    Restore(Backup),
     /// Print RabbitMQ's definitions.json
     Definitions(Definitions),
     /// Ask a program whether it lives; for container checks
@@ -153,6 +157,15 @@ pub(crate) struct Invalidate {
     /// Data keys
     #[arg(value_name = "KEY", required = true, value_parser = name::<DataKey>)]
     pub(crate) keys: Vec<DataKey>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[arg(long, value_name = "FOLDER", help = DATA_DIR)]
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
