@@ -10,6 +10,7 @@ use crate::binaries::binary;
 
 /// What a build or a run leaves in a working copy.
 const NOT_CLONED: [&str; 2] = ["target", "var"];
+const BINARIES: [&str; 6] = ["longshore", "lb", "gateway", "store-svc", "cache-svc", "worker"];
 /// Where `cargo build --release` puts programs.
 const PROGRAMS: &str = "target/release";
 
@@ -23,7 +24,11 @@ pub fn make(root: &Path) -> Result<TempDir> {
     }
     let programs = folder.path().join(PROGRAMS);
     fs::create_dir_all(&programs)?;
-    fs::copy(binary("longshore")?, programs.join("longshore"))?;
+    for program in BINARIES {
+        let (from, to) = (binary(program)?, programs.join(program));
+        // They are large: a second name will do, where it can.
+        fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop))?;
+    }
     Ok(folder)
 }
 
