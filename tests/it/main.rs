@@ -6,6 +6,9 @@ mod fairness;
 mod faults;
 mod garbage;
 mod harness;
+mod health;
+#[cfg(feature = "long")]
+mod long;
 mod reads;
 mod real_input;
 mod tidy;
