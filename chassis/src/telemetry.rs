@@ -9,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Common, LogFormat};
+use crate::usage;
 
 /// The process's one metrics recorder; `metrics` itself allows one per process.
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
@@ -55,9 +56,10 @@ fn filter(setting: &str) -> String {
     if quiet.is_empty() || setting.contains(part) { setting.to_owned() } else { format!("{setting},{quiet}") }
 }
 
-/// All metrics in Prometheus' text form.
+/// All metrics in Prometheus' text form, those of the process itself last.
 pub fn render_metrics() -> String {
-    install_recorder().as_ref().map(PrometheusHandle::render).unwrap_or_default()
+    let counted = install_recorder().as_ref().map(PrometheusHandle::render).unwrap_or_default();
+    counted + &usage::render_metrics()
 }
 
 /// Folds recorded samples into their histograms; without it they pile up between scrapes. Call every few seconds.
@@ -100,6 +102,7 @@ mod tests {
         fold_metrics();
         let text = render_metrics();
         assert!(text.contains("longshore_test_total{program=\"one\"} 1"), "{text}");
+        assert!(text.contains("\nprocess_cpu_seconds_total "), "{text}");
         assert!(text.contains("longshore_test_seconds_bucket{le=\"0.0025\"} 1"), "{text}");
     }
 }

@@ -10,6 +10,7 @@ use protocol::key::{DataKey, QueueName, TaskName};
 use protocol::time::Timestamp;
 
 use crate::durations;
+use crate::load::{self, arguments::Load};
 
 const EXIT_STATUSES: &str = "Exit status: 0 the job succeeded, 1 it failed, 3 it was cancelled, 64 a wrong argument, \
                              65 refused, 69 Longshore is not there.";
@@ -44,6 +45,9 @@ pub(crate) enum Command {
     Retry(OneJob),
     /// Make sure that nobody reads an older value of these keys any more
     Invalidate(Invalidate),
+    /// Offer a fixed rate of requests, and say what became of them
+    #[command(after_help = load::arguments::EXIT_STATUSES)]
+    Load(Box<Load>),
     /// Write a copy of the database into a new file; Longshore may run meanwhile
     Backup(Backup),
     /// Put a backup in the place of the database, while Longshore does not run
@@ -228,7 +232,7 @@ impl From<StatusName> for Status {
     }
 }
 
-fn name<T: for<'a> TryFrom<&'a str, Error = protocol::key::NameError>>(text: &str) -> Result<T, String> {
+pub(crate) fn name<T: for<'a> TryFrom<&'a str, Error = protocol::key::NameError>>(text: &str) -> Result<T, String> {
     T::try_from(text).map_err(|error| format!("it {error}"))
 }
 

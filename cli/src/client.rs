@@ -45,6 +45,15 @@ impl Client {
         Ok(Self { http: Http::new(), address })
     }
 
+    /// For many calls at a time: so many connections are kept.
+    pub(crate) fn keeping(self, connections: usize) -> Self {
+        Self { http: Http::keeping(connections), ..self }
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// Sends a call; every status below 400 is an answer.
     ///
     /// # Errors

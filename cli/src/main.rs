@@ -9,6 +9,7 @@ mod definitions;
 mod durations;
 mod health;
 mod jobs;
+mod load;
 mod output;
 mod submit;
 mod up;

@@ -59,7 +59,7 @@ impl Process {
     }
 
     pub fn usage(&self) -> Result<Usage> {
-        Usage::of(self.pid())
+        Usage::of(self.pid()).with_context(|| format!("reading {}", self.spec.name))
     }
 
     /// SIGKILL to the process itself, not to its children, as the kernel would do when memory runs out. Returns when it is gone.

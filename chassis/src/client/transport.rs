@@ -37,13 +37,18 @@ pub struct Http {
 
 impl Http {
     pub fn new() -> Http {
+        Http::keeping(IDLE_CONNECTIONS_PER_ADDRESS)
+    }
+
+    /// With so many unused connections kept to each address.
+    pub fn keeping(idle_connections: usize) -> Http {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIME));
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIME)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_ADDRESS)
+            .pool_max_idle_per_host(idle_connections)
             .build(connector);
         Http { client }
     }

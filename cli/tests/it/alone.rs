@@ -16,6 +16,10 @@ async fn wrong_command_lines_are_told_what_was_meant() {
     check(&["submit"], &[], 64, "<TASK>").await;
     check(&["submit", "noop", "--payload", "{"], &[], 65, "is not JSON").await;
     check(&["jobs", "--url", "nowhere"], &[], 64, "--url is \"nowhere\", but must be host:port").await;
+    check(&["load", "--stages", "hold 5"], &[], 64, "which lacks its time after a slash; it must be stages").await;
+    check(&["load", "--mix", "sumbit=1"], &[], 64, "the kinds are submit, wait, read, write, invalidate").await;
+    check(&["load", "--rate", "1", "--for", "1ms"], &[], 64, "must hold at least one request").await;
+    check(&["load", "--report", "/nowhere/x.html"], &[], 73, "cannot be written to /nowhere/x.html").await;
     check(&["jobs"], &[("LONGSHORE_URLL", "x")], 64, "did you mean LONGSHORE_URL?").await;
 }
 
@@ -24,9 +28,14 @@ async fn without_a_service_the_next_step_is_said() {
     // A port of the range that is never given out for connections.
     let nobody = ["--url", "127.0.0.1:1"];
     let id = "01890000-0000-7000-8000-000000000001";
-    for command in
-        [vec!["jobs"], vec!["submit", "noop"], vec!["watch", id], vec!["cancel", id], vec!["invalidate", "k"]]
-    {
+    for command in [
+        vec!["jobs"],
+        vec!["submit", "noop"],
+        vec!["watch", id],
+        vec!["cancel", id],
+        vec!["invalidate", "k"],
+        vec!["load"],
+    ] {
         let arguments: Vec<&str> = command.into_iter().chain(nobody).collect();
         check(&arguments, &[], 69, "start Longshore with `longshore up`").await;
     }

@@ -5,8 +5,8 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStderr, Command};
 
 /// Debug builds on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,11 +28,52 @@ fn command(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Com
 }
 
 pub(crate) async fn run(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
-    let output = command(folder, variables, arguments).output();
-    let Output { status, stdout, stderr } =
-        tokio::time::timeout(PATIENCE, output).await.expect("in time").expect("it runs");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    Ended { status: status.code().expect("no signal"), out: text(stdout), err: text(stderr) }
+    Running::start(folder, variables, arguments).ended().await
+}
+
+/// A command that has not ended.
+pub(crate) struct Running {
+    child: Child,
+    err: BufReader<ChildStderr>,
+    said: String,
+}
+
+impl Running {
+    pub(crate) fn start(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Self {
+        let mut child = command(folder, variables, arguments).spawn().expect("it starts");
+        let err = BufReader::new(child.stderr.take().expect("piped"));
+        Self { child, err, said: String::new() }
+    }
+
+    /// Waits until it has said this on standard error.
+    pub(crate) async fn says(&mut self, words: &str) {
+        let read = async {
+            while !self.said.contains(words) {
+                let read = self.err.read_line(&mut self.said).await.expect("readable");
+                assert!(read > 0, "it ended without saying {words:?}: {}", self.said);
+            }
+        };
+        tokio::time::timeout(PATIENCE, read).await.expect("in time");
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(id(&self.child), signal).expect("it is ours");
+    }
+
+    pub(crate) async fn ended(mut self) -> Ended {
+        let rest = async {
+            let (read, output) = tokio::join!(self.err.read_to_string(&mut self.said), self.child.wait_with_output());
+            read.expect("text");
+            output.expect("it runs")
+        };
+        let Output { status, stdout, .. } = tokio::time::timeout(PATIENCE, rest).await.expect("in time");
+        let out = String::from_utf8(stdout).expect("text");
+        Ended { status: status.code().expect("no signal"), out, err: self.said }
+    }
+}
+
+fn id(child: &Child) -> Pid {
+    child.id().and_then(|id| id.try_into().ok()).and_then(Pid::from_raw).expect("it runs")
 }
 
 /// A running `longshore up` on free ports.
@@ -76,10 +117,14 @@ impl Up {
         rest.split_whitespace().next().expect("its address")
     }
 
+    /// SIGKILL; returns when it is gone.
+    pub(crate) async fn kill_9(mut self) {
+        self.child.kill().await.expect("it is ours");
+    }
+
     /// SIGTERM, and how it ended.
     pub(crate) async fn stop(mut self) -> Option<i32> {
-        let id = self.child.id().and_then(|id| id.try_into().ok()).and_then(Pid::from_raw).expect("it runs");
-        kill_process(id, Signal::TERM).expect("it is ours");
+        kill_process(id(&self.child), Signal::TERM).expect("it is ours");
         tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("in time").expect("it ended").code()
     }
 }
