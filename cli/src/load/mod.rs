@@ -23,10 +23,10 @@ mod tally;
 mod text;
 mod verdict;
 
-use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
+use std::{fs, io};
 
 use anyhow::Context;
 use chassis::client::Http;
@@ -67,8 +67,8 @@ pub(crate) async fn run(arguments: Load, source: &Source) -> anyhow::Result<Exit
     let plan = Plan::new(arguments, client.address())?;
     let requests = Requests::new(&plan).context("building the requests")?;
     if let Some(path) = &plan.report {
-        // Not only after an hour of load.
-        write(path, "")?;
+        // Said now, and not after an hour of load. What is there stays until then.
+        fs::File::options().append(true).create(true).open(path).map_err(|error| unwritable(path, &error))?;
     }
     raise_file_limit();
     let tasks = Tasks::new();
@@ -137,17 +137,15 @@ fn tell(plan: &Plan, summary: &Summary) -> anyhow::Result<()> {
         output::line(text::report(summary))?;
     }
     if let Some(path) = &plan.report {
-        write(path, &report::page(summary))?;
+        fs::write(path, report::page(summary)).map_err(|error| unwritable(path, &error))?;
         output::note(format!("The page is {}.", path.display()));
     }
     Ok(())
 }
 
-fn write(path: &Path, text: &str) -> Result<(), ExitWith> {
-    fs::write(path, text).map_err(|error| {
-        let sentence = format!("--report cannot be written to {}: {error}.", path.display());
-        ExitWith { status: CANNOT_WRITE, sentence }
-    })
+fn unwritable(path: &Path, error: &io::Error) -> ExitWith {
+    let sentence = format!("--report cannot be written to {}: {error}.", path.display());
+    ExitWith { status: CANNOT_WRITE, sentence }
 }
 
 /// Our wall clock, in ms with a fraction.

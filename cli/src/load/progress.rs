@@ -61,10 +61,12 @@ impl Progress {
         let figures = figures(counts, before, between, tally);
         match &self.bar {
             Some(bar) => {
-                bar.set_position(tally_ms(now.min(self.length)));
+                bar.set_position(whole_ms(now.min(self.length)));
                 bar.set_prefix(self.stage(now));
                 let usage = self.watched.with(|processes| processes.iter().map(usage).collect::<Vec<_>>());
                 bar.set_message(format!("{figures}\n  {}", usage.join("   ")));
+                // All three at once; the bar itself skips what comes too quickly.
+                bar.force_draw();
             }
             None => output::note(format!("{:>5.0} s  {}  {figures}", now.as_secs_f64(), self.stage(now))),
         }
@@ -103,13 +105,13 @@ impl Progress {
 }
 
 fn panel(length: Duration) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(tally_ms(length)), ProgressDrawTarget::stderr());
+    let bar = ProgressBar::with_draw_target(Some(whole_ms(length)), ProgressDrawTarget::stderr());
     let style = ProgressStyle::with_template("{prefix:.bold}\n{wide_bar:.cyan/dim} {percent:>3} %\n  {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━━─"));
     bar
 }
 
-fn tally_ms(time: Duration) -> u64 {
+fn whole_ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 

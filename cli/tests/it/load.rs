@@ -1,5 +1,6 @@
 //! `longshore load` tells the truth: about a system that keeps up, one that does not, one that stalls, forgets, refuses, or dies.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ fn report(ended: &Ended, status: i32) -> Value {
 /// Where the status depends on how busy the machine is: held, or not.
 fn told(ended: &Ended) -> Value {
     assert!(matches!(ended.status, 0 | 1 | 3), "{ended:?}");
-    serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+    serde_json::from_str(&ended.out).expect("one JSON document")
 }
 
 /// The kind's line of the report.
@@ -137,6 +138,35 @@ async fn an_interrupted_load_reports_what_was() {
     .await;
 }
 
+/// The names of all members, of whatever depth.
+fn members(value: &Value, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            into.extend(object.keys().cloned());
+            object.values().for_each(|value| members(value, into));
+        }
+        Value::Array(array) => array.iter().for_each(|value| members(value, into)),
+        _ => {}
+    }
+}
+
+/// What the page must name, in backquotes.
+fn is_in_the_page(name: &str) {
+    let page = include_str!("../../../docs/load.md");
+    assert!(page.contains(&format!("`{name}`")), "docs/load.md does not name {name}");
+}
+
+#[tokio::test]
+async fn every_option_is_in_the_page() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let help = run(folder.path(), &[], &["load", "--help"]).await.out;
+    let options = help.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2);
+    let options: BTreeSet<&str> =
+        options.map(|word| word.trim_end_matches(|end: char| !end.is_alphanumeric())).collect();
+    assert!(options.len() > 15, "{options:?}");
+    options.into_iter().filter(|option| *option != "--help").for_each(is_in_the_page);
+}
+
 async fn every_job_is_accounted_for(folder: &Path) {
     let up = Up::start(folder).await;
     let every_kind =
@@ -153,11 +183,19 @@ async fn every_job_is_accounted_for(folder: &Path) {
     let names: Vec<_> = report["processes"].as_array().expect("processes").iter().map(|one| &one["name"]).collect();
     assert_eq!(names, ["this generator", "longshore"], "{report}");
 
+    let mut names = BTreeSet::new();
+    members(&report, &mut names);
+    names.iter().for_each(|name| is_in_the_page(name));
+
     let page = std::fs::read_to_string(folder.join("page.html")).expect("the page");
     assert!(page.matches("<svg").count() >= 9, "{} plots", page.matches("<svg").count());
     for fetched in ["<script", "<link", "<img", "src=", "url(", "@import"] {
         assert!(!page.contains(fetched), "the page fetches something: {fetched}");
     }
+
+    // So many that they are looked up in pages.
+    let many = told(&load(folder, up.url(), "--mix submit=1 --rate 400/s --for 1s").await);
+    assert_eq!((&many["jobs"]["succeeded"], &many["jobs"]["lost"]), (&400.into(), &0.into()), "{many}");
 
     // 120 jobs of 400 ms each in 3 s are more than eight slots can do; the submits are answered all the same.
     let behind = ["load", "--url", up.url(), "--mix", "submit=1", "--rate", "40/s", "--for", "3s", "--task", "slow"];
