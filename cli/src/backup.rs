@@ -17,14 +17,14 @@ const BAD_FILE: u8 = 65;
 
 pub(crate) fn back_up(arguments: &Backup, source: &Source) -> anyhow::Result<ExitCode> {
     let database = database_of(arguments, source)?;
-    backup::back_up(&database, &arguments.file).map_err(failed)?;
+    backup::back_up(&database, &arguments.file).map_err(|error| failed(&error))?;
     output::line(format!("{} is in {}.", database.display(), arguments.file.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn restore(arguments: &Backup, source: &Source) -> anyhow::Result<ExitCode> {
     let database = database_of(arguments, source)?;
-    let kept = backup::restore(&arguments.file, &database).map_err(failed)?;
+    let kept = backup::restore(&arguments.file, &database).map_err(|error| failed(&error))?;
     output::line(format!("{} is what {} was.", database.display(), arguments.file.display()))?;
     if let Some(kept) = kept {
         output::line(format!("What it was before is in {}.", kept.display()))?;
@@ -38,7 +38,7 @@ fn database_of(arguments: &Backup, source: &Source) -> anyhow::Result<PathBuf> {
     Ok(database(&up, source)?)
 }
 
-fn failed(error: BackupError) -> ExitWith {
+fn failed(error: &BackupError) -> ExitWith {
     let status = match error {
         BackupError::Exists { .. } | BackupError::InUse { .. } => IN_THE_WAY,
         BackupError::Unusable { .. } => BAD_FILE,

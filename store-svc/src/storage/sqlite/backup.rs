@@ -2,6 +2,7 @@
 //! begins a history of its own.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,12 +48,13 @@ pub fn back_up(database: &Path, copy: &Path) -> Result<(), BackupError> {
 /// # Errors
 /// See [`BackupError`].
 pub fn restore(copy: &Path, database: &Path) -> Result<Option<PathBuf>, BackupError> {
+    must_exist(copy)?;
     if let Some(folder) = folder(database) {
         fs::create_dir_all(folder).map_err(|error| BackupError::File { path: shown(folder), error })?;
     }
     let _lock = Lock::take(database, "a restore").map_err(|error| match error {
         OpenError::Locked { path, holder } => BackupError::InUse { path, holder },
-        other => unusable(database, other),
+        other => unusable(database, &other),
     })?;
     let mut kept = None;
     write(database, |unfinished| {
@@ -65,18 +67,16 @@ pub fn restore(copy: &Path, database: &Path) -> Result<Option<PathBuf>, BackupEr
 
 /// Reads a database with what is in the log beside it, whoever else may be writing, into one file that knows that it is a copy.
 fn copy_of(database: &Path, to: &Path) -> Result<(), BackupError> {
-    let path = to.to_str().ok_or_else(|| unusable(to, "its name is not UTF-8"))?;
+    let path = to.to_str().ok_or_else(|| unusable(to, &"its name is not UTF-8"))?;
     let source = open_ours(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    source.execute("VACUUM INTO ?", [path]).map_err(|error| unusable(to, error))?;
+    source.execute("VACUUM INTO ?", [path]).map_err(|error| unusable(to, &error))?;
     let copy = open_ours(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    schema::mark_copy(&copy).map_err(|error| unusable(to, error))
+    schema::mark_copy(&copy).map_err(|error| unusable(to, &error))
 }
 
 /// Gives the database another name, together with its log: applied to another database it would destroy that.
 fn set_aside(database: &Path) -> Result<Option<PathBuf>, BackupError> {
-    if !database.exists() {
-        return Ok(None);
-    }
+    let was_there = database.exists();
     let aside = beside(database, &format!(".replaced-{}", chassis::clock::wall_ms()));
     for end in LOG.into_iter().chain([""]) {
         let from = beside(database, end);
@@ -85,7 +85,7 @@ fn set_aside(database: &Path) -> Result<Option<PathBuf>, BackupError> {
             renamed.map_err(|error| BackupError::File { path: shown(&from), error })?;
         }
     }
-    Ok(Some(aside))
+    Ok(was_there.then_some(aside))
 }
 
 /// Writes a file under another name, gives it its own when it is whole and on disk, and leaves nothing behind otherwise.
@@ -105,17 +105,19 @@ fn write(to: &Path, fill: impl FnOnce(&Path) -> Result<(), BackupError>) -> Resu
 }
 
 fn open_ours(path: &Path, flags: OpenFlags) -> Result<Connection, BackupError> {
-    if !path.exists() {
-        return Err(unusable(path, "there is no such file"));
-    }
+    must_exist(path)?;
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .and_then(|connection| connection.busy_timeout(BUSY).map(|()| connection))
-        .map_err(|error| unusable(path, error))?;
-    schema::check(&connection).map_err(|reason| unusable(path, reason))?;
+        .map_err(|error| unusable(path, &error))?;
+    schema::check(&connection).map_err(|reason| unusable(path, &reason))?;
     Ok(connection)
 }
 
-fn unusable(path: &Path, reason: impl ToString) -> BackupError {
+fn must_exist(path: &Path) -> Result<(), BackupError> {
+    if path.exists() { Ok(()) } else { Err(unusable(path, &"there is no such file")) }
+}
+
+fn unusable(path: &Path, reason: &dyn Display) -> BackupError {
     BackupError::Unusable { path: shown(path), reason: reason.to_string() }
 }
 
