@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 const EVERY: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_millis(900);
+const SPAN_MIN: Duration = Duration::from_millis(500);
 /// Its name among the processes.
 const GENERATOR: &str = "this generator";
 
@@ -29,6 +30,15 @@ pub(crate) struct Reading {
     pub(crate) at: Duration,
     /// CPU time since the process started.
     pub(crate) cpu: Duration,
+    pub(crate) resident_bytes: u64,
+}
+
+/// What a process used from the reading before until this instant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Span {
+    pub(crate) until: Duration,
+    /// 1 is a whole core.
+    pub(crate) cpu_share: f64,
     pub(crate) resident_bytes: u64,
 }
 
@@ -99,22 +109,33 @@ impl Watched {
 }
 
 impl Process {
-    /// CPU per time, 1 for a whole core, between each two readings: the instant of the later one and the share.
-    pub(crate) fn cpu_shares(&self) -> Vec<(Duration, f64)> {
-        let pairs = self.readings.windows(2).filter_map(|pair| {
-            let between = pair[1].at.saturating_sub(pair[0].at).as_secs_f64();
-            // A process that was started again counts from zero.
-            let cpu = pair[1].cpu.checked_sub(pair[0].cpu).unwrap_or(pair[1].cpu);
-            (between > 0.0).then(|| (pair[1].at, cpu.as_secs_f64() / between))
-        });
-        pairs.collect()
+    /// What was used between the readings.
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        let mut spans = Vec::new();
+        let mut readings = self.readings.iter();
+        let Some(mut before) = readings.next() else { return spans };
+        for reading in readings {
+            let between = reading.at.saturating_sub(before.at);
+            // The kernel counts in steps of 10 ms: a short span would show nothing but them.
+            if between >= SPAN_MIN {
+                let cpu_share = used(before, reading).as_secs_f64() / between.as_secs_f64();
+                spans.push(Span { until: reading.at, cpu_share, resident_bytes: reading.resident_bytes });
+                before = reading;
+            }
+        }
+        spans
     }
 
     /// CPU time used over all readings until this instant.
     pub(crate) fn cpu_until(&self, until: Duration) -> Duration {
         let pairs = self.readings.windows(2).take_while(|pair| pair[1].at <= until);
-        pairs.map(|pair| pair[1].cpu.checked_sub(pair[0].cpu).unwrap_or(pair[1].cpu)).sum()
+        pairs.map(|pair| used(&pair[0], &pair[1])).sum()
     }
+}
+
+/// CPU time between two readings. A process that was started again counts from zero.
+fn used(before: &Reading, after: &Reading) -> Duration {
+    after.cpu.checked_sub(before.cpu).unwrap_or(after.cpu)
 }
 
 fn own(start: Instant) -> Option<Reading> {
@@ -222,9 +243,10 @@ mod tests {
     fn shares_are_of_the_time_between_readings_and_survive_a_restart() {
         let reading =
             |at, cpu| Reading { at: Duration::from_millis(at), cpu: Duration::from_millis(cpu), resident_bytes: 0 };
-        let readings = vec![reading(0, 100), reading(1_000, 600), reading(3_000, 200)];
+        // The last one came too soon after the one before it.
+        let readings = vec![reading(0, 100), reading(1_000, 600), reading(3_000, 200), reading(3_001, 210)];
         let process = Process { name: String::new(), addresses: Vec::new(), readings };
-        let shares: Vec<f64> = process.cpu_shares().iter().map(|(_, share)| *share).collect();
+        let shares: Vec<f64> = process.spans().iter().map(|span| span.cpu_share).collect();
         assert_eq!(shares, [0.5, 0.1]);
         assert_eq!(process.cpu_until(Duration::from_secs(3)), Duration::from_millis(700));
         assert_eq!(process.cpu_until(Duration::from_secs(2)), Duration::from_millis(500));

@@ -137,6 +137,6 @@ fn figures(now: Counts, before: Counts, between: Duration, tally: &Tally) -> Str
 }
 
 fn usage(process: &Process) -> String {
-    let share = process.cpu_shares().last().map_or(0.0, |(_, share)| *share);
+    let share = process.spans().last().map_or(0.0, |span| span.cpu_share);
     format!("{} {:.0} %", process.name, share * 100.0)
 }

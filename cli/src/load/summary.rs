@@ -296,7 +296,7 @@ fn job_line(jobs: &Jobs, driven: &Driven) -> JobLine {
 }
 
 fn process_line(process: &Process, driven: &Driven) -> ProcessLine {
-    let shares = process.cpu_shares();
+    let spans = process.spans();
     let sent = driven.tally.counts.due.saturating_sub(driven.tally.counts.not_sent);
     let cpu = process.cpu_until(Duration::MAX);
     let span = match process.readings.as_slice() {
@@ -304,16 +304,16 @@ fn process_line(process: &Process, driven: &Driven) -> ProcessLine {
         _ => Duration::ZERO,
     };
     let memory = process.readings.iter().map(|reading| mib(reading.resident_bytes));
-    let after_first = process.readings.iter().skip(1).map(|reading| mib(reading.resident_bytes));
+    let over_time = spans.iter().map(|span| (span.until.as_secs_f64(), span.cpu_share, mib(span.resident_bytes)));
     ProcessLine {
         name: process.name.clone(),
         addresses: process.addresses.iter().map(ToString::to_string).collect(),
         cpu_mean: if span.is_zero() { 0.0 } else { cpu.as_secs_f64() / span.as_secs_f64() },
-        cpu_max: shares.iter().map(|(_, share)| *share).fold(0.0, f64::max),
+        cpu_max: spans.iter().map(|span| span.cpu_share).fold(0.0, f64::max),
         cpu_us_per_request: if sent == 0 { 0.0 } else { real(micros(cpu)) / real(sent) },
         resident_mib_first: memory.clone().next().unwrap_or_default(),
         resident_mib_max: memory.fold(0.0, f64::max),
-        over_time: shares.iter().zip(after_first).map(|((at, share), mib)| (at.as_secs_f64(), *share, mib)).collect(),
+        over_time: over_time.collect(),
     }
 }
 
