@@ -66,13 +66,13 @@ impl Operator {
     }
 
     /// Publishes by hand, to where anybody may.
-    async fn invalidate(&self, body: &str) -> Result<()> {
+    async fn invalidate(&self, body: &str, picture: &str) -> Result<()> {
         self.visit(&format!("exchanges/{VHOST}/cache.invalidate"), &["Publish message"]).await?;
         self.unfold("Publish message").await?;
         self.browser.write("//textarea[@name='payload']", body).await?;
         self.browser.click("//input[@value='Publish message']").await?;
         self.browser.says("//div[contains(@class, 'form-popup')]", &["Message published."]).await?;
-        self.keep("event-published").await?;
+        self.keep(picture).await?;
         self.browser.click("//div[contains(@class, 'form-popup')]//span[text()='Close']").await
     }
 
@@ -92,13 +92,13 @@ async fn invalidates_by_hand(operator: &Operator, cluster: &Cluster) -> Result<(
         Ok((answer["cached"] == true).then_some(()))
     })
     .await?;
-    operator.invalidate(r#"{"key":"my_data"}"#).await?;
+    operator.invalidate(r#"{"key":"my_data"}"#, "event-published").await?;
     // Not a wait for something to happen: the promise is about reads that begin later than this.
     sleep_until(Instant::now() + APPLIED_WITHIN).await;
     let answer = http.get("/data").await?.expect(200)?;
     ensure!(answer == json!({"cached": false, "data": "Fetched fresh data from DB"}), "{answer}");
 
-    operator.invalidate("my_data").await?;
+    operator.invalidate("my_data", "mistake-published").await?;
     operator.look_into("cache.rejected", &["x-longshore-reason", "not-json", "my_data"]).await?;
     operator.keep("mistake-put-aside").await
 }

@@ -20,7 +20,7 @@ struct Arguments {
     /// Which RabbitMQ.
     #[arg(long)]
     rabbitmq_image: String,
-    /// The build's link-time optimization: thin, as shipped, or off, which builds in half of the time.
+    /// The build's link-time optimization: thin, as shipped, or off, which builds in about half of the time.
     #[arg(long, default_value = "thin")]
     lto: String,
     /// Publish on free ports instead of the documented ones. The client scripts call those, so they are not run then.
