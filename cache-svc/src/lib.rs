@@ -21,6 +21,7 @@ use chassis::broker::{self, ConnectOptions};
 use chassis::client::{Http, StoreClient};
 use chassis::health::Health;
 use chassis::http::{Limits, serve};
+use chassis::instance;
 use chassis::shutdown::Shutdown;
 use chassis::task::Tasks;
 use protocol::invalidation::sequencer::Settings;
@@ -47,7 +48,8 @@ const LAST_LOOPS: Duration = Duration::from_secs(2);
 pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let health = Health::new("cache-svc");
     let tasks = Tasks::new();
-    let options = ConnectOptions::new(config.program, Vec::new());
+    let name = instance::by_port(listener.local_addr().context("reading the port")?);
+    let options = ConnectOptions::new(config.program, Vec::new()).named(name);
     let broker = broker::connect(&config.broker, options).context("connecting to the broker")?;
     let seat = Arc::new(Seat::new(Settings::with_lease(config.near_lease_ms), Shared::new(config.shared_bytes_max)));
     // The lease, the log and the fences must not wait behind loads: connections of their own.

@@ -1,5 +1,6 @@
 //! How services live and talk: configuration, telemetry, shutdown, HTTP, typed clients and the broker. No business decisions.
 
+pub mod asking;
 pub mod backoff;
 pub mod bounded_cache;
 #[cfg(feature = "broker")]
@@ -10,6 +11,7 @@ pub mod config;
 pub mod flights;
 pub mod health;
 pub mod http;
+pub mod instance;
 pub mod program;
 pub mod shutdown;
 pub mod task;

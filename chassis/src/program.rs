@@ -10,6 +10,7 @@ use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
+use crate::asking;
 use crate::config::{self, Common, ConfigError, Source};
 use crate::shutdown::{Shutdown, Trigger};
 use crate::task::Tasks;
@@ -40,7 +41,11 @@ impl<C> Program<C> {
         if let Some(argument) = std::env::args_os().nth(1) {
             return self.answer(&argument.to_string_lossy());
         }
-        match self.start(run) {
+        self.ended(self.start(run))
+    }
+
+    fn ended(&self, result: anyhow::Result<()>) -> ExitCode {
+        match result {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 say(&format!("{}: {error:#}", self.name));
@@ -53,8 +58,7 @@ impl<C> Program<C> {
     where
         F: Future<Output = anyhow::Result<()>>,
     {
-        let source = Source::from_process();
-        let (common, config) = ConfigError::both(Common::load(&source), (self.load)(&source))?;
+        let (common, config) = self.configuration()?;
         let listen = (self.listen)(&config);
         config::refuse_exposed(listen, common.insecure).map_err(ConfigError::from)?;
         telemetry::init(self.name, &common);
@@ -77,18 +81,42 @@ impl<C> Program<C> {
         result
     }
 
+    fn configuration(&self) -> Result<(Common, C), ConfigError> {
+        let source = Source::from_process();
+        ConfigError::both(Common::load(&source), (self.load)(&source))
+    }
+
     fn answer(&self, argument: &str) -> ExitCode {
-        if matches!(argument, "-h" | "--help") {
-            show(&format!(
-                "{} takes no arguments. Its settings, each overridden by LONGSHORE_ and its name in capitals:\n\n{}\n{}",
-                self.name,
-                self.defaults,
-                config::COMMON_DEFAULTS
-            ));
-            return ExitCode::SUCCESS;
+        match argument {
+            "-h" | "--help" => show(&self.help()),
+            "health" => return self.ended(self.health()),
+            _ => {
+                let name = self.name;
+                say(&format!("{name} takes no argument but `health`, and was given {argument:?}; --help says more."));
+                return ExitCode::from(64);
+            }
         }
-        say(&format!("{} takes no arguments, but was given {argument:?}; --help shows its settings.", self.name));
-        ExitCode::from(64)
+        ExitCode::SUCCESS
+    }
+
+    fn help(&self) -> String {
+        format!(
+            "{name} serves until it is told to stop. `{name} health` asks the one that runs here, under the same settings, whether it should \
+             be sent work: exit status 0 or 1.\n\nThe settings, each overridden by LONGSHORE_ and its name in capitals:\n\n{}\n{}",
+            self.defaults,
+            config::COMMON_DEFAULTS,
+            name = self.name,
+        )
+    }
+
+    /// Asks the running program, which has the same settings as this process.
+    fn health(&self) -> anyhow::Result<()> {
+        let (_, config) = self.configuration()?;
+        let address = asking::own_address((self.listen)(&config))?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+        show(&runtime.block_on(asking::ask(&address, asking::READY))?);
+        Ok(())
     }
 }
 

@@ -48,6 +48,10 @@ pub(crate) enum Command {
     /// Offer a fixed rate of requests, and say what became of them
     #[command(after_help = load::arguments::EXIT_STATUSES)]
     Load(Box<Load>),
+    /// Write a copy of the database into a new file; Longshore may run meanwhile
+    Backup(Backup),
+    /// Put a backup in the place of the database, while Longshore does not run
+    Restore(Backup),
     /// Print RabbitMQ's definitions.json
     Definitions(Definitions),
     /// Ask a program whether it lives; for container checks
@@ -157,6 +161,15 @@ pub(crate) struct Invalidate {
     /// Data keys
     #[arg(value_name = "KEY", required = true, value_parser = name::<DataKey>)]
     pub(crate) keys: Vec<DataKey>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[arg(long, value_name = "FOLDER", help = DATA_DIR)]
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -6,12 +6,14 @@ use anyhow::Context;
 use chassis::config::Source;
 
 use crate::arguments::{Arguments, Command};
-use crate::{control, definitions, health, jobs, load, submit, up, watch};
+use crate::{backup, control, definitions, health, jobs, load, submit, up, watch};
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let source = Source::from_process();
     match arguments.command.unwrap_or_else(|| Command::Up(Default::default())) {
         Command::Up(arguments) => up::run(&arguments, &source),
+        Command::Backup(arguments) => backup::back_up(&arguments, &source),
+        Command::Restore(arguments) => backup::restore(&arguments, &source),
         Command::Definitions(arguments) => definitions::run(&arguments),
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -30,6 +32,6 @@ async fn client_command(command: Command, source: &Source) -> anyhow::Result<Exi
         Command::Invalidate(arguments) => control::invalidate(&arguments, source).await,
         Command::Load(arguments) => load::run(*arguments, source).await,
         Command::Health(arguments) => health::run(&arguments).await,
-        Command::Up(_) | Command::Definitions(_) => Ok(ExitCode::SUCCESS),
+        Command::Up(_) | Command::Backup(_) | Command::Restore(_) | Command::Definitions(_) => Ok(ExitCode::SUCCESS),
     }
 }

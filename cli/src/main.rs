@@ -1,6 +1,7 @@
 //! The `longshore` program: `up` runs everything in one process, the other commands talk to a running system.
 
 mod arguments;
+mod backup;
 mod client;
 mod commands;
 mod control;

@@ -17,6 +17,7 @@ use chassis::broker::{self, ConnectOptions, Program};
 use chassis::client::{Http, StoreClient};
 use chassis::health::Health;
 use chassis::http::{Limits, serve};
+use chassis::instance;
 use chassis::shutdown::Shutdown;
 use chassis::task::Tasks;
 use tokio::net::TcpListener;
@@ -41,7 +42,8 @@ const LAST_BELLS: Duration = Duration::from_secs(1);
 pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let health = Health::new("gateway");
     let tasks = Tasks::new();
-    let options = ConnectOptions::new(Program::Gateway, config.queues.clone());
+    let name = instance::by_port(listener.local_addr().context("reading the port")?);
+    let options = ConnectOptions::new(Program::Gateway, config.queues.clone()).named(name);
     let broker = broker::connect(&config.broker, options).context("connecting to the broker")?;
     let store_client = StoreClient::new(&Http::new(), &config.store_url);
     let bells = Bells::start(&broker, &store_client, config.store_deadline, &tasks);

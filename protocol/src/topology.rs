@@ -43,11 +43,11 @@ pub fn jobs_queue(queue: &str) -> String {
     format!("jobs.{queue}")
 }
 
-/// A fresh name for an exclusive queue on a fanout exchange: `cache.invalidated.gateway.{unique}`. Fresh for each attempt, because the
+/// A fresh name for an exclusive queue on a fanout exchange: `cache.invalidated.gateway.host:5000.c0ffee42`. Fresh for each attempt, because the
 /// broker may still hold the former one for a connection that it has not yet given up.
 #[must_use]
-pub fn subscription_queue(exchange: &str, program: &str, unique: &str) -> String {
-    format!("{exchange}.{program}.{unique}")
+pub fn subscription_queue(exchange: &str, program: &str, name: &str, random: u32) -> String {
+    format!("{exchange}.{program}.{name}.{random:08x}")
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

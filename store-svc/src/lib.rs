@@ -8,6 +8,7 @@ use chassis::broker::{self, Broker, ConnectOptions};
 use chassis::config::ExitWith;
 use chassis::health::Health;
 use chassis::http::{Limits, serve};
+use chassis::instance;
 use chassis::shutdown::Shutdown;
 use chassis::task::Tasks;
 use protocol::retry::Backoff;
@@ -65,7 +66,8 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
         .context("reading the database")?;
     // What was written before our start may ask for a fence, too.
     hub.invalidation.send_replace(*hub.head.borrow());
-    let options = ConnectOptions::new(config.program, config.queues.clone());
+    let name = instance::by_port(listener.local_addr().context("reading the port")?);
+    let options = ConnectOptions::new(config.program, config.queues.clone()).named(name);
     let broker = broker::connect(&config.broker, options).context("starting the broker client")?;
 
     let parts =

@@ -1,13 +1,18 @@
 //! System tests: the whole system as real processes, and the rules that hold for the source itself.
 
+mod backup;
 mod bad_input;
 mod fairness;
 mod faults;
 mod garbage;
 mod harness;
+mod health;
+#[cfg(feature = "long")]
+mod long;
 mod reads;
 mod real_input;
 mod tidy;
+mod transcripts;
 mod walk;
 
 use std::time::Duration;

@@ -2,8 +2,10 @@
 //! told and holds the system to it. The system tests are in `it/`, the models in `model/`.
 
 pub mod binaries;
+pub mod browser;
 pub mod client;
 pub mod cluster;
+pub mod compose;
 pub mod http;
 pub mod ledger;
 pub mod ports;
@@ -12,6 +14,7 @@ pub mod proxy;
 pub mod rabbit;
 pub mod scenario;
 pub mod seed;
+pub mod transcript;
 pub mod usage;
 pub mod wait;
 

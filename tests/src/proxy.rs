@@ -50,7 +50,11 @@ pub struct TcpProxy {
 
 impl TcpProxy {
     pub async fn start(upstream: SocketAddr) -> Result<Self> {
-        let address = free_address()?;
+        Self::start_at(free_address()?, upstream).await
+    }
+
+    /// At an address that the caller knows to be free.
+    pub async fn start_at(address: SocketAddr, upstream: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let (conditions, receiver) =
             watch::channel(Conditions { accepting: true, to_server: Flow::Open, to_client: Flow::Open, cuts: 0 });

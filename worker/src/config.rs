@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chassis::broker;
 use chassis::config::{Addresses, ConfigError, Fault, Listen, Source, check_range, load_checked};
+use chassis::instance;
 use protocol::key::QueueName;
 use serde::Deserialize;
 
@@ -80,7 +81,7 @@ impl Config {
         })?;
         let Looked { broker, slots, tasks } = looked;
         let broker = broker.expect("a missing one is a fault, noted above");
-        let worker_name = if settings.worker_name.is_empty() { default_name() } else { settings.worker_name };
+        let worker_name = if settings.worker_name.is_empty() { instance::by_process() } else { settings.worker_name };
         Ok(Self {
             listen: settings.listen.0,
             store_url: settings.store_url,
@@ -151,13 +152,6 @@ impl Looked {
             }
         }
     }
-}
-
-fn default_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
-    let host = if host.is_empty() { "worker" } else { host };
-    format!("{host}:{}", std::process::id())
 }
 
 #[cfg(test)]

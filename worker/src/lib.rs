@@ -122,7 +122,7 @@ fn assemble(
     shutdown: &Shutdown,
 ) -> anyhow::Result<Runtime> {
     let queues = config.slots.keys().cloned().collect();
-    let options = ConnectOptions::new(config.program, queues);
+    let options = ConnectOptions::new(config.program, queues).named(config.worker_name.as_str());
     let broker = broker::connect(&config.broker, options).context("starting the broker's adapter")?;
     let has_foreign = registry.has_foreign();
     let pool = has_foreign.then(|| HandlerPool::new(config.handler_threads)).transpose();

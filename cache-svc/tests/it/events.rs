@@ -17,6 +17,7 @@ fn event(body: &str) -> Message {
         routing_key: String::new(),
         message_id: String::new(),
         kind: "".into(),
+        content_type: None,
         headers: Vec::new(),
         body: Bytes::copy_from_slice(body.as_bytes()),
         persistent: true,

@@ -10,6 +10,7 @@ use super::Delivery;
 
 /// Longest reason that is written into a header, in characters.
 const REASON_CHARS_MAX: usize = 500;
+const JSON: &str = "application/json";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -18,6 +19,8 @@ pub struct Message {
     pub message_id: String,
     /// The AMQP `type`.
     pub kind: Cow<'static, str>,
+    /// The media type of the body, where it is known.
+    pub content_type: Option<&'static str>,
     pub headers: Vec<(String, String)>,
     pub body: Bytes,
     /// Survives a restart of the broker.
@@ -40,6 +43,7 @@ impl Message {
             routing_key: queue.to_owned(),
             message_id: bell.job_id.to_string(),
             kind: Cow::Borrowed(envelope::KIND_BELL),
+            content_type: Some(JSON),
             headers,
             body: envelope::encode(bell).into(),
             persistent: true,
@@ -55,6 +59,7 @@ impl Message {
             routing_key: String::new(),
             message_id: format!("{}-{}", event.epoch, event.seq),
             kind: Cow::Borrowed(envelope::KIND_INVALIDATED),
+            content_type: Some(JSON),
             headers: Vec::new(),
             body: envelope::encode(event).into(),
             persistent: false,
@@ -73,6 +78,7 @@ impl Message {
             routing_key: queue.to_owned(),
             message_id: original.message_id.clone().unwrap_or_default(),
             kind: original.kind.clone().unwrap_or_default().into(),
+            content_type: None,
             headers,
             body: original.body.clone(),
             persistent: true,

@@ -8,7 +8,10 @@ use thiserror::Error;
 
 use super::EmbeddedBroker;
 use crate::config::Fault;
+use crate::instance;
 
+/// Longest name of a process that is shown, in bytes: with what is put around it, it fits into the 255 of AMQP.
+const NAME_BYTES_MAX: usize = 128;
 const AMQP_URL: &str = "amqp://user:password@host:port/vhost; only `longshore up` has a broker of its own";
 
 /// Which broker a program uses.
@@ -126,6 +129,8 @@ impl Program {
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
     pub program: Program,
+    /// Which process of the program, for the management UI: host and process id, unless somebody knows better.
+    pub name: String,
     /// The job queues that this program rings or consumes.
     pub queues: Vec<QueueName>,
     /// Unconfirmed publishes at a time: 256 for throughput, 64 where the p99 matters.
@@ -148,6 +153,7 @@ impl ConnectOptions {
     pub fn new(program: Program, queues: Vec<QueueName>) -> Self {
         Self {
             program,
+            name: instance::by_process(),
             queues,
             window: 256,
             waiting_max: 1_024,
@@ -161,6 +167,22 @@ impl ConnectOptions {
 }
 
 impl ConnectOptions {
+    /// The same under a better name than host and process id.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// The start of the name, as much as fits into what AMQP names.
+    pub(super) fn short_name(&self) -> &str {
+        self.name.get(..self.name.floor_char_boundary(NAME_BYTES_MAX)).unwrap_or_default()
+    }
+
+    /// Program and process, such as `gateway host:5000`.
+    pub(super) fn who(&self) -> String {
+        format!("{} {}", self.program.as_str(), self.short_name())
+    }
+
     /// The job queues whose bells this program rings.
     pub(super) fn publishes_bells(&self) -> impl Iterator<Item = &QueueName> {
         let publishes = matches!(self.program, Program::Gateway | Program::StoreSvc | Program::Up);
@@ -193,5 +215,13 @@ mod tests {
         check("amqps://127.0.0.1", Err("TLS"));
         check("http://127.0.0.1", Err("not an AMQP URL"));
         check("", Err("not an AMQP URL"));
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_characters() {
+        let who = |name: &str| ConnectOptions::new(Program::Worker, Vec::new()).named(name).who();
+        assert_eq!(who("reports"), "worker reports");
+        assert_eq!(who(&"ü".repeat(200)), format!("worker {}", "ü".repeat(NAME_BYTES_MAX / 2)));
+        assert_eq!(who(&format!("a{}", "ü".repeat(200))).len(), "worker ".len() + NAME_BYTES_MAX - 1);
     }
 }

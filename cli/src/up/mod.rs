@@ -5,12 +5,13 @@ mod bound;
 mod parts;
 mod plan;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use chassis::broker::{self, Broker, ConnectOptions};
-use chassis::config::Source;
+use chassis::config::{ConfigError, Source};
 use chassis::program::{raise_file_limit, until_ended};
 use chassis::shutdown::{Shutdown, Trigger};
 use chassis::task::Tasks;
@@ -42,6 +43,14 @@ pub(crate) fn run(arguments: &Up, source: &Source) -> anyhow::Result<ExitCode> {
     // Whatever does not let go (a blocking call) does not keep the process.
     runtime.shutdown_background();
     result.map(|()| ExitCode::SUCCESS)
+}
+
+/// The file in which the store keeps everything.
+///
+/// # Errors
+/// Every fault found in the settings.
+pub(crate) fn database(arguments: &Up, source: &Source) -> Result<PathBuf, ConfigError> {
+    Ok(Plan::read(arguments, source)?.store.database)
 }
 
 async fn up(mut plan: Plan, shutdown: Shutdown) -> anyhow::Result<()> {

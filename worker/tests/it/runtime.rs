@@ -362,6 +362,7 @@ async fn what_is_not_a_bell_is_put_aside() {
         routing_key: "default".to_owned(),
         message_id: "7".to_owned(),
         kind: "bell".into(),
+        content_type: None,
         headers: Vec::new(),
         body: Bytes::from_static(body.as_bytes()),
         persistent: true,

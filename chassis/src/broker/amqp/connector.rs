@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::probe::probe;
+use crate::broker::ConnectOptions;
 
 /// One session, and the former one while it closes.
 const CONNECTIONS_MAX: usize = 2;
@@ -29,13 +30,20 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// `name` is what the management UI shows.
-    pub(super) fn new(uri: &AMQPUri, name: String, heartbeat: Duration, runtime: Handle) -> Self {
+    /// `side` is what the connection is for; with the program and the process it is the name that the management UI shows.
+    pub(super) fn new(uri: &AMQPUri, options: &ConnectOptions, side: &str, runtime: Handle) -> Self {
         let mut uri = uri.clone();
-        let heartbeat = u16::try_from(heartbeat.as_secs().max(1)).unwrap_or(u16::MAX);
+        let heartbeat = u16::try_from(options.heartbeat.as_secs().max(1)).unwrap_or(u16::MAX);
         uri.query.heartbeat.get_or_insert(heartbeat);
         uri.query.frame_max.get_or_insert(FRAME_BYTES_MAX);
-        let properties = move || ConnectionProperties::default().with_connection_name(name.clone().into());
+        let name = format!("{} {side}", options.who());
+        let product = format!("Longshore {}", options.program.as_str());
+        let properties = move || {
+            ConnectionProperties::default()
+                .with_connection_name(name.clone().into())
+                .with_client_property("product".into(), product.clone().into())
+                .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into())
+        };
         let manager = Manager::new(uri.to_string(), properties, async_rs::Runtime::tokio_with_handle(runtime));
         let pool = Pool::builder(manager)
             .max_size(CONNECTIONS_MAX)

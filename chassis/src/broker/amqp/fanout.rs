@@ -67,8 +67,8 @@ impl Fanout {
     }
 
     async fn begin(&self, connection: &Object) -> Result<(Channel, Consumer), Failure> {
-        let unique = uuid::Uuid::new_v4().simple().to_string();
-        let queue = topology::subscription_queue(&self.exchange, self.options.program.as_str(), &unique);
+        let (program, name) = (self.options.program.as_str(), self.options.short_name());
+        let queue = topology::subscription_queue(&self.exchange, program, name, rand::random());
         let channel = within(RPC_DEADLINE, "opening a channel", connection.create_channel()).await?;
         let qos = channel.basic_qos(PREFETCH, BasicQosOptions::default());
         within(RPC_DEADLINE, "basic.qos", qos).await?;
@@ -86,7 +86,8 @@ impl Fanout {
         );
         within(RPC_DEADLINE, "binding an exclusive queue", bound).await?;
         let options = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
-        let consumer = channel.basic_consume(queue.as_str().into(), unique.into(), options, FieldTable::default());
+        let consumer =
+            channel.basic_consume(queue.as_str().into(), self.options.who().into(), options, FieldTable::default());
         let consumer = within(RPC_DEADLINE, "consuming an exclusive queue", consumer).await?;
         Ok((channel, consumer))
     }

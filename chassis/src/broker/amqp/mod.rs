@@ -19,6 +19,7 @@ mod slot;
 mod slot_channel;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -56,6 +57,8 @@ struct AmqpBroker {
     asks: mpsc::Sender<Ask>,
     link: Arc<watch::Sender<Link>>,
     sessions: watch::Receiver<Shown>,
+    /// Given out so far, to number the next one.
+    slots: AtomicUsize,
     /// Slots, subscriptions, asks: they end first, while the connections still stand.
     consumers: Tasks,
     consumers_closing: CancellationToken,
@@ -74,10 +77,7 @@ pub(super) fn connect(uri: &AMQPUri, options: ConnectOptions) -> Result<Broker, 
         .map_err(ConnectError::Runtime)?;
     let handle = runtime.handle().clone();
     let options = Arc::new(options);
-    let connector = |side: &str| {
-        let name = format!("{} {side}", options.program.as_str());
-        Connector::new(uri, name, options.heartbeat, handle.clone())
-    };
+    let connector = |side: &str| Connector::new(uri, &options, side, handle.clone());
     let (requests, requested) = mpsc::channel(options.waiting_max);
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     let link = Arc::new(watch::Sender::new(Link::Down { reason: "connecting".to_owned() }));
@@ -107,6 +107,7 @@ pub(super) fn connect(uri: &AMQPUri, options: ConnectOptions) -> Result<Broker, 
         asks,
         link,
         sessions,
+        slots: AtomicUsize::new(0),
         consumers,
         consumers_closing,
         connections,
@@ -142,7 +143,9 @@ impl Port for AmqpBroker {
     }
 
     fn consume(&self, queue: &str) -> SlotConsumer {
-        let (slot, task) = slot::new(queue, &self.options, self.sessions.clone(), self.consumers_closing.clone());
+        let number = self.slots.fetch_add(1, Ordering::Relaxed) + 1;
+        let (slot, task) =
+            slot::new(queue, number, &self.options, self.sessions.clone(), self.consumers_closing.clone());
         drop(self.consumers.spawn("amqp slot", task.run()));
         SlotConsumer::new(slot)
     }
@@ -197,7 +200,7 @@ impl AmqpBroker {
         if *self.link.borrow() != Link::Up {
             return Err(Verdict::Busy);
         }
-        let Some(outgoing) = Outgoing::new(message) else {
+        let Some(outgoing) = Outgoing::new(message, &self.options.who()) else {
             tracing::error!("a name in a message is longer than 255 bytes, so AMQP cannot carry it");
             return Err(Verdict::Rejected);
         };

@@ -25,11 +25,19 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// `None` if a name is too long.
-    pub(super) fn new(message: Message) -> Option<Self> {
+    /// `None` if a name is too long. `who` sends it, for the management UI.
+    pub(super) fn new(message: Message, who: &str) -> Option<Self> {
         let short = |text: &str| ShortString::try_new(text).ok();
-        let mut properties =
-            BasicProperties::default().with_message_id(short(&message.message_id)?).with_type(short(&message.kind)?);
+        let mut properties = BasicProperties::default().with_app_id(short(who)?);
+        if !message.message_id.is_empty() {
+            properties = properties.with_message_id(short(&message.message_id)?);
+        }
+        if !message.kind.is_empty() {
+            properties = properties.with_type(short(&message.kind)?);
+        }
+        if let Some(content_type) = message.content_type {
+            properties = properties.with_content_type(short(content_type)?);
+        }
         if message.persistent {
             properties = properties.with_delivery_mode(PERSISTENT);
         }
@@ -50,16 +58,16 @@ impl Outgoing {
     /// it. It goes through the exchange like a bell, so the binding is proven too. A slot consumer drops it unseen; without a consumer
     /// it expires after a second, which in a queue with a dead-letter target means `jobs.dead`, where the store's consumer drops it or the
     /// bound of that queue does. So canaries cannot pile up in any queue.
-    pub(super) fn queue_canary(queue: &str) -> Self {
-        Self::canary(topology::JOBS, queue, true)
+    pub(super) fn queue_canary(queue: &str, who: &str) -> Self {
+        Self::canary(topology::JOBS, queue, true, who)
     }
 
     /// For a program that publishes to no job queue: proves the link and the exchange; no queue is bound for its key.
-    pub(super) fn exchange_canary() -> Self {
-        Self::canary(topology::REJECTED, KIND_CANARY, false)
+    pub(super) fn exchange_canary(who: &str) -> Self {
+        Self::canary(topology::REJECTED, KIND_CANARY, false, who)
     }
 
-    fn canary(exchange: &str, routing_key: &str, mandatory: bool) -> Self {
+    fn canary(exchange: &str, routing_key: &str, mandatory: bool, who: &str) -> Self {
         Self {
             exchange: exchange.into(),
             routing_key: routing_key.into(),
@@ -67,6 +75,7 @@ impl Outgoing {
             options: BasicPublishOptions { mandatory, ..BasicPublishOptions::default() },
             properties: BasicProperties::default()
                 .with_type(KIND_CANARY.into())
+                .with_app_id(who.into())
                 .with_expiration(CANARY_EXPIRATION_MS.into()),
         }
     }

@@ -112,9 +112,10 @@ impl<'a> Session<'a> {
     }
 
     async fn send_canaries(&mut self) {
+        let who = self.options.who();
         let queues: Vec<_> =
-            self.options.publishes_bells().map(|queue| Outgoing::queue_canary(queue.as_str())).collect();
-        let canaries = if queues.is_empty() { vec![Outgoing::exchange_canary()] } else { queues };
+            self.options.publishes_bells().map(|queue| Outgoing::queue_canary(queue.as_str(), &who)).collect();
+        let canaries = if queues.is_empty() { vec![Outgoing::exchange_canary(&who)] } else { queues };
         self.canaries = canaries.len();
         for canary in canaries {
             self.start(canary, Waiter::Canary).await;

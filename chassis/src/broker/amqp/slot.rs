@@ -43,6 +43,7 @@ impl Handoff {
 /// A slot that is not yet consuming, and the task that will.
 pub(super) fn new(
     queue: &str,
+    number: usize,
     options: &ConnectOptions,
     sessions: watch::Receiver<Shown>,
     closing: CancellationToken,
@@ -53,6 +54,7 @@ pub(super) fn new(
     let (floor, cap) = options.backoff;
     let task = SlotTask {
         queue: queue.to_owned(),
+        who: format!("{} slot {number}", options.who()),
         handoff: handoff.clone(),
         pause_wanted,
         paused: paused_sender,
@@ -116,6 +118,8 @@ enum End {
 
 pub(super) struct SlotTask {
     queue: String,
+    /// Program, process and slot, for the management UI.
+    who: String,
     handoff: Arc<Handoff>,
     pause_wanted: watch::Receiver<bool>,
     paused: watch::Sender<bool>,
@@ -130,7 +134,7 @@ impl SlotTask {
     pub(super) async fn run(mut self) {
         while let Some(connection) = self.idle().await {
             let opened = tokio::select! {
-                opened = SlotChannel::open(&connection, &self.queue) => opened,
+                opened = SlotChannel::open(&connection, &self.queue, &self.who) => opened,
                 // Looked at again in `idle`.
                 _ = self.pause_wanted.changed() => continue,
                 () = self.closing.cancelled() => return,

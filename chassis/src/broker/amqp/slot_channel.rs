@@ -23,16 +23,21 @@ const FLUSH_DEADLINE: Duration = Duration::from_millis(500);
 pub(super) struct SlotChannel {
     channel: Channel,
     queue: String,
+    /// Who consumes.
+    who: String,
+    /// How often it began to: no two consumers of a channel get the same tag.
+    begun: usize,
     consumer: Option<Consumer>,
     /// Acks wait for the socket, so they are polled together with everything else instead of one after the other.
     settling: FuturesUnordered<BoxFuture<'static, bool>>,
 }
 
 impl SlotChannel {
-    pub(super) async fn open(connection: &Object, queue: &str) -> Result<Self, Failure> {
+    pub(super) async fn open(connection: &Object, queue: &str, who: &str) -> Result<Self, Failure> {
         let channel = within(RPC_DEADLINE, "opening a channel", connection.create_channel()).await?;
         within(RPC_DEADLINE, "basic.qos", channel.basic_qos(1, BasicQosOptions::default())).await?;
-        Ok(Self { channel, queue: queue.to_owned(), consumer: None, settling: FuturesUnordered::new() })
+        let (queue, who) = (queue.to_owned(), who.to_owned());
+        Ok(Self { channel, queue, who, begun: 0, consumer: None, settling: FuturesUnordered::new() })
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -44,7 +49,8 @@ impl SlotChannel {
     }
 
     pub(super) async fn consume(&mut self) -> Result<(), Failure> {
-        let tag = uuid::Uuid::new_v4().simple().to_string();
+        self.begun += 1;
+        let tag = format!("{} #{}", self.who, self.begun);
         let options = BasicConsumeOptions::default();
         let consumer =
             self.channel.basic_consume(self.queue.as_str().into(), tag.into(), options, FieldTable::default());

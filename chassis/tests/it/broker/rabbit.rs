@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chassis::broker::{Broker, ConnectOptions, Event, Link, Message, Program, Source, Verdict, connect};
 use chassis::testing::wait_until;
+use http::Method;
 use protocol::envelope::{Covered, Invalidated};
 use protocol::ids::{Epoch, Seq};
 use protocol::topology;
@@ -74,6 +75,39 @@ async fn each_program_does_its_work_with_its_own_user() {
     delivery.ack();
     let mut dead = store.consume(topology::JOBS_DEAD);
     assert!(tokio::time::timeout(Duration::from_millis(300), dead.next()).await.is_err());
+}
+
+#[tokio::test]
+async fn operators_see_who_is_connected_consumes_and_publishes() {
+    let node = shared_node().await;
+    let (vhost, management) = (fresh_vhost(node).await, node.management());
+    let named = |program, name: &str| options(program).named(name);
+    let gateway = up(&node.amqp_url_for("gateway", &vhost), named(Program::Gateway, "edge:5000")).await;
+    assert_eq!(gateway.publish(bell()).await, Verdict::Sent);
+    // The canaries of the link may still lie before it.
+    let taken = management.take(&vhost, JOBS_QUEUE, 9).await.unwrap();
+    let bell =
+        taken.iter().map(|message| &message["properties"]).find(|properties| properties["type"] == "bell").unwrap();
+    assert_eq!([&bell["app_id"], &bell["content_type"]], ["gateway edge:5000", "application/json"], "{taken:?}");
+
+    let worker = up(&node.amqp_url_for("worker", &vhost), named(Program::Worker, "w1")).await;
+    let mut slots = [worker.consume(JOBS_QUEUE), worker.consume(JOBS_QUEUE)];
+    let shown = async |path: String, pointer: &str, expected: &[&str]| {
+        wait_until(SOON, &format!("{path} shows {expected:?}"), async || {
+            let listed = management.request(Method::GET, &path, None).await.unwrap();
+            let names = listed.as_array().unwrap().iter().filter_map(|one| one.pointer(pointer)?.as_str());
+            let names: HashSet<&str> = names.collect();
+            expected.iter().all(|name| names.contains(name))
+        })
+        .await;
+    };
+    let consumers = format!("consumers/{vhost}");
+    shown(consumers.clone(), "/consumer_tag", &["worker w1 slot 1 #1", "worker w1 slot 2 #1"]).await;
+    slots[0].pause().await;
+    slots[0].resume();
+    shown(consumers, "/consumer_tag", &["worker w1 slot 1 #2", "worker w1 slot 2 #1"]).await;
+    let connections = ["gateway edge:5000 publish", "gateway edge:5000 consume", "worker w1 consume"];
+    shown(format!("vhosts/{vhost}/connections"), "/client_properties/connection_name", &connections).await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use super::{Context, Reader, Signals, Storage, StorageError, Work};
 use memory::Memory;
 use transaction::Transaction;
 
+pub mod backup;
 mod bells;
 mod claim;
 mod columns;

@@ -38,8 +38,51 @@ fn create_meta(connection: &Connection) -> Result<(), StorageError> {
     Ok(())
 }
 
+/// What a copy of a database has instead of an incarnation, until it is opened.
+const NOT_YET: Incarnation = Incarnation(::uuid::Uuid::nil());
+/// A restored job's next fence is above any that its lost history can have given.
+const FENCES_SKIPPED: i64 = 1 << 20;
+
+/// The identity of the database's history. A copy gets one of its own when it is first opened, each time that it is restored: cursors of
+/// the history that it left are void, caches are flushed, and what still runs on a lease of that history has no say any more.
 pub(super) fn incarnation(connection: &Connection) -> Result<Incarnation, StorageError> {
     let bytes: Vec<u8> =
         connection.query_row("SELECT incarnation FROM meta WHERE tenant = ?", [TENANT], |row| row.get(0))?;
-    Ok(Incarnation(uuid(&bytes)?))
+    let found = Incarnation(uuid(&bytes)?);
+    if found != NOT_YET {
+        return Ok(found);
+    }
+    let fresh = Incarnation(::uuid::Uuid::new_v4());
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    set_incarnation(connection, fresh)?;
+    let sql = "UPDATE jobs SET fence = fence + ? WHERE tenant = ? AND state <> 'succeeded'";
+    connection.execute(sql, params![FENCES_SKIPPED, TENANT])?;
+    connection.execute_batch("COMMIT")?;
+    Ok(fresh)
+}
+
+/// Makes a copy of a database know that it is one.
+pub(super) fn mark_copy(connection: &Connection) -> Result<(), StorageError> {
+    set_incarnation(connection, NOT_YET)
+}
+
+fn set_incarnation(connection: &Connection, incarnation: Incarnation) -> Result<(), StorageError> {
+    let sql = "UPDATE meta SET incarnation = ? WHERE tenant = ?";
+    connection.execute(sql, params![incarnation.0.as_bytes(), TENANT])?;
+    Ok(())
+}
+
+/// The file is a database of ours, whole, and of a version that this program can read.
+pub(super) fn check(connection: &Connection) -> Result<(), String> {
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let told = |error: rusqlite::Error| error.to_string();
+    if pragma("application_id").map_err(told)? != APPLICATION {
+        return Err("it is not a database of Longshore".to_owned());
+    }
+    let (found, known) = (pragma("user_version").map_err(told)?, MIGRATIONS.len());
+    if usize::try_from(found).map_or(true, |found| found > known) {
+        return Err(format!("it has schema version {found}, this program knows versions up to {known}"));
+    }
+    let verdict: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0)).map_err(told)?;
+    if verdict == "ok" { Ok(()) } else { Err(format!("it is damaged: {verdict}")) }
 }

@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
+use protocol::api::Status;
+use protocol::job::Settled;
 use store_svc::storage::Storage;
 use store_svc::storage::sqlite::Sqlite;
+use store_svc::storage::sqlite::backup::{back_up, restore};
 use store_svc::storage::sqlite::lock::OpenError;
 use tempfile::TempDir;
 
-use super::Fixture;
+use super::{Fixture, Lab, create, succeeded};
 
 pub(crate) struct SqliteFixture {
     storage: Sqlite,
@@ -79,4 +82,72 @@ fn incarnation_is_of_the_file() {
     assert_eq!(open(folder.path()).incarnation(), first);
     let other = TempDir::new().expect("a folder");
     assert_ne!(open(other.path()).incarnation(), first);
+}
+
+#[test]
+fn a_restored_copy_has_a_history_of_its_own() {
+    let mut lab = Lab::<SqliteFixture>::new();
+    let session = lab.worker(&["a"]);
+    let job_id = lab.create(create("a"));
+    lab.ring();
+    let fence = lab.claim(session, job_id, 1);
+    let folder = lab.fixture.folder.path().to_owned();
+    let (store, copy) = (folder.join("store.db"), folder.join("copy.db"));
+    back_up(&store, &copy).expect("copied while it is open");
+    let said = back_up(&store, &copy).expect_err("it is there").to_string();
+    assert!(said.contains("is there already"), "{said}");
+    let said = restore(&copy, &store).expect_err("it is open").to_string();
+    assert!(said.contains("in use by the tests"), "{said}");
+
+    let former = lab.fixture.storage.incarnation();
+    let mut found = vec![former];
+    for _ in 0..2 {
+        let place = TempDir::new().expect("a folder");
+        let path = place.path().join("store.db");
+        assert_eq!(restore(&copy, &path).expect("restored"), None);
+        let fixture = SqliteFixture { storage: open(place.path()), folder: place };
+        found.push(fixture.storage.incarnation());
+        let mut lab = Lab { fixture, ..Lab::<SqliteFixture>::new() };
+        assert_eq!(lab.view(job_id).attempt, 1);
+        let (settled, status) = lab.complete(job_id, fence, succeeded());
+        assert_eq!((settled, status), (Settled::Refused, Status::Running), "a lease of the lost history has no say");
+    }
+    found.sort();
+    found.dedup();
+    assert_eq!(found.len(), 3, "each restore begins a history: {found:?}");
+}
+
+#[test]
+fn what_is_replaced_is_kept_with_its_log() {
+    let mut lab = Lab::<SqliteFixture>::new();
+    let folder = lab.fixture.folder.path().to_owned();
+    back_up(&folder.join("store.db"), &folder.join("copy.db")).expect("copied");
+    let job_id = lab.create(create("a"));
+    // As a kill leaves it: the job is in the log only.
+    let place = TempDir::new().expect("a folder");
+    let here = place.path().join("store.db");
+    for name in ["store.db", "store.db-wal"] {
+        std::fs::copy(folder.join(name), place.path().join(name)).expect("copied");
+    }
+    let aside = restore(&folder.join("copy.db"), &here).expect("restored").expect("something was there");
+    let exists = |storage: &Sqlite| storage.reader().expect("a reader").job(job_id).expect("read").read.is_some();
+    assert!(!exists(&Sqlite::open(&here, "the tests").expect("it opens")));
+    assert!(exists(&Sqlite::open(&aside, "the tests").expect("it opens")));
+}
+
+#[test]
+fn only_a_whole_database_of_ours_is_restored() {
+    let folder = TempDir::new().expect("a folder");
+    let (bad, store) = (folder.path().join("bad.db"), folder.path().join("store.db"));
+    let check = |says: &str| {
+        let said = restore(&bad, &store).expect_err("refused").to_string();
+        assert!(said.contains(says), "{said}");
+        assert!(!store.exists(), "{says}");
+    };
+    check("there is no such file");
+    std::fs::write(&bad, "this is a letter to my grandmother, and long enough").expect("written");
+    check("not a database");
+    std::fs::remove_file(&bad).expect("removed");
+    rusqlite::Connection::open(&bad).and_then(|other| other.execute_batch("CREATE TABLE a (b)")).expect("made");
+    check("not a database of Longshore");
 }

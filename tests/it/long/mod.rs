@@ -1,0 +1,3 @@
+//! What takes long or needs more than the other tests: run by `tests/run --all`.
+
+mod operator;
