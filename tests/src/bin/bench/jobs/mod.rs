@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use chassis::testing::rabbit::ScratchNode;
 use tempfile::TempDir;
 use tokio::process::Command;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::meter::Meter;
 use crate::plan::Plan;
@@ -22,6 +22,7 @@ use system::System;
 
 /// Enough to open all connections and to compile what is compiled at run time.
 const WARM_UP_JOBS: u64 = 1_000;
+const BARE_WITHIN: Duration = Duration::from_secs(120);
 const BARE_WINDOW: u16 = 256;
 const BARE_VHOST: &str = "bare";
 const BARE_QUEUE: &str = "work";
@@ -95,7 +96,8 @@ impl Bare {
         let mut command = Command::new(std::env::current_exe()?);
         let queue = protocol::topology::jobs_queue(BARE_QUEUE);
         command.args(["bare-loop", &self.url, &queue, &messages.to_string()]).kill_on_drop(true);
-        let output = command.output().await?;
+        let output = timeout(BARE_WITHIN, command.output()).await;
+        let output = output.with_context(|| format!("the bare loop did not end within {BARE_WITHIN:?}"))??;
         let text = String::from_utf8_lossy(&output.stdout);
         ensure!(output.status.success(), "the bare loop: {text}{}", String::from_utf8_lossy(&output.stderr));
         let seconds = text.trim().parse().context("the bare loop prints its seconds")?;
