@@ -4,6 +4,8 @@
 //! Nothing here is a promise about a job: the store is the truth, can ring every bell again, and a claim makes duplicates harmless.
 
 mod amqp;
+#[cfg(feature = "testing")]
+pub mod bare;
 mod delivery;
 mod embedded;
 mod message;

@@ -32,6 +32,7 @@ pub struct Setup {
     default_addresses: bool,
     gateways: usize,
     workers: usize,
+    worker_program: String,
     slots: String,
     tasks: Tasks,
     settings: Vec<(String, String, String)>,
@@ -48,6 +49,7 @@ impl Setup {
             default_addresses: false,
             gateways: 3,
             workers: 1,
+            worker_program: "worker".to_owned(),
             slots: "4".to_owned(),
             tasks: Tasks::Text(TASKS.to_owned()),
             settings: Vec::new(),
@@ -81,6 +83,12 @@ impl Setup {
 
     pub fn workers(mut self, count: usize) -> Self {
         self.workers = count;
+        self
+    }
+
+    /// Another program than `worker`, with handlers of its own.
+    pub fn worker_program(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.worker_program);
         self
     }
 
@@ -186,7 +194,8 @@ impl Setup {
         for name in self.names() {
             let program = program_of(&name);
             let listen = plan.address(&name)?.to_string();
-            let spec = plan.spec(&name, program, &[])?;
+            let binary = if program == "worker" { &self.worker_program } else { program };
+            let spec = plan.spec(&name, binary, &[])?;
             set(spec, "LONGSHORE_LISTEN", &listen);
             if program == "lb" {
                 set(spec, "LONGSHORE_BACKENDS", &backends);

@@ -96,6 +96,15 @@ impl Management {
         Ok(())
     }
 
+    /// Lets a user declare, write and read everything in a virtual host: for programs that bring their own topology.
+    ///
+    /// # Errors
+    /// When the node refuses.
+    pub async fn allow_everything(&self, vhost: &str, user: &str) -> Result<()> {
+        let rights = json!({"configure": ".*", "write": ".*", "read": ".*"});
+        self.request(Method::PUT, &format!("permissions/{vhost}/{user}"), Some(&rights)).await.map(drop)
+    }
+
     /// Makes what is missing of the product's topology.
     ///
     /// # Errors

@@ -1,0 +1,133 @@
+//! Measures Longshore beside what people use today and beside the least that is possible, in one run, and writes it into the documentation.
+//! To be started by `tests/bench/run`, which installs and builds what it needs.
+
+mod balancer;
+mod bounds;
+mod idle;
+mod jobs;
+mod machine;
+mod meter;
+mod plan;
+mod programs;
+mod reads;
+mod record;
+mod redis;
+mod render;
+mod report;
+mod wrk;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use chassis::testing::rabbit::ScratchNode;
+use clap::{Parser, Subcommand, ValueEnum};
+use protocol::time::Timestamp;
+
+use plan::Plan;
+use programs::Installed;
+use record::Record;
+use report::say;
+
+#[derive(Parser)]
+#[command(name = "tests/bench/run", args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[arg(value_enum, default_value = "all")]
+    what: What,
+    /// Three rounds of two seconds instead of five of six: about five minutes in all.
+    #[arg(long)]
+    quick: bool,
+    /// Writes the record here.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measures nothing: renders this record into docs/performance.md and docs/performance.svg.
+    #[arg(long, value_name = "FILE")]
+    render: Option<PathBuf>,
+    /// Where the programs of others are installed.
+    #[arg(long, default_value = "target/bench", hide = true)]
+    installed: PathBuf,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    All,
+    /// No-op jobs from submit to done.
+    Jobs,
+    /// A read that a cache answers.
+    Reads,
+    /// A request through the balancer.
+    Balancer,
+    /// Memory and CPU of the programs when they do nothing, and the latency of submits at a fixed rate.
+    Idle,
+}
+
+#[derive(Subcommand)]
+enum Part {
+    /// The bare broker loop, in a process of its own.
+    #[command(hide = true)]
+    BareLoop { url: String, queue: String, messages: u64 },
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(Part::BareLoop { url, queue, messages }) = &arguments.part {
+        say(&jobs::bare_loop(url, queue, *messages).await?.to_string());
+        return Ok(());
+    }
+    if let Some(file) = &arguments.render {
+        let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        let record = serde_json::from_str(&text).with_context(|| format!("{} is no record", file.display()))?;
+        return render::into_docs(&record, Path::new("docs"));
+    }
+    measure(&arguments).await
+}
+
+async fn measure(arguments: &Arguments) -> Result<()> {
+    let plan = plan(arguments)?;
+    let mut record = Record {
+        recorded_at: String::new(),
+        command: command(arguments),
+        machine: machine::describe(&plan.installed).await?,
+        sections: Vec::new(),
+    };
+    let wants = |what| arguments.what == What::All || arguments.what == what;
+    if wants(What::Idle) {
+        idle::run(&plan).await?;
+    }
+    if wants(What::Balancer) {
+        record.sections.push(balancer::run(&plan).await?);
+    }
+    if wants(What::Reads) {
+        record.sections.push(reads::run(&plan, &ScratchNode::start().await?).await?);
+    }
+    if wants(What::Jobs) {
+        record.sections.insert(0, jobs::run(&plan, &ScratchNode::start().await?).await?);
+    }
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    record.recorded_at = Timestamp::from_unix_ms(i64::try_from(now.as_millis())?).to_string();
+    if !record.sections.is_empty() {
+        say(&format!("\n{}", render::bounds_table(&record)));
+    }
+    if let Some(file) = &arguments.json {
+        let text = serde_json::to_string_pretty(&record)? + "\n";
+        std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))?;
+        say(&format!("recorded in {}", file.display()));
+    }
+    Ok(())
+}
+
+fn plan(arguments: &Arguments) -> Result<Plan> {
+    let installed = arguments.installed.canonicalize();
+    let installed =
+        installed.with_context(|| format!("{}: start this by tests/bench/run", arguments.installed.display()))?;
+    let (rounds, seconds) = if arguments.quick { (3, 2) } else { (5, 6) };
+    Ok(Plan { installed: Installed(installed), rounds, length: Duration::from_secs(seconds) })
+}
+
+fn command(arguments: &Arguments) -> String {
+    let what = arguments.what.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+    format!("tests/bench/run {what}{}", if arguments.quick { " --quick" } else { "" })
+}

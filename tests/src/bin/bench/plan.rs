@@ -1,0 +1,14 @@
+//! How much is measured.
+
+use std::time::Duration;
+
+use crate::programs::Installed;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) installed: Installed,
+    /// Each contender is measured once in each.
+    pub(crate) rounds: usize,
+    /// How long one measurement takes, more or less.
+    pub(crate) length: Duration,
+}

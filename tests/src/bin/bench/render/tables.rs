@@ -1,0 +1,88 @@
+//! A record as Markdown: the bounds, then each section with its contenders, their spread, and what they are made of.
+
+use std::fmt::Write as _;
+
+use crate::bounds::BOUNDS;
+use crate::record::{Contender, Record, Run, Section};
+
+pub(super) fn all(record: &Record) -> String {
+    let mut text = facts(record);
+    text.push_str("![The contenders side by side](performance.svg)\n\n");
+    text.push_str(&bounds(record));
+    for section in &record.sections {
+        text.push_str(&self::section(section));
+    }
+    text
+}
+
+fn facts(record: &Record) -> String {
+    let machine = &record.machine;
+    let versions: Vec<_> = machine.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    format!(
+        "Recorded {} by `{}` on {} cores ({}), {} MiB of memory, Linux {}; load average before the run {:.1}. Versions: {}.\n\n",
+        record.recorded_at,
+        record.command,
+        machine.cores,
+        machine.processor,
+        machine.memory_mib,
+        machine.kernel,
+        machine.load_before,
+        versions.join(", "),
+    )
+}
+
+/// A row for each bound whose two sides were measured.
+pub(crate) fn bounds(record: &Record) -> String {
+    let mut text = String::from("| ratio of medians | bound | measured | |\n|---|---|---|---|\n");
+    for bound in &BOUNDS {
+        if let Some(ratio) = bound.ratio(record) {
+            let verdict = if bound.is_met(ratio) { "pass" } else { "MISS" };
+            row(&mut text, &[bound.says, &bound.limit(), &format!("{ratio:.2}"), verdict]);
+        }
+    }
+    text + "\n"
+}
+
+fn section(section: &Section) -> String {
+    let title = match section.name.as_str() {
+        "jobs" => "Jobs, from submit to done",
+        "reads" => "Reads that a cache answers",
+        "balancer" => "The balancer",
+        other => other,
+    };
+    let rounds = section.contenders.first().map_or(0, |contender| contender.runs.len());
+    let mut text =
+        format!("### {title}\n\nMedians of {rounds} interleaved runs; in parentheses the least and the most.\n\n");
+    text.push_str("| contender | per second | answer p50 ms | p99 ms | CPU µs each | the generator's, beside it |\n|---|---|---|---|---|---|\n");
+    for contender in &section.contenders {
+        let (least, most) = contender.least_and_most(Run::per_second);
+        let median = |value: fn(&Run) -> f64| contender.median(value);
+        let answered = |value: f64| if value > 0.0 { format!("{value:.2}") } else { "–".to_owned() };
+        row(
+            &mut text,
+            &[
+                &contender.name,
+                &format!("{:.0} ({least:.0}–{most:.0})", median(Run::per_second)),
+                &answered(median(|run| run.p50_ms)),
+                &answered(median(|run| run.p99_ms)),
+                &format!("{:.0}", median(Run::total_us)),
+                &format!("{:.0}", median(|run| run.generator_us)),
+            ],
+        );
+    }
+    text.push_str("\n| contender | CPU µs each, by part | what it is |\n|---|---|---|\n");
+    for contender in &section.contenders {
+        row(&mut text, &[&contender.name, &parts(contender), &contender.what]);
+    }
+    text + "\n"
+}
+
+fn parts(contender: &Contender) -> String {
+    let of_part = |part: &str| contender.median(|run| run.cpu_us.get(part).copied().unwrap_or_default());
+    let parts: Vec<_> = contender.parts().into_iter().map(|part| format!("{part} {:.0}", of_part(part))).collect();
+    parts.join(", ")
+}
+
+fn row(text: &mut String, cells: &[&str]) {
+    writeln!(text, "| {} |", cells.join(" | ")).expect("writing to a string cannot fail");
+}
