@@ -24,4 +24,4 @@ pub use http::{Answer, Http};
 pub use process::Process;
 pub use proxy::TcpProxy;
 pub use scenario::scenario;
-pub use wait::{eventually, wait_until};
+pub use wait::{eventually, unless_interrupted, wait_until};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 const POLL_EVERY: Duration = Duration::from_millis(20);
@@ -36,4 +37,14 @@ pub async fn eventually<T>(
 /// `eventually` for a plain condition.
 pub async fn wait_until(within: Duration, what: &str, mut condition: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     eventually(within, what, async || Ok(condition().await?.then_some(()))).await
+}
+
+/// The work's outcome, or an error at SIGINT or SIGTERM; then the work is dropped, and with it what it has started.
+pub async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        outcome = work => outcome,
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("terminated"),
+    }
 }

@@ -11,6 +11,7 @@ use clap::Parser;
 use tests::compose::check::{Check, Scripts};
 use tests::compose::{PORTS, Project};
 use tests::ports::free_address;
+use tests::unless_interrupted;
 
 #[derive(Parser)]
 struct Arguments {
@@ -73,10 +74,7 @@ async fn check(arguments: &Arguments) -> Result<()> {
         rounds: arguments.rounds,
     });
     let check = Check::new(&project, say)?;
-    let outcome = tokio::select! {
-        outcome = check.run(scripts.as_ref()) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
-    };
+    let outcome = unless_interrupted(check.run(scripts.as_ref())).await;
     if let Err(error) = &outcome {
         say(&format!("{error:#}"));
         say(&project.compose(&["logs", "--no-color", "--tail", "20"], std::time::Duration::from_secs(60)).await?);

@@ -22,10 +22,10 @@ enum Limit {
 
 pub(crate) const BOUNDS: [Bound; 4] = [
     Bound {
-        says: "jobs per second, of the bare lapin loop's messages per second",
+        says: "jobs per second, of the bare AMQP loop's messages per second",
         section: "jobs",
         ours: "Longshore on RabbitMQ",
-        theirs: "bare lapin loop",
+        theirs: "bare AMQP loop",
         measure: Run::per_second,
         limit: Limit::AtLeast(0.25),
     },

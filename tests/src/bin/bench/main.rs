@@ -82,7 +82,7 @@ async fn main() -> Result<()> {
         let record = serde_json::from_str(&text).with_context(|| format!("{} is no record", file.display()))?;
         return render::into_docs(&record, Path::new("docs"));
     }
-    measure(&arguments).await
+    tests::unless_interrupted(measure(&arguments)).await
 }
 
 async fn measure(arguments: &Arguments) -> Result<()> {

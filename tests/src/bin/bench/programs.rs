@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::tests::http::Http;
+use ::tests::process::Spec;
+use ::tests::{Process, eventually};
 use anyhow::{Context, Result, bail, ensure};
-use tests::http::Http;
-use tests::process::Spec;
-use tests::{Process, eventually};
 
 /// A Python server with its workers on a busy machine.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);

@@ -85,9 +85,9 @@ impl Bare {
         node.management().make_vhost(BARE_VHOST, &[BARE_QUEUE]).await?;
         let mut meter = Meter::default();
         meter.add("RabbitMQ", contenders::pid(node)?);
-        let what = "no HTTP, no store: lapin alone with a window of 256, persistent mandatory messages of 200 bytes on a quorum queue, \
+        let what = "no HTTP, no store: the AMQP client alone with a window of 256, persistent mandatory messages of 200 bytes on a quorum queue, \
                     confirmed, consumed and acknowledged in one process; the generator is the loop itself";
-        let contender = Contender { name: "bare lapin loop".to_owned(), what: what.to_owned(), runs: Vec::new() };
+        let contender = Contender { name: "bare AMQP loop".to_owned(), what: what.to_owned(), runs: Vec::new() };
         Ok(Self { contender, url: node.amqp_url_for("up", BARE_VHOST), meter })
     }
 
