@@ -1,10 +1,13 @@
-//! Many callers, few calls: what waits while earlier batches are in flight goes out as one batch, at once, without a timer.
+//! Many callers, few calls: what comes while a batch is in flight goes out as one batch when that is answered. An idle caller waits for
+//! nothing; behind a batch that takes long, further ones go out after a while.
 
 use std::fmt;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use crate::task::Tasks;
 
@@ -13,6 +16,9 @@ use crate::task::Tasks;
 pub struct CoalescerLimits {
     /// Batches on their way at once.
     pub in_flight: usize,
+    /// How long the next batch waits for the answer to the one before it. One at a time makes larger batches, and fewer wake-ups for all
+    /// who take part; a batch that is stuck must not hold up the others.
+    pub patience: Duration,
     /// Items of one batch.
     pub batch: usize,
     /// Items that wait; a further one is refused.
@@ -21,7 +27,7 @@ pub struct CoalescerLimits {
 
 impl Default for CoalescerLimits {
     fn default() -> CoalescerLimits {
-        CoalescerLimits { in_flight: 4, batch: 128, waiting: 8_192 }
+        CoalescerLimits { in_flight: 4, patience: Duration::from_millis(10), batch: 128, waiting: 8_192 }
     }
 }
 
@@ -103,11 +109,20 @@ where
     let mut in_flight = FuturesUnordered::new();
     let mut gathered = Vec::new();
     let mut is_open = true;
+    let mut patient_until = Instant::now();
     while is_open || !in_flight.is_empty() {
+        let must_wait = !in_flight.is_empty() && Instant::now() < patient_until;
+        let next = async {
+            if must_wait {
+                sleep_until(patient_until).await;
+            }
+            queue.recv_many(&mut gathered, limits.batch).await
+        };
         tokio::select! {
             Some(()) = in_flight.next() => {}
-            taken = queue.recv_many(&mut gathered, limits.batch), if is_open && in_flight.len() < limits.in_flight => {
+            taken = next, if is_open && in_flight.len() < limits.in_flight => {
                 is_open = taken > 0;
+                patient_until = Instant::now() + limits.patience;
                 // Those whose callers have gone are not sent.
                 gathered.retain(|waiting| !waiting.answer.is_closed());
                 if !gathered.is_empty() {

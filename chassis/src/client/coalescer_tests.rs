@@ -45,7 +45,7 @@ async fn settle() {
     }
 }
 
-const SMALL: CoalescerLimits = CoalescerLimits { in_flight: 2, batch: 3, waiting: 5 };
+const SMALL: CoalescerLimits = CoalescerLimits { in_flight: 2, patience: Duration::ZERO, batch: 3, waiting: 5 };
 
 #[tokio::test]
 async fn what_waits_while_all_slots_are_busy_goes_as_full_batches() {
@@ -65,6 +65,29 @@ async fn what_waits_while_all_slots_are_busy_goes_as_full_batches() {
     let answers: Vec<_> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(answers, [0, 10, 20, 30, 40, 50, 60]);
     assert_eq!(server.sizes(), [1, 1, 3, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_batch_waits_for_an_answer_but_not_for_ever() {
+    let (server, tasks) = (Server::new(), Tasks::new());
+    let patience = Duration::from_millis(10);
+    let coalescer = server.start(&tasks, CoalescerLimits { patience, ..SMALL });
+    let mut calls: Vec<_> = (0..4).map(|item| Box::pin(coalescer.call(item))).collect();
+    for call in &mut calls[..3] {
+        assert!(call.as_mut().now_or_never().is_none());
+        settle().await;
+    }
+    assert_eq!(server.sizes(), [1]);
+    server.permits.add_permits(1);
+    settle().await;
+    assert_eq!(server.sizes(), [1, 2], "an answer lets all go that wait");
+    assert!(calls[3].as_mut().now_or_never().is_none());
+    tokio::time::advance(patience / 2).await;
+    settle().await;
+    assert_eq!(server.sizes(), [1, 2]);
+    tokio::time::advance(patience).await;
+    settle().await;
+    assert_eq!(server.sizes(), [1, 2, 1], "no answer has come");
 }
 
 #[tokio::test]
