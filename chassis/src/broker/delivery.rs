@@ -63,6 +63,11 @@ impl Delivery {
         self.settle(Outcome::Requeue);
     }
 
+    /// It is settled in another way.
+    pub(crate) fn forget(mut self) {
+        self.settle = None;
+    }
+
     fn settle(mut self, outcome: Outcome) {
         if let Some(settle) = self.settle.take() {
             settle(outcome);
@@ -97,7 +102,7 @@ pub(crate) trait Slot: Send {
     fn resume(&mut self);
 }
 
-/// A consumer of one queue with its own channel and prefetch 1. It comes back by itself after the broker was away. Dropped, it gives
+/// A consumer of one queue, with prefetch 1. It comes back by itself after the broker was away. Dropped, it gives
 /// back what it held unacknowledged.
 pub struct SlotConsumer {
     slot: Box<dyn Slot>,

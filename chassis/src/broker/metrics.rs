@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use metrics::Counter;
+
 use super::Verdict;
 
 /// `longshore_broker_publishes_total{verdict}`.
@@ -15,8 +17,8 @@ pub(super) fn confirmed(after: Duration) {
 }
 
 /// `longshore_broker_deliveries_total{queue}`.
-pub(super) fn delivered(queue: &str) {
-    metrics::counter!("longshore_broker_deliveries_total", "queue" => queue.to_owned()).increment(1);
+pub(super) fn deliveries(queue: &str) -> Counter {
+    metrics::counter!("longshore_broker_deliveries_total", "queue" => queue.to_owned())
 }
 
 /// `longshore_broker_acks_total{result}`: `written` proves nothing, `lost` means that it will be delivered again.

@@ -120,7 +120,7 @@ impl Fanout {
     }
 
     fn hand_on(&self, mut delivery: Delivery) -> Delivery {
-        metrics::delivered(&self.exchange);
+        metrics::deliveries(&self.exchange).increment(1);
         self.feed.message(std::mem::take(&mut delivery.data).into());
         delivery
     }

@@ -16,10 +16,12 @@ mod probe;
 mod publisher;
 mod session;
 mod slot;
-mod slot_channel;
+mod slots;
+mod slots_channel;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -40,6 +42,8 @@ use depth::{Ask, Depths};
 use fanout::Fanout;
 use outgoing::Outgoing;
 use publisher::{Publisher, Request};
+use slot::{AmqpSlot, Board};
+use slots::SlotsTask;
 
 #[cfg(feature = "testing")]
 pub(crate) use probe::probe;
@@ -59,6 +63,8 @@ struct AmqpBroker {
     sessions: watch::Receiver<Shown>,
     /// Given out so far, to number the next one.
     slots: AtomicUsize,
+    /// By queue: where its slots are told to the task that keeps their channel.
+    boards: Mutex<BTreeMap<String, Arc<Board>>>,
     /// Slots, subscriptions, asks: they end first, while the connections still stand.
     consumers: Tasks,
     consumers_closing: CancellationToken,
@@ -108,6 +114,7 @@ pub(super) fn connect(uri: &AMQPUri, options: ConnectOptions) -> Result<Broker, 
         link,
         sessions,
         slots: AtomicUsize::new(0),
+        boards: Mutex::default(),
         consumers,
         consumers_closing,
         connections,
@@ -144,10 +151,7 @@ impl Port for AmqpBroker {
 
     fn consume(&self, queue: &str) -> SlotConsumer {
         let number = self.slots.fetch_add(1, Ordering::Relaxed) + 1;
-        let (slot, task) =
-            slot::new(queue, number, &self.options, self.sessions.clone(), self.consumers_closing.clone());
-        drop(self.consumers.spawn("amqp slot", task.run()));
-        SlotConsumer::new(slot)
+        SlotConsumer::new(AmqpSlot::new(number, self.board(queue)))
     }
 
     fn subscribe(&self, exchange: &str) -> Subscription {
@@ -196,6 +200,19 @@ impl Port for AmqpBroker {
 }
 
 impl AmqpBroker {
+    /// The board of a queue; with its first slot begins the task that keeps their channel.
+    fn board(&self, queue: &str) -> Arc<Board> {
+        let mut boards = self.boards.lock().unwrap_or_else(PoisonError::into_inner);
+        let board = boards.entry(queue.to_owned()).or_insert_with(|| {
+            let board = Arc::new(Board::default());
+            let (sessions, closing) = (self.sessions.clone(), self.consumers_closing.clone());
+            let task = SlotsTask::new(queue, Arc::clone(&board), &self.options, sessions, closing);
+            drop(self.consumers.spawn("amqp slots", task.run()));
+            board
+        });
+        Arc::clone(board)
+    }
+
     fn hand_over(&self, message: Message) -> Result<oneshot::Receiver<Verdict>, Verdict> {
         if *self.link.borrow() != Link::Up {
             return Err(Verdict::Busy);

@@ -21,7 +21,7 @@ pub(super) struct Outgoing {
     pub(super) routing_key: ShortString,
     pub(super) body: Bytes,
     pub(super) options: BasicPublishOptions,
-    properties: BasicProperties,
+    pub(super) properties: BasicProperties,
 }
 
 impl Outgoing {
@@ -80,10 +80,10 @@ impl Outgoing {
         }
     }
 
-    /// The properties for the wire. The correlation id names the publish within its session: a returned message carries it back, and
-    /// unlike the message id (a job's) no two publishes share it.
-    pub(super) fn properties(&self, key: Key) -> BasicProperties {
-        self.properties.clone().with_correlation_id(key.to_string().into())
+    /// Gives it a correlation id, which names the publish within its session: a returned message carries it back, and unlike the message id
+    /// (a job's) no two publishes share it.
+    pub(super) fn named(self, key: Key) -> Self {
+        Self { properties: self.properties.with_correlation_id(key.to_string().into()), ..self }
     }
 }
 

@@ -141,9 +141,8 @@ impl<'a> Session<'a> {
         }
         self.waiters.insert(key, waiter);
         let channel = self.channel.clone();
-        let properties = outgoing.properties(key);
         let mut publish = async move {
-            let Outgoing { exchange, routing_key, body, options, .. } = outgoing;
+            let Outgoing { exchange, routing_key, body, options, properties } = outgoing.named(key);
             let published = channel.basic_publish(exchange, routing_key, options, &body, properties).await;
             let confirmed = match published {
                 Ok(confirm) => confirm.await,

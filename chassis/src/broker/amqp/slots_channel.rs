@@ -1,15 +1,15 @@
-//! The channel of one slot: consume, cancel, settle, each with a deadline.
+//! The channel of the slots of one queue: consume, cancel, settle, each with a deadline. A consumer for each slot, with prefetch 1.
 
 use std::time::Duration;
 
 use deadpool_lapin::Object;
 use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::stream::{BoxStream, FuturesUnordered, SelectAll};
+use futures_util::{FutureExt, StreamExt, stream};
+use lapin::Channel;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Consumer};
 use tokio::time::{sleep, timeout};
 
 use super::RPC_DEADLINE;
@@ -20,69 +20,78 @@ use crate::broker::metrics;
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 const FLUSH_DEADLINE: Duration = Duration::from_millis(500);
 
-pub(super) struct SlotChannel {
+/// A consumer of a slot: the slot's number, and how many it has had with this one. No two of a channel get the same tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Consumer {
+    pub(super) slot: usize,
+    pub(super) count: usize,
+}
+
+/// `None`: the consumer's stream has ended.
+type Came = (Consumer, Option<lapin::Result<Delivery>>);
+
+pub(super) struct SlotsChannel {
     channel: Channel,
     queue: String,
-    /// Who consumes.
+    /// Program and process, for the management UI.
     who: String,
-    /// How often it began to: no two consumers of a channel get the same tag.
-    begun: usize,
-    consumer: Option<Consumer>,
+    deliveries: SelectAll<BoxStream<'static, Came>>,
     /// Acks wait for the socket, so they are polled together with everything else instead of one after the other.
     settling: FuturesUnordered<BoxFuture<'static, bool>>,
 }
 
-impl SlotChannel {
+impl SlotsChannel {
     pub(super) async fn open(connection: &Object, queue: &str, who: &str) -> Result<Self, Failure> {
         let channel = within(RPC_DEADLINE, "opening a channel", connection.create_channel()).await?;
+        // Of each consumer, not of the channel.
         within(RPC_DEADLINE, "basic.qos", channel.basic_qos(1, BasicQosOptions::default())).await?;
         let (queue, who) = (queue.to_owned(), who.to_owned());
-        Ok(Self { channel, queue, who, begun: 0, consumer: None, settling: FuturesUnordered::new() })
+        let (deliveries, settling) = (SelectAll::new(), FuturesUnordered::new());
+        Ok(Self { channel, queue, who, deliveries, settling })
     }
 
     pub(super) fn is_connected(&self) -> bool {
         self.channel.status().connected()
     }
 
-    pub(super) fn is_consuming(&self) -> bool {
-        self.consumer.is_some()
-    }
-
-    pub(super) async fn consume(&mut self) -> Result<(), Failure> {
-        self.begun += 1;
-        let tag = format!("{} #{}", self.who, self.begun);
-        let options = BasicConsumeOptions::default();
-        let consumer =
+    pub(super) async fn consume(&mut self, consumer: Consumer) -> Result<(), Failure> {
+        let (tag, options) = (self.tag(consumer), BasicConsumeOptions::default());
+        let consuming =
             self.channel.basic_consume(self.queue.as_str().into(), tag.into(), options, FieldTable::default());
-        self.consumer = Some(within(RPC_DEADLINE, "basic.consume", consumer).await?);
+        let deliveries = within(RPC_DEADLINE, "basic.consume", consuming).await?;
+        let until_end = deliveries.map(Some).chain(stream::once(async { None }));
+        self.deliveries.push(until_end.map(move |came| (consumer, came)).boxed());
         Ok(())
     }
 
-    /// Ends consuming. What had been sent meanwhile goes back to the queue; what is out can still be settled.
-    pub(super) async fn cancel(&mut self) -> Result<(), Failure> {
-        let Some(mut consumer) = self.consumer.take() else { return Ok(()) };
-        let cancelled = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
-        within(RPC_DEADLINE, "basic.cancel", cancelled).await?;
-        // The broker has answered, so the stream holds all that will ever come, and ends.
-        while let Ok(Some(Ok(stray))) = timeout(CLOSE_DEADLINE, consumer.next()).await {
-            self.settle(stray, Outcome::Requeue);
-        }
-        Ok(())
+    /// Ends a consumer. What had been sent to it meanwhile still comes; what is out can still be settled.
+    pub(super) async fn cancel(&mut self, consumer: Consumer) -> Result<(), Failure> {
+        let tag = self.tag(consumer);
+        let cancelled = self.channel.basic_cancel(tag.into(), BasicCancelOptions::default());
+        within(RPC_DEADLINE, "basic.cancel", cancelled).await
     }
 
-    /// The next delivery, while what is being settled goes on. A stream that ends without an error (the queue was deleted) is a failure
-    /// too. Safe to cancel.
-    pub(super) async fn next(&mut self) -> Result<Delivery, Failure> {
+    fn tag(&self, consumer: Consumer) -> String {
+        format!("{} slot {} #{}", self.who, consumer.slot, consumer.count)
+    }
+
+    /// The next delivery, while what is being settled goes on; `None` for a consumer that has ended. Safe to cancel.
+    pub(super) async fn next(&mut self) -> Result<(Consumer, Option<Delivery>), Failure> {
         loop {
             tokio::select! {
-                next = next_of(&mut self.consumer) => return match next {
-                    Some(Ok(delivery)) => Ok(delivery),
-                    Some(Err(source)) => Err(Failure::Refused { what: "consuming", source }),
-                    None => Err(Failure::Ended("the broker ended the consumer".to_owned())),
-                },
+                Some((consumer, came)) = self.deliveries.next() => {
+                    let refused = |source| Failure::Refused { what: "consuming", source };
+                    return came.transpose().map(|delivery| (consumer, delivery)).map_err(refused);
+                }
                 Some(written) = self.settling.next() => metrics::acked(written),
+                else => std::future::pending().await,
             }
         }
+    }
+
+    /// A delivery that has come already.
+    pub(super) fn next_now(&mut self) -> Option<Result<(Consumer, Option<Delivery>), Failure>> {
+        self.next().now_or_never()
     }
 
     pub(super) fn settle(&mut self, delivery: Delivery, outcome: Outcome) {
@@ -113,12 +122,5 @@ impl SlotChannel {
 
     pub(super) async fn close(self) {
         drop(timeout(CLOSE_DEADLINE, self.channel.close(200, "done".into())).await);
-    }
-}
-
-async fn next_of(consumer: &mut Option<Consumer>) -> Option<lapin::Result<Delivery>> {
-    match consumer {
-        Some(consumer) => consumer.next().await,
-        None => std::future::pending().await,
     }
 }

@@ -180,7 +180,7 @@ impl EmbeddedSlot {
         let (tag, stored) = self.take()?;
         held.tag = Some(tag);
         drop(held);
-        metrics::delivered(&self.queue);
+        metrics::deliveries(&self.queue).increment(1);
         Some(self.delivery(tag, stored))
     }
 
