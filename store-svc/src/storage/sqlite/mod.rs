@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use protocol::ids::Incarnation;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{Context, Reader, Signals, Storage, StorageError, Work};
@@ -88,7 +89,7 @@ impl Storage for Sqlite {
     fn reader(&self) -> Result<Box<dyn Reader>, StorageError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        keep_statements(&connection)?;
         connection.pragma_update(None, "cache_size", -4_096)?;
         Ok(Box::new(read::SqliteReader::new(connection)))
     }
@@ -98,8 +99,16 @@ impl Storage for Sqlite {
     }
 }
 
-fn configure(connection: &Connection) -> Result<(), StorageError> {
+/// Each statement is planned once. Without the planner's stability guarantee SQLite plans one that has `LIMIT ?` again whenever another number is
+/// bound to it.
+fn keep_statements(connection: &Connection) -> Result<(), StorageError> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
+}
+
+fn configure(connection: &Connection) -> Result<(), StorageError> {
+    keep_statements(connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
@@ -171,6 +180,17 @@ mod tests {
             Ok(())
         };
         storage.transact(&context, work).map(drop)
+    }
+
+    #[test]
+    fn a_statement_is_planned_once() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let storage = Sqlite::open(&folder.path().join("store.db"), "a test").expect("it opens");
+        let mut statement = storage.connection.prepare("SELECT n FROM jobs WHERE tenant = ? LIMIT ?").expect("sql");
+        for limit in 1..5 {
+            assert!(!statement.exists((TENANT, limit)).expect("read"));
+        }
+        assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
     }
 
     #[test]
