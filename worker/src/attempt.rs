@@ -58,7 +58,7 @@ impl Attempt {
 
     async fn work_in_span(self, runtime: &Runtime) {
         let Self { who, job, timeout_ms, .. } = self;
-        tracing::info!(fence = %who.fence, "job started");
+        tracing::debug!(fence = %who.fence, "job started");
         let begun = Instant::now();
         let ended = run(runtime, &job).await;
         runtime.session.ledger.settling(who);
