@@ -20,23 +20,24 @@ enum Limit {
     AtMost(f64),
 }
 
-pub(crate) const BOUNDS: [Bound; 4] = [
-    Bound {
-        says: "jobs per second, of the bare AMQP loop's messages per second",
-        section: "jobs",
-        ours: "Longshore on RabbitMQ",
-        theirs: "bare AMQP loop",
-        measure: Run::per_second,
-        limit: Limit::AtLeast(0.25),
-    },
-    Bound {
-        says: "jobs per second, of FastAPI + Celery on RabbitMQ",
-        section: "jobs",
-        ours: "Longshore on RabbitMQ",
-        theirs: "FastAPI + Celery on RabbitMQ",
-        measure: Run::per_second,
-        limit: Limit::AtLeast(8.0),
-    },
+const CELERY_ALWAYS: &str = "FastAPI + Celery on Redis, AOF always";
+const CELERY_EVERY_SECOND: &str = "FastAPI + Celery on Redis, AOF everysec";
+const CELERY_RABBITMQ: &str = "FastAPI + Celery on RabbitMQ";
+const SIX: &str = "Longshore on RabbitMQ";
+const ONE: &str = "Longshore in one process, on RabbitMQ";
+
+/// Jobs per second, ours by theirs.
+const fn jobs(says: &'static str, ours: &'static str, theirs: &'static str, least: f64) -> Bound {
+    Bound { says, section: "jobs", ours, theirs, measure: Run::per_second, limit: Limit::AtLeast(least) }
+}
+
+pub(crate) const BOUNDS: [Bound; 8] = [
+    jobs("jobs per second, of the bare AMQP loop's messages per second", SIX, "bare AMQP loop", 0.25),
+    jobs("the same, everything but RabbitMQ in one process", ONE, "bare AMQP loop", 0.25),
+    jobs("jobs per second, of FastAPI + Celery on Redis that keeps as much (AOF always)", SIX, CELERY_ALWAYS, 8.0),
+    jobs("of FastAPI + Celery on Redis that may lose two seconds (AOF everysec)", SIX, CELERY_EVERY_SECOND, 8.0),
+    jobs("of FastAPI + Celery on RabbitMQ", SIX, CELERY_RABBITMQ, 8.0),
+    jobs("the same, everything but RabbitMQ in one process", ONE, CELERY_RABBITMQ, 8.0),
     Bound {
         says: "CPU time of a near hit, of a bare axum handler",
         section: "reads",
@@ -85,7 +86,7 @@ mod tests {
     #[test]
     fn a_bound_is_met_up_to_its_limit() {
         let check = |bound: &Bound, ratio, met| assert_eq!(bound.is_met(ratio), met, "{} at {ratio}", bound.says);
-        let [of_the_loop, _, of_axum, _] = &BOUNDS;
+        let [of_the_loop, .., of_axum, _] = &BOUNDS;
         check(of_the_loop, 0.25, true);
         check(of_the_loop, 0.24, false);
         check(of_axum, 1.7, true);

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use chassis::testing::rabbit::ScratchNode;
+use chassis::testing::rabbit::{NodeConfig, ScratchNode};
 use clap::{Parser, Subcommand, ValueEnum};
 use protocol::time::Timestamp;
 
@@ -101,10 +101,10 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         record.sections.push(balancer::run(&plan).await?);
     }
     if wants(What::Reads) {
-        record.sections.push(reads::run(&plan, &ScratchNode::start().await?).await?);
+        record.sections.push(reads::run(&plan, &node().await?).await?);
     }
     if wants(What::Jobs) {
-        record.sections.insert(0, jobs::run(&plan, &ScratchNode::start().await?).await?);
+        record.sections.insert(0, jobs::run(&plan, &node().await?).await?);
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     record.recorded_at = Timestamp::from_unix_ms(i64::try_from(now.as_millis())?).to_string();
@@ -117,6 +117,12 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         say(&format!("recorded in {}", file.display()));
     }
     Ok(())
+}
+
+/// With statistics as often as RabbitMQ makes them by default; tests make them more often.
+async fn node() -> Result<ScratchNode> {
+    let settings = vec!["collect_statistics_interval = 5000".to_owned()];
+    ScratchNode::start_with(NodeConfig { settings, ..NodeConfig::default() }).await
 }
 
 fn plan(arguments: &Arguments) -> Result<Plan> {

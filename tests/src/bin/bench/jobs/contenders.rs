@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use anyhow::{Context, Result};
 use chassis::testing::rabbit::ScratchNode;
 use tests::ports::free_address;
-use tests::rabbit::own_urls;
+use tests::rabbit::{own_urls, urls};
 use tests::{Cluster, Setup};
 
 use super::system::{Done, System};
@@ -21,6 +21,7 @@ const CELERY: &str = include_str!("../../../../bench/jobs/celery_app.py");
 const BULLMQ_SERVER: &str = include_str!("../../../../bench/jobs/bullmq_server.cjs");
 const BULLMQ_WORKER: &str = include_str!("../../../../bench/jobs/bullmq_worker.cjs");
 const CELERY_VHOST: &str = "celery";
+const ONE_PROCESS_VHOST: &str = "one-process";
 const SLOTS: &str = "64";
 const NOOP: &str = "[task.noop]\nkind = \"simulate\"\nduration_ms = 0\n";
 
@@ -61,20 +62,33 @@ pub(super) async fn longshore(node: &ScratchNode) -> Result<System> {
     Ok(system)
 }
 
+/// Everything in one process, beside RabbitMQ.
+pub(super) async fn longshore_up_on_rabbitmq(node: &ScratchNode) -> Result<System> {
+    node.management().make_vhost(ONE_PROCESS_VHOST, &["default"]).await?;
+    let setup = Setup::rabbitmq(urls(node, ONE_PROCESS_VHOST)).in_one_process().slots(SLOTS).tasks(NOOP);
+    let what = "`longshore up` with AMQP_URL: the same in one process, and the built-in task `simulate`; the same fsync, the same confirms";
+    let mut system = start_longshore(&setup, contender("Longshore in one process, on RabbitMQ", what)).await?;
+    system.meter.add("RabbitMQ", pid(node)?);
+    Ok(system)
+}
+
 /// Everything in one process.
 pub(super) async fn longshore_up() -> Result<System> {
     let setup = Setup::embedded().slots(SLOTS).tasks(NOOP);
-    let what = "`longshore up`: the same in one process with the embedded broker, and the built-in task `simulate`; the same fsync before the 202";
+    let what = "`longshore up`: the same with the embedded broker, which keeps its bells in memory; the same fsync before the 202";
     start_longshore(&setup, contender("Longshore in one process", what)).await
 }
 
+/// Without a line per request or job in any log, like the other contenders.
 async fn start_longshore(setup: &Setup, contender: Contender) -> Result<System> {
-    let mut cluster = Cluster::start(&setup.clone().set("lb", "LONGSHORE_ACCESS_LOG", "false").set(
-        "up",
-        "LONGSHORE_ACCESS_LOG",
-        "false",
-    ))
-    .await?;
+    let mut setup = setup.clone();
+    for program in ["lb", "gateway", "store-svc", "cache-svc", "worker", "up"] {
+        setup = setup.set(program, "LONGSHORE_LOG", "warn");
+    }
+    for program in ["lb", "up"] {
+        setup = setup.set(program, "LONGSHORE_ACCESS_LOG", "false");
+    }
+    let mut cluster = Cluster::start(&setup).await?;
     let mut meter = Meter::default();
     for process in cluster.processes("") {
         meter.add(tests::cluster::program_of(process.name()), process.pid());

@@ -64,6 +64,7 @@ async fn start_all(plan: &Plan, node: &ScratchNode, folder: &TempDir) -> Result<
     use crate::redis::Durability::{Always, EverySecond};
     Ok(vec![
         contenders::longshore(node).await?,
+        contenders::longshore_up_on_rabbitmq(node).await?,
         contenders::longshore_up().await?,
         contenders::celery_rabbitmq(plan, folder.path(), node).await?,
         contenders::celery_redis(plan, folder.path(), Always).await?,
