@@ -46,9 +46,10 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// The desks at which something was said since the last time.
-    pub(super) fn take(&self) -> Vec<Arc<Desk>> {
-        std::mem::take(&mut lock(&self.noted))
+    /// What was said since the last time, by desk.
+    pub(super) fn hear(&self) -> Vec<(Arc<Desk>, Said)> {
+        let noted = std::mem::take(&mut *lock(&self.noted));
+        noted.into_iter().map(|desk| (Arc::clone(&desk), desk.hear())).collect()
     }
 }
 
@@ -73,8 +74,8 @@ impl Desk {
         }
     }
 
-    /// What was said, for the owner of the channel. The outcome is said once.
-    pub(super) fn hear(&self) -> Said {
+    /// The outcome is said once.
+    fn hear(&self) -> Said {
         let mut said = lock(&self.said);
         said.is_noted = false;
         let heard = *said;
@@ -146,5 +147,29 @@ impl Slot for AmqpSlot {
 impl Drop for AmqpSlot {
     fn drop(&mut self) {
         self.desk.say(|said| said.gone = true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_desk_is_named_once_until_it_was_heard() {
+        let board = Arc::new(Board::default());
+        let slot = AmqpSlot::new(7, Arc::clone(&board));
+        let heard = || -> Vec<_> { board.hear().iter().map(|(desk, said)| (desk.number, said.outcome)).collect() };
+        assert_eq!(heard(), [(7, None)], "it says that it is there");
+        slot.desk.say(|said| said.pause = true);
+        slot.desk.say(|said| said.outcome = Some(Outcome::Ack));
+        assert_eq!(heard(), [(7, Some(Outcome::Ack))]);
+        slot.desk.say(|said| said.pause = false);
+        assert_eq!(heard(), [(7, None)], "an outcome is told once");
+        assert_eq!(heard(), []);
+        let desk = Arc::clone(&slot.desk);
+        drop(slot);
+        assert!(board.hear().iter().all(|(_, said)| said.gone));
+        desk.say(|said| said.outcome = Some(Outcome::Dropped));
+        assert!(board.hear().iter().all(|(_, said)| said.gone), "it stays gone");
     }
 }

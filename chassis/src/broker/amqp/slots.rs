@@ -36,11 +36,13 @@ struct Seat {
     consumer: Option<Consumer>,
     /// How many consumers it has had.
     begun: usize,
+    /// Its holder is.
+    gone: bool,
 }
 
 impl Seat {
     fn new(desk: Arc<Desk>) -> Self {
-        Self { desk, pause: false, held: None, consumer: None, begun: 0 }
+        Self { desk, pause: false, held: None, consumer: None, begun: 0, gone: false }
     }
 
     /// A slot whose holder is still busy does not begin to consume, else a job would wait behind it.
@@ -140,19 +142,13 @@ impl SlotsTask {
     /// Until there is a slot that may consume, and a connection. `None`: the task is over.
     async fn idle(&mut self) -> Option<Arc<Object>> {
         loop {
-            for desk in self.board.take() {
-                let (number, said) = (desk.number, desk.hear());
-                if said.gone {
-                    self.seats.remove(&number);
-                    continue;
-                }
-                let seat = self.seats.entry(number).or_insert_with(|| Seat::new(desk));
-                if said.outcome.is_some() {
+            for (number, outcome) in self.hear() {
+                if let (Some(seat), Some(_)) = (self.seats.get_mut(&number), outcome) {
                     seat.held = None;
                 }
-                seat.pause = said.pause;
-                seat.desk.tell_paused(said.pause);
             }
+            self.seats.retain(|_, seat| !seat.gone);
+            self.seats.values().for_each(|seat| seat.desk.tell_paused(seat.pause));
             let ready = self.seats.values().any(Seat::may_begin);
             let connection = async {
                 sleep_until(self.not_before).await;
@@ -202,21 +198,36 @@ impl SlotsTask {
         Ok(())
     }
 
+    /// Writes down what was said at the desks, all of it at once: a desk is named on the board only until it was heard. Returns their numbers,
+    /// with the outcome that was told.
+    fn hear(&mut self) -> Vec<(usize, Option<Outcome>)> {
+        let mut heard = Vec::new();
+        for (desk, said) in self.board.hear() {
+            heard.push((desk.number, said.outcome));
+            let seat = self.seats.entry(desk.number).or_insert_with(|| Seat::new(desk));
+            (seat.pause, seat.gone) = (said.pause || said.gone, said.gone);
+        }
+        heard
+    }
+
+    /// Settles what is said to be done with. Returns the desks at which something was said.
+    fn settle_heard(&mut self, channel: &mut SlotsChannel) -> Vec<usize> {
+        let heard = self.hear();
+        for (number, outcome) in &heard {
+            if let (Some(seat), Some(outcome)) = (self.seats.get_mut(number), outcome) {
+                settle(seat, channel, *outcome);
+            }
+        }
+        heard.into_iter().map(|(number, _)| number).collect()
+    }
+
     /// Does what was said at the desks.
     async fn listen(&mut self, channel: &mut SlotsChannel) -> Result<(), Failure> {
-        for desk in self.board.take() {
-            let (number, said) = (desk.number, desk.hear());
-            let seat = self.seats.entry(number).or_insert_with(|| Seat::new(desk));
-            if let Some(outcome) = said.outcome {
-                settle(seat, channel, outcome);
-            }
-            seat.pause = said.pause || said.gone;
+        for number in self.settle_heard(channel) {
             self.steer(channel, number).await?;
-            if said.gone
-                && let Some(mut seat) = self.seats.remove(&number)
-            {
-                settle(&mut seat, channel, Outcome::Requeue);
-            }
+        }
+        for (_, mut seat) in self.seats.extract_if(.., |_, seat| seat.gone) {
+            settle(&mut seat, channel, Outcome::Requeue);
         }
         Ok(())
     }
@@ -283,11 +294,9 @@ impl SlotsTask {
 
     /// The port is closing: what nobody has fetched goes back, and what was settled is told.
     fn give_back(&mut self, channel: &mut SlotsChannel) {
+        self.settle_heard(channel);
         for seat in self.seats.values_mut() {
             take_back(seat, channel);
-            if let Some(outcome) = seat.desk.hear().outcome {
-                settle(seat, channel, outcome);
-            }
         }
     }
 }
