@@ -65,7 +65,8 @@ impl<'a> Check<'a> {
         self.event_invalidates().await?;
         self.kills_lose_nothing().await?;
         self.more_workers().await?;
-        self.state_survives().await
+        self.state_survives().await?;
+        self.backup_is_restored().await
     }
 
     fn http(&self) -> &Http {
@@ -231,6 +232,32 @@ impl<'a> Check<'a> {
             before.len()
         ));
         Ok(())
+    }
+
+    /// By the commands of docs/operations.md.
+    async fn backup_is_restored(&self) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let copy = folder.path().join("backup.db").display().to_string();
+        self.compose(&["run", "--rm", "longshore", "backup", "/data/backup.db"]).await?;
+        self.compose(&["cp", "store-svc:/data/backup.db", &copy]).await?;
+        self.http().put("/data/price", &json!({"data": {"eur": 13}})).await?.expect(200)?;
+        self.compose(&["stop", "store-svc"]).await?;
+        self.compose(&["cp", &copy, "store-svc:/data/restore.db"]).await?;
+        self.compose(&["run", "--rm", "longshore", "restore", "/data/restore.db"]).await?;
+        self.compose(&["start", "store-svc"]).await?;
+        eventually(ENDED_WITHIN, "the data is as it was backed up", async || {
+            self.price_is_kept().await?;
+            Ok(Some(()))
+        })
+        .await?;
+        let id = self.client.accepted(&json!({"task": "noop"})).await?;
+        self.client.succeeded(&id, SEEN_WITHIN).await?;
+        (self.say)("a backup made while it ran is what a restore brings back");
+        Ok(())
+    }
+
+    async fn compose(&self, arguments: &[&str]) -> Result<()> {
+        self.project.compose(arguments, SEEN_WITHIN).await.map(drop)
     }
 }
 
