@@ -151,7 +151,7 @@ impl Port for AmqpBroker {
 
     fn consume(&self, queue: &str) -> SlotConsumer {
         let number = self.slots.fetch_add(1, Ordering::Relaxed) + 1;
-        SlotConsumer::new(AmqpSlot::new(number, self.board(queue)))
+        SlotConsumer::new(AmqpSlot::new(number, &self.board(queue)))
     }
 
     fn subscribe(&self, exchange: &str) -> Subscription {

@@ -1,6 +1,6 @@
 //! A slot over AMQP, as its holder has it: a desk, where deliveries are put down and taken, and what the holder says is written.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -35,7 +35,8 @@ pub(super) struct Desk {
     arrived: Notify,
     said: Mutex<Said>,
     paused: watch::Sender<bool>,
-    board: Arc<Board>,
+    /// Gone with the port: then nobody listens any more. The board holds the desks that it names.
+    board: Weak<Board>,
 }
 
 /// Names the desks at which something was said. Each is named once, so it never grows beyond the number of slots.
@@ -69,8 +70,10 @@ impl Desk {
         word(&mut said);
         if !std::mem::replace(&mut said.is_noted, true) {
             drop(said);
-            lock(&self.board.noted).push(Arc::clone(self));
-            self.board.rung.notify_one();
+            if let Some(board) = self.board.upgrade() {
+                lock(&board.noted).push(Arc::clone(self));
+                board.rung.notify_one();
+            }
         }
     }
 
@@ -101,7 +104,7 @@ pub(super) struct AmqpSlot {
 
 impl AmqpSlot {
     /// A slot with that number; the owner of the channel learns of it from the board.
-    pub(super) fn new(number: usize, board: Arc<Board>) -> Self {
+    pub(super) fn new(number: usize, board: &Arc<Board>) -> Self {
         let (paused, is_paused) = watch::channel(false);
         let desk = Arc::new(Desk {
             number,
@@ -109,7 +112,7 @@ impl AmqpSlot {
             arrived: Notify::new(),
             said: Mutex::default(),
             paused,
-            board,
+            board: Arc::downgrade(board),
         });
         desk.say(|_| {});
         Self { desk, paused: is_paused }
@@ -157,7 +160,7 @@ mod tests {
     #[test]
     fn a_desk_is_named_once_until_it_was_heard() {
         let board = Arc::new(Board::default());
-        let slot = AmqpSlot::new(7, Arc::clone(&board));
+        let slot = AmqpSlot::new(7, &board);
         let heard = || -> Vec<_> { board.hear().iter().map(|(desk, said)| (desk.number, said.outcome)).collect() };
         assert_eq!(heard(), [(7, None)], "it says that it is there");
         slot.desk.say(|said| said.pause = true);
@@ -171,5 +174,9 @@ mod tests {
         assert!(board.hear().iter().all(|(_, said)| said.gone));
         desk.say(|said| said.outcome = Some(Outcome::Dropped));
         assert!(board.hear().iter().all(|(_, said)| said.gone), "it stays gone");
+        desk.say(|_| {});
+        let board_left = Arc::downgrade(&board);
+        drop(board);
+        assert!(board_left.upgrade().is_none(), "a desk does not keep its board");
     }
 }

@@ -2,6 +2,7 @@
 //! channel and one task for all, because each wake-up then serves all that has come, on both sides of the connection.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -189,13 +190,11 @@ impl SlotsTask {
         }
     }
 
+    /// On a new channel.
     async fn begin(&mut self, channel: &mut SlotsChannel) -> Result<(), Failure> {
-        self.listen(channel).await?;
-        let numbers: Vec<usize> = self.seats.keys().copied().collect();
-        for number in numbers {
-            self.steer(channel, number).await?;
-        }
-        Ok(())
+        self.settle_heard(channel);
+        let all = self.seats.keys().copied().collect();
+        self.steer_each(channel, all).await
     }
 
     /// Writes down what was said at the desks, all of it at once: a desk is named on the board only until it was heard. Returns their numbers,
@@ -223,31 +222,19 @@ impl SlotsTask {
 
     /// Does what was said at the desks.
     async fn listen(&mut self, channel: &mut SlotsChannel) -> Result<(), Failure> {
-        for number in self.settle_heard(channel) {
-            self.steer(channel, number).await?;
-        }
-        for (_, mut seat) in self.seats.extract_if(.., |_, seat| seat.gone) {
-            settle(&mut seat, channel, Outcome::Requeue);
-        }
-        Ok(())
+        let heard = self.settle_heard(channel);
+        self.steer_each(channel, heard).await
     }
 
-    /// Makes a slot consume or not, as wanted.
-    async fn steer(&mut self, channel: &mut SlotsChannel, number: usize) -> Result<(), Failure> {
-        let Some(seat) = self.seats.get_mut(&number) else { return Ok(()) };
-        if seat.pause
-            && let Some(consumer) = seat.consumer.take()
-        {
-            channel.cancel(consumer).await?;
-            take_back(seat, channel);
+    /// Makes these slots consume or not, as wanted; those whose holders are gone leave.
+    async fn steer_each(&mut self, channel: &mut SlotsChannel, numbers: Vec<usize>) -> Result<(), Failure> {
+        for number in numbers {
+            let Entry::Occupied(mut seat) = self.seats.entry(number) else { continue };
+            steer(seat.get_mut(), channel).await?;
+            if seat.get().gone {
+                settle(&mut seat.remove(), channel, Outcome::Requeue);
+            }
         }
-        if seat.may_begin() {
-            seat.begun += 1;
-            let consumer = Consumer { slot: number, count: seat.begun };
-            channel.consume(consumer).await?;
-            seat.consumer = Some(consumer);
-        }
-        seat.desk.tell_paused(seat.pause);
         Ok(())
     }
 
@@ -299,6 +286,23 @@ impl SlotsTask {
             take_back(seat, channel);
         }
     }
+}
+
+async fn steer(seat: &mut Seat, channel: &mut SlotsChannel) -> Result<(), Failure> {
+    if seat.pause
+        && let Some(consumer) = seat.consumer.take()
+    {
+        channel.cancel(consumer).await?;
+        take_back(seat, channel);
+    }
+    if seat.may_begin() {
+        seat.begun += 1;
+        let consumer = Consumer { slot: seat.desk.number, count: seat.begun };
+        channel.consume(consumer).await?;
+        seat.consumer = Some(consumer);
+    }
+    seat.desk.tell_paused(seat.pause);
+    Ok(())
 }
 
 fn settle(seat: &mut Seat, channel: &mut SlotsChannel, outcome: Outcome) {
