@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tests::transcript::{Means, run};
+use tests::wait_until;
 
 const RIGHT: &str = "A page.
 
@@ -69,4 +70,14 @@ async fn a_page_that_is_right_passes_and_any_change_fails() -> Result<()> {
     check("test \"$name\" = Ada", "exit 7", "the shell ended with 7").await?;
     check("kind = \"simulate\"", "kind = \"command\"", "no file holds").await?;
     check("```toml", "```", "mark the block").await
+}
+
+#[tokio::test]
+async fn what_a_page_left_in_the_background_ends_with_it() -> Result<()> {
+    let folder = tempfile::TempDir::new()?;
+    let means = Means { cargo: false, broker: false, patience: Duration::from_millis(500) };
+    run("```sh\nsleep 600 & echo $! >left\n```\n", folder.path(), means, &[]).await?;
+    let left = std::fs::read_to_string(folder.path().join("left"))?;
+    let program = format!("/proc/{}/exe", left.trim());
+    wait_until(Duration::from_secs(5), "it ends", async || Ok(std::fs::read_link(&program).is_err())).await
 }

@@ -42,6 +42,8 @@ impl Shell {
             // Renamed, so that it is never read half written.
             writeln!(script, "echo $? >{0}.new; mv {0}.new {0}", status.display())?;
         }
+        // It leads the group of all that the page left in the background, so it must be there to be ended with them.
+        script.push_str("exec sleep infinity\n");
         let main = notes.path().join("page.sh");
         fs::write(&main, script)?;
         fs::write(notes.path().join(".curlrc"), CURLRC)?;
