@@ -124,7 +124,8 @@ pub struct Create {
     pub timeout_ms: Option<u64>,
     pub invalidates: Vec<DataKey>,
     pub idempotency_key: Option<String>,
-    /// SHA-256 (hex) of the canonical form of what the client sent: the same id or key with another one is refused.
+    /// SHA-256 (hex) of the canonical form of what the client sent: the same id or key with another one is refused. Empty for a job that the
+    /// client named in neither way.
     pub fingerprint: String,
     pub trace: Option<String>,
     /// The creator could publish the bell now.

@@ -102,7 +102,7 @@ pub(crate) trait Slot: Send {
     fn resume(&mut self);
 }
 
-/// A consumer of one queue, with prefetch 1. It comes back by itself after the broker was away. Dropped, it gives
+/// A consumer of one queue, with one delivery at a time. It comes back by itself after the broker was away. Dropped, it gives
 /// back what it held unacknowledged.
 pub struct SlotConsumer {
     slot: Box<dyn Slot>,

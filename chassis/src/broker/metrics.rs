@@ -22,9 +22,9 @@ pub(super) fn deliveries(queue: &str) -> Counter {
 }
 
 /// `longshore_broker_acks_total{result}`: `written` proves nothing, `lost` means that it will be delivered again.
-pub(super) fn acked(written: bool) {
+pub(super) fn acked(count: u64, written: bool) {
     let result = if written { "written" } else { "lost" };
-    metrics::counter!("longshore_broker_acks_total", "result" => result).increment(1);
+    metrics::counter!("longshore_broker_acks_total", "result" => result).increment(count);
 }
 
 /// `longshore_broker_sessions_total{program,side}`: more than one is a reconnect.

@@ -82,7 +82,7 @@ pub trait Port: Send + Sync + std::fmt::Debug {
     /// Publishes one message. Dropping the future does not take the message back.
     fn publish(&self, message: Message) -> BoxFuture<'static, Verdict>;
 
-    /// A consumer with its own channel and prefetch 1: at most one delivery is out at a time.
+    /// A slot: at most one delivery is out at a time, and none waits behind it.
     fn consume(&self, queue: &str) -> SlotConsumer;
 
     /// Everything published to a fanout exchange from now on, through an exclusive queue of a fresh name.

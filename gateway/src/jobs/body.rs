@@ -24,6 +24,8 @@ const EXACT_INTEGER_MAX: u64 = 1 << 53;
 pub(super) struct Origin {
     pub(super) job_id: JobId,
     pub(super) idempotency_key: Option<String>,
+    /// The client chose the id.
+    pub(super) is_own_id: bool,
     pub(super) trace: Option<String>,
     pub(super) wants_bell: bool,
     /// Unix time in ms.
@@ -51,18 +53,22 @@ pub(super) fn to_create(submit: Submit, queues: &[QueueName], origin: Origin) ->
     let (Some(queue), true) = (queue, errors.is_empty()) else {
         return Err(Problem::invalid_fields(errors));
     };
-    let meaning = Meaning {
-        task: submit.task.as_str(),
-        payload: exact(payload),
-        queue: queue.as_str(),
-        priority: submit.priority,
-        delay_ms: submit.delay_ms.unwrap_or(0),
-        run_at: submit.run_at,
-        max_attempts,
-        timeout_ms: submit.timeout_ms,
-        invalidates: &submit.invalidates,
+    let fingerprint = if origin.is_own_id || origin.idempotency_key.is_some() {
+        let meaning = Meaning {
+            task: submit.task.as_str(),
+            payload: exact(payload),
+            queue: queue.as_str(),
+            priority: submit.priority,
+            delay_ms: submit.delay_ms.unwrap_or(0),
+            run_at: submit.run_at,
+            max_attempts,
+            timeout_ms: submit.timeout_ms,
+            invalidates: &submit.invalidates,
+        };
+        fingerprint(&meaning).map_err(|error| Problem::invalid("/payload", error.to_string()))?
+    } else {
+        String::new()
     };
-    let fingerprint = fingerprint(&meaning).map_err(|error| Problem::invalid("/payload", error.to_string()))?;
     Ok(Create {
         job_id: origin.job_id,
         fingerprint,

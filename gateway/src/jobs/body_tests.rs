@@ -6,7 +6,7 @@ const NOW_MS: i64 = 1_800_000_000_000;
 
 fn origin() -> Origin {
     let job_id = "01890000-0000-7000-8000-000000000001".parse().expect("id");
-    Origin { job_id, idempotency_key: None, trace: None, wants_bell: true, now_ms: NOW_MS }
+    Origin { job_id, idempotency_key: None, is_own_id: true, trace: None, wants_bell: true, now_ms: NOW_MS }
 }
 
 fn queues() -> Vec<QueueName> {
@@ -89,6 +89,18 @@ fn the_fingerprint_is_of_the_meaning() {
     check(r#"{"task":"a","priority":"high"}"#, r#"{"task":"a","priority":"low"}"#, false);
     check(r#"{"task":"a","timeout_ms":1}"#, r#"{"task":"a"}"#, false);
     check(r#"{"task":"a","invalidates":["k"]}"#, r#"{"task":"a"}"#, false);
+}
+
+#[test]
+fn only_what_the_client_named_has_a_fingerprint() {
+    let of = |is_own_id: bool, key: Option<&str>| {
+        let origin = Origin { is_own_id, idempotency_key: key.map(str::to_owned), ..origin() };
+        let submit = serde_json::from_str(r#"{"task":"a"}"#).expect("a submit");
+        to_create(submit, &queues(), origin).expect("accepted").fingerprint
+    };
+    assert_eq!(of(false, None), "", "nobody can repeat it");
+    assert_eq!(of(true, None).len(), 64);
+    assert_eq!(of(false, Some("k")), of(true, None));
 }
 
 #[test]

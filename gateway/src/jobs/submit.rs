@@ -47,7 +47,7 @@ pub(crate) async fn post(
     Json(submit): Json<Submit>,
 ) -> Result<Response, Rejection> {
     let key = idempotency::key_from_headers(&headers)?;
-    let origin = origin(&gateway, &context, JobId::generate(), key);
+    let origin = origin(&gateway, &context, Named::ByUs, JobId::generate(), key);
     let request = Request { named: Named::ByUs, prefer: Prefer::from_headers(&headers), place };
     accept(&gateway, request, submit, origin).await
 }
@@ -65,15 +65,22 @@ pub(crate) async fn put(
         let detail = "The id of a PUT names the job already; Idempotency-Key is for POST /longtask.";
         return Err(Kind::BadRequest.detail(detail).into());
     }
-    let origin = origin(&gateway, &context, job_id, None);
+    let origin = origin(&gateway, &context, Named::ByClient, job_id, None);
     let request = Request { named: Named::ByClient, prefer: Prefer::from_headers(&headers), place };
     accept(&gateway, request, submit, origin).await
 }
 
-fn origin(gateway: &Gateway, context: &Context, job_id: JobId, idempotency_key: Option<String>) -> Origin {
+fn origin(
+    gateway: &Gateway,
+    context: &Context,
+    named: Named,
+    job_id: JobId,
+    idempotency_key: Option<String>,
+) -> Origin {
     Origin {
         job_id,
         idempotency_key,
+        is_own_id: named == Named::ByClient,
         trace: Some(context.trace().to_string()),
         wants_bell: gateway.bells.wanted(),
         now_ms: clock::wall_ms(),

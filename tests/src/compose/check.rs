@@ -194,9 +194,10 @@ impl<'a> Check<'a> {
         eventually(SEEN_WITHIN, "all workers consume", async || {
             let path = "/api/consumers/longshore";
             let consumers = ui.send(Method::GET, path, &[("authorization", ADMIN)], None).await?.expect(200)?;
-            let slots =
-                consumers.as_array().context("a list")?.iter().filter(|c| c["queue"]["name"] == "jobs.default").count();
-            ensure!(slots == SCALED * SLOTS, "{slots} slots consume");
+            let consumers = consumers.as_array().context("a list")?.iter();
+            let slots = consumers.filter(|consumer| consumer["queue"]["name"] == "jobs.default");
+            let slots: u64 = slots.filter_map(|consumer| consumer["prefetch_count"].as_u64()).sum();
+            ensure!(slots == (SCALED * SLOTS) as u64, "{slots} slots consume");
             Ok(Some(()))
         })
         .await?;

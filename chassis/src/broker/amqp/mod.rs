@@ -15,6 +15,7 @@ mod outgoing;
 mod probe;
 mod publisher;
 mod session;
+mod sharing;
 mod slot;
 mod slots;
 mod slots_channel;

@@ -1,8 +1,7 @@
-//! The slots of one queue over AMQP: the task that keeps a channel for them through outages, on which each has a consumer of its own. One
-//! channel and one task for all, because each wake-up then serves all that has come, on both sides of the connection.
+//! The slots of one queue over AMQP: the task that keeps a channel for them through outages, on which they share consumers. One channel and one
+//! task for all, because each wake-up then serves all that has come, on both sides of the connection.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,53 +14,23 @@ use tokio_util::sync::CancellationToken;
 use super::consuming::{Shown, shown};
 use super::failure::Failure;
 use super::outgoing::{is_canary, text_headers};
+use super::sharing::{ConsumerId, Sharing};
 use super::slot::{Board, Desk};
-use super::slots_channel::{Consumer, SlotsChannel};
+use super::slots_channel::SlotsChannel;
 use crate::backoff::Backoff;
 use crate::broker::delivery::Outcome;
 use crate::broker::{ConnectOptions, Delivery, metrics};
 
 const TICK: Duration = Duration::from_millis(500);
 
-/// A delivery that is out: at most one for each slot.
-struct Held {
-    /// `None` once its channel is gone: the broker delivers it again, to somebody.
-    delivery: Option<lapin::message::Delivery>,
-}
-
 /// A slot, as the task sees it.
 struct Seat {
     desk: Arc<Desk>,
     pause: bool,
-    held: Option<Held>,
-    consumer: Option<Consumer>,
-    /// How many consumers it has had.
-    begun: usize,
+    /// The tag of the delivery that is out, on this channel: one of a channel that is gone, the broker delivers again, to somebody.
+    held: Option<u64>,
     /// Its holder is.
     gone: bool,
-}
-
-impl Seat {
-    fn new(desk: Arc<Desk>) -> Self {
-        Self { desk, pause: false, held: None, consumer: None, begun: 0, gone: false }
-    }
-
-    /// A slot whose holder is still busy does not begin to consume, else a job would wait behind it.
-    fn may_begin(&self) -> bool {
-        !self.pause && self.consumer.is_none() && self.held.is_none()
-    }
-
-    /// The channel is gone: what nobody has fetched is forgotten, what is out can no longer be acknowledged.
-    fn abandon(&mut self) {
-        self.consumer = None;
-        if let Some(delivery) = self.desk.take() {
-            delivery.forget();
-            self.held = None;
-        }
-        if let Some(held) = &mut self.held {
-            held.delivery = None;
-        }
-    }
 }
 
 /// Why consuming on one channel ended.
@@ -79,6 +48,7 @@ pub(super) struct SlotsTask {
     who: String,
     board: Arc<Board>,
     seats: BTreeMap<usize, Seat>,
+    sharing: Sharing,
     sessions: watch::Receiver<Shown>,
     closing: CancellationToken,
     backoff: Backoff,
@@ -100,6 +70,7 @@ impl SlotsTask {
             who: options.who(),
             board,
             seats: BTreeMap::new(),
+            sharing: Sharing::default(),
             sessions,
             closing,
             backoff: Backoff::new(floor, floor * 2, cap),
@@ -124,12 +95,13 @@ impl SlotsTask {
                         return channel.close().await;
                     }
                     End::Empty => {
+                        self.abandon();
                         channel.flush().await;
                         channel.close().await;
                         continue;
                     }
                     End::Failed(failure) => {
-                        self.seats.values_mut().for_each(Seat::abandon);
+                        self.abandon();
                         channel.close().await;
                         failure
                     }
@@ -143,14 +115,10 @@ impl SlotsTask {
     /// Until there is a slot that may consume, and a connection. `None`: the task is over.
     async fn idle(&mut self) -> Option<Arc<Object>> {
         loop {
-            for (number, outcome) in self.hear() {
-                if let (Some(seat), Some(_)) = (self.seats.get_mut(&number), outcome) {
-                    seat.held = None;
-                }
-            }
+            self.hear();
             self.seats.retain(|_, seat| !seat.gone);
             self.seats.values().for_each(|seat| seat.desk.tell_paused(seat.pause));
-            let ready = self.seats.values().any(Seat::may_begin);
+            let ready = self.sharing.is_ready();
             let connection = async {
                 sleep_until(self.not_before).await;
                 shown(&mut self.sessions).await
@@ -166,7 +134,7 @@ impl SlotsTask {
     async fn follow(&mut self, channel: &mut SlotsChannel) -> End {
         let (closing, board) = (self.closing.clone(), Arc::clone(&self.board));
         let mut tick = interval(TICK);
-        if let Err(failure) = self.begin(channel).await {
+        if let Err(failure) = self.listen(channel).await {
             return End::Failed(failure);
         }
         self.backoff.reset();
@@ -174,7 +142,7 @@ impl SlotsTask {
             let stepped = tokio::select! {
                 () = closing.cancelled() => return End::Done,
                 () = board.rung.notified() => self.listen(channel).await,
-                next = channel.next() => self.take_all(channel, next),
+                next = channel.next() => self.take_all(channel, next).await,
                 _ = tick.tick() => if channel.is_connected() {
                     Ok(())
                 } else {
@@ -190,64 +158,70 @@ impl SlotsTask {
         }
     }
 
-    /// On a new channel.
-    async fn begin(&mut self, channel: &mut SlotsChannel) -> Result<(), Failure> {
-        self.settle_heard(channel);
-        let all = self.seats.keys().copied().collect();
-        self.steer_each(channel, all).await
-    }
-
-    /// Writes down what was said at the desks, all of it at once: a desk is named on the board only until it was heard. Returns their numbers,
-    /// with the outcome that was told.
-    fn hear(&mut self) -> Vec<(usize, Option<Outcome>)> {
-        let mut heard = Vec::new();
+    /// Writes down what was said at the desks, all of it at once: a desk is named on the board only until it was heard.
+    fn hear(&mut self) -> Heard {
+        let mut all = Heard::default();
         for (desk, said) in self.board.hear() {
-            heard.push((desk.number, said.outcome));
-            let seat = self.seats.entry(desk.number).or_insert_with(|| Seat::new(desk));
+            let number = desk.number;
+            all.heard.push(number);
+            let seat =
+                self.seats.entry(number).or_insert_with(|| Seat { desk, pause: false, held: None, gone: false });
             (seat.pause, seat.gone) = (said.pause || said.gone, said.gone);
-        }
-        heard
-    }
-
-    /// Settles what is said to be done with. Returns the desks at which something was said.
-    fn settle_heard(&mut self, channel: &mut SlotsChannel) -> Vec<usize> {
-        let heard = self.hear();
-        for (number, outcome) in &heard {
-            if let (Some(seat), Some(outcome)) = (self.seats.get_mut(number), outcome) {
-                settle(seat, channel, *outcome);
+            if let Some(outcome) = said.outcome {
+                all.settled.extend(seat.held.take().map(|tag| (tag, outcome)));
+                self.sharing.free(number);
+            }
+            if seat.gone {
+                all.settled.extend(seat.held.take().map(|tag| (tag, Outcome::Requeue)));
+                self.sharing.remove(number);
+            } else {
+                self.sharing.want(number, !seat.pause);
             }
         }
-        heard.into_iter().map(|(number, _)| number).collect()
+        all
     }
 
     /// Does what was said at the desks.
     async fn listen(&mut self, channel: &mut SlotsChannel) -> Result<(), Failure> {
-        let heard = self.settle_heard(channel);
-        self.steer_each(channel, heard).await
+        let Heard { heard, settled } = self.hear();
+        settle(channel, settled);
+        self.share(channel).await?;
+        for number in heard {
+            if self.seats.get(&number).is_some_and(|seat| seat.pause) {
+                self.take_back(channel, number);
+            }
+            if let Some(seat) = self.seats.get(&number) {
+                seat.desk.tell_paused(seat.pause);
+            }
+        }
+        self.seats.retain(|_, seat| !seat.gone);
+        Ok(())
     }
 
-    /// Makes these slots consume or not, as wanted; those whose holders are gone leave.
-    async fn steer_each(&mut self, channel: &mut SlotsChannel, numbers: Vec<usize>) -> Result<(), Failure> {
-        for number in numbers {
-            let Entry::Occupied(mut seat) = self.seats.entry(number) else { continue };
-            steer(seat.get_mut(), channel).await?;
-            if seat.get().gone {
-                settle(&mut seat.remove(), channel, Outcome::Requeue);
-            }
+    /// Begins and ends consumers for the slots as they are now.
+    async fn share(&mut self, channel: &mut SlotsChannel) -> Result<(), Failure> {
+        for consumer in self.sharing.to_end() {
+            channel.cancel(consumer).await?;
+        }
+        if let Some((consumer, prefetch)) = self.sharing.to_begin() {
+            channel.consume(consumer, prefetch).await?;
         }
         Ok(())
     }
 
     /// Hands over what has come, and everything else that has come by now.
-    fn take_all(
+    async fn take_all(
         &mut self,
         channel: &mut SlotsChannel,
-        first: Result<(Consumer, Option<lapin::message::Delivery>), Failure>,
+        first: Result<(ConsumerId, Option<lapin::message::Delivery>), Failure>,
     ) -> Result<(), Failure> {
         let mut next = Some(first);
         while let Some(came) = next {
-            let (consumer, delivery) = came?;
-            self.hand_over(channel, consumer, delivery)?;
+            match came? {
+                (consumer, Some(delivery)) => self.hand_over(channel, consumer, delivery),
+                (consumer, None) if self.sharing.ended(consumer) => self.share(channel).await?,
+                (_, None) => return Err(Failure::Ended("the broker ended a consumer".to_owned())),
+            }
             next = channel.next_now();
         }
         Ok(())
@@ -256,68 +230,78 @@ impl SlotsTask {
     fn hand_over(
         &mut self,
         channel: &mut SlotsChannel,
-        consumer: Consumer,
-        delivery: Option<lapin::message::Delivery>,
-    ) -> Result<(), Failure> {
-        let seat = self.seats.get_mut(&consumer.slot).filter(|seat| seat.consumer == Some(consumer));
-        match (seat, delivery) {
-            (Some(_), None) => return Err(Failure::Ended("the broker ended a consumer".to_owned())),
-            // The end of a consumer that was cancelled.
-            (None, None) => {}
-            (_, Some(delivery)) if is_canary(&delivery.properties) => channel.settle(delivery, Outcome::Ack),
-            // It was on its way when its consumer was cancelled.
-            (None, Some(delivery)) => channel.settle(delivery, Outcome::Requeue),
-            (Some(seat), Some(mut delivery)) => {
-                self.deliveries.increment(1);
-                let desk = Arc::clone(&seat.desk);
-                seat.desk.put(incoming(&self.queue, &mut delivery, move |outcome| {
-                    desk.say(|said| said.outcome = Some(outcome));
-                }));
-                seat.held = Some(Held { delivery: Some(delivery) });
-            }
+        consumer: ConsumerId,
+        mut delivery: lapin::message::Delivery,
+    ) {
+        let tag = delivery.delivery_tag;
+        if is_canary(&delivery.properties) {
+            return channel.ack(vec![tag]);
         }
-        Ok(())
+        let number = self.sharing.take(consumer);
+        let Some(seat) = number.and_then(|number| self.seats.get_mut(&number)) else {
+            // It was on its way when the last slot of its consumer left.
+            return channel.requeue(tag);
+        };
+        self.deliveries.increment(1);
+        let desk = Arc::clone(&seat.desk);
+        seat.desk.put(incoming(&self.queue, &mut delivery, move |outcome| {
+            desk.say(|said| said.outcome = Some(outcome));
+        }));
+        seat.held = Some(tag);
+    }
+
+    /// A delivery that nobody has fetched yet goes back.
+    fn take_back(&mut self, channel: &mut SlotsChannel, number: usize) {
+        let Some(seat) = self.seats.get_mut(&number) else { return };
+        if let Some(delivery) = seat.desk.take() {
+            // Its outcome is told here and now.
+            delivery.forget();
+            if let Some(tag) = seat.held.take() {
+                channel.requeue(tag);
+            }
+            self.sharing.free(number);
+        }
     }
 
     /// The port is closing: what nobody has fetched goes back, and what was settled is told.
     fn give_back(&mut self, channel: &mut SlotsChannel) {
-        self.settle_heard(channel);
-        for seat in self.seats.values_mut() {
-            take_back(seat, channel);
+        settle(channel, self.hear().settled);
+        for number in self.seats.keys().copied().collect::<Vec<_>>() {
+            self.take_back(channel, number);
+        }
+    }
+
+    /// The channel is given up: what nobody has fetched is forgotten, what is out can no longer be acknowledged.
+    fn abandon(&mut self) {
+        self.sharing.reset();
+        for (number, seat) in &mut self.seats {
+            seat.held = None;
+            if let Some(delivery) = seat.desk.take() {
+                delivery.forget();
+                self.sharing.free(*number);
+            }
         }
     }
 }
 
-async fn steer(seat: &mut Seat, channel: &mut SlotsChannel) -> Result<(), Failure> {
-    if seat.pause
-        && let Some(consumer) = seat.consumer.take()
-    {
-        channel.cancel(consumer).await?;
-        take_back(seat, channel);
-    }
-    if seat.may_begin() {
-        seat.begun += 1;
-        let consumer = Consumer { slot: seat.desk.number, count: seat.begun };
-        channel.consume(consumer).await?;
-        seat.consumer = Some(consumer);
-    }
-    seat.desk.tell_paused(seat.pause);
-    Ok(())
+/// What was said at the desks.
+#[derive(Default)]
+struct Heard {
+    heard: Vec<usize>,
+    /// The deliveries that are done with, by tag.
+    settled: Vec<(u64, Outcome)>,
 }
 
-fn settle(seat: &mut Seat, channel: &mut SlotsChannel, outcome: Outcome) {
-    if let Some(delivery) = seat.held.take().and_then(|held| held.delivery) {
-        channel.settle(delivery, outcome);
+fn settle(channel: &mut SlotsChannel, settled: Vec<(u64, Outcome)>) {
+    let mut done = Vec::with_capacity(settled.len());
+    for (tag, outcome) in settled {
+        match outcome {
+            Outcome::Ack => done.push(tag),
+            Outcome::Requeue => channel.requeue(tag),
+            Outcome::Dropped => channel.requeue_later(tag),
+        }
     }
-}
-
-/// A delivery that nobody has fetched yet goes back.
-fn take_back(seat: &mut Seat, channel: &mut SlotsChannel) {
-    if let Some(delivery) = seat.desk.take() {
-        // Its outcome is told here and now.
-        delivery.forget();
-        settle(seat, channel, Outcome::Requeue);
-    }
+    channel.ack(done);
 }
 
 fn incoming(

@@ -9,6 +9,7 @@ use http::Method;
 use protocol::envelope::{Covered, Invalidated};
 use protocol::ids::{Epoch, Seq};
 use protocol::topology;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -101,11 +102,20 @@ async fn operators_see_who_is_connected_consumes_and_publishes() {
         })
         .await;
     };
-    let consumers = format!("consumers/{vhost}");
-    shown(consumers.clone(), "/consumer_tag", &["worker w1 slot 1 #1", "worker w1 slot 2 #1"]).await;
+    let consuming = async |slots: u64| {
+        wait_until(SOON, &format!("{slots} slots of w1 consume"), async || {
+            let listed = management.request(Method::GET, &format!("consumers/{vhost}"), None).await.unwrap();
+            let of_w1 = |one: &&Value| one["consumer_tag"].as_str().unwrap_or_default().starts_with("worker w1 #");
+            let consumers = listed.as_array().unwrap().iter().filter(of_w1);
+            consumers.filter_map(|one| one["prefetch_count"].as_u64()).sum::<u64>() == slots
+        })
+        .await;
+    };
+    consuming(2).await;
     slots[0].pause().await;
+    consuming(1).await;
     slots[0].resume();
-    shown(consumers, "/consumer_tag", &["worker w1 slot 1 #2", "worker w1 slot 2 #1"]).await;
+    consuming(2).await;
     let connections = ["gateway edge:5000 publish", "gateway edge:5000 consume", "worker w1 consume"];
     shown(format!("vhosts/{vhost}/connections"), "/client_properties/connection_name", &connections).await;
 }
