@@ -20,3 +20,8 @@ pub mod telemetry;
 pub mod testing;
 pub mod trace;
 pub mod usage;
+
+/// Of every program. A job is many small allocations, freed by another thread than the one that made them, which costs the system's allocator a tenth of
+/// all CPU time here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
