@@ -43,6 +43,12 @@ pub(crate) enum Command {
     Cancel(OneJob),
     /// Open the next run of a job that failed or was cancelled
     Retry(OneJob),
+    /// What each queue holds, and what came and went within the last minute
+    Queues(QueueList),
+    /// Begin nothing new from a queue; what runs goes on, and jobs are still accepted
+    Pause(OneQueue),
+    /// Go on with a paused queue
+    Resume(OneQueue),
     /// Make sure that nobody reads an older value of these keys any more
     Invalidate(Invalidate),
     /// Offer a fixed rate of requests, and say what became of them
@@ -152,6 +158,24 @@ pub(crate) struct OneJob {
     /// Which job: the id that `longshore submit` printed
     #[arg(value_name = "JOB_ID")]
     pub(crate) job_id: JobId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueueList {
+    #[command(flatten)]
+    pub(crate) service: Service,
+    /// Print them as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneQueue {
+    #[command(flatten)]
+    pub(crate) service: Service,
+    /// Its name
+    #[arg(value_parser = name::<QueueName>)]
+    pub(crate) queue: QueueName,
 }
 
 #[derive(Debug, Args)]

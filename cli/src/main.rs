@@ -11,6 +11,7 @@ mod health;
 mod jobs;
 mod load;
 mod output;
+mod queues;
 mod submit;
 mod up;
 mod watch;

@@ -7,6 +7,7 @@ use axum::routing::{delete, get, post, put};
 use crate::admission::{Room, admit};
 use crate::data::{read, write};
 use crate::jobs::{control, list, status, submit};
+use crate::queues;
 use crate::state::Gateway;
 
 pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
@@ -19,6 +20,9 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/jobs/{id}/result", get(status::result))
         .route("/jobs/{id}/cancel", post(control::cancel))
         .route("/jobs/{id}/retry", post(control::retry))
+        .route("/queues", get(queues::list))
+        .route("/queues/{queue}/pause", post(queues::pause))
+        .route("/queues/{queue}/resume", post(queues::resume))
         .route("/workers", get(list::workers))
         .route("/data", get(read::default_key))
         .route("/data/{key}", get(read::key).merge(put(write::put).layer(admitted.clone())).delete(write::delete))

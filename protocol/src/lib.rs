@@ -13,6 +13,7 @@ pub mod job;
 pub mod key;
 pub mod lease;
 pub mod problem;
+pub mod queue;
 pub mod retry;
 pub mod store_api;
 pub mod time;

@@ -12,6 +12,7 @@ use crate::ids::{ClaimId, Dispatch, Epoch, Fence, Incarnation, InstanceId, JobId
 use crate::job::{Cancelled, ClaimRefusal, Settled};
 use crate::key::{DataKey, QueueName, TaskName, TaskPattern};
 use crate::problem::Problem;
+use crate::queue::Pause;
 use crate::time::Timestamp;
 
 /// Most commands in one request.
@@ -61,6 +62,13 @@ pub enum Command {
     Retry {
         job_id: JobId,
     },
+    /// From now on nothing of the queue is rung or claimed; what runs goes on.
+    PauseQueue {
+        queue: QueueName,
+    },
+    ResumeQueue {
+        queue: QueueName,
+    },
     /// Hints about bells published by a creator; not worth a commit of their own.
     Bells(BellFates),
     PutData(PutData),
@@ -99,6 +107,8 @@ pub enum Reply {
     Retried {
         job: Option<Box<JobView>>,
     },
+    /// The queue as it is now.
+    Pause(Pause),
     DataWritten {
         version: Version,
         position: Position,
@@ -215,6 +225,9 @@ pub struct HeartbeatReply {
     pub lost: Vec<JobFence>,
     /// Named fences whose job is asked to end.
     pub cancelled: Vec<JobFence>,
+    /// Those of its queues that are paused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paused: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -230,6 +243,15 @@ pub struct News {
     pub cursor: u64,
     pub lost: Vec<JobFence>,
     pub cancelled: Vec<JobFence>,
+    /// Queues of the session that were paused or resumed, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pauses: Vec<QueuePause>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuePause {
+    pub queue: String,
+    pub paused: bool,
 }
 
 /// How the publishes of bells ended.
@@ -329,6 +351,11 @@ pub enum Change {
     Progress {
         job_id: JobId,
         progress: Progress,
+    },
+    /// An operator paused or resumed the queue.
+    Queue {
+        queue: QueueName,
+        paused: bool,
     },
     /// A data write; it is acknowledged when it is fenced.
     Data {

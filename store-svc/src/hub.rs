@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use protocol::ids::Position;
 use tokio::sync::{Notify, watch};
 
+use crate::flows::Flows;
 use crate::news::NewsBoard;
 use crate::storage::{BellSeq, Live, RungBell, Signals};
 
@@ -23,6 +24,7 @@ pub(crate) struct Hub {
     pub(crate) gate: RingGate,
     pub(crate) outbox: Outbox,
     pub(crate) news: NewsBoard,
+    pub(crate) flows: Flows,
 }
 
 impl Default for Hub {
@@ -37,6 +39,7 @@ impl Default for Hub {
             gate: RingGate::default(),
             outbox: Outbox::default(),
             news: NewsBoard::default(),
+            flows: Flows::default(),
         }
     }
 }
@@ -61,6 +64,7 @@ impl Hub {
             metrics::gauge!("longshore_store_sessions").set(small(live.sessions().count()));
             self.live.send_replace(live);
         }
+        self.flows.add(signals.flows, chassis::clock::now_ms());
         for (transition, count) in signals.counts {
             metrics::counter!("longshore_store_transitions_total", "transition" => transition).increment(count);
         }

@@ -28,6 +28,7 @@ mod bell_watch;
 mod config;
 mod dead_letters;
 mod dispatcher;
+mod flows;
 mod http;
 mod hub;
 mod news;
@@ -76,7 +77,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     drop(parts);
 
     let limits = Limits { body_bytes: BODY_BYTES, ..Limits::default() };
-    let service = http::Service::new(incarnation, writer, readers, Arc::clone(&hub), shutdown.clone());
+    let service = http::Service::new(incarnation, settings, writer, readers, Arc::clone(&hub), shutdown.clone());
     health.ready();
     let died = tokio::select! {
         () = serve(listener, service.router(), limits, &health, &shutdown) => false,

@@ -38,6 +38,14 @@ async fn walk(folder: &Path) {
     told(&ask(&up, folder, &["jobs", "--status", "scheduled"]).await, 0, "due in 59 min", "");
     told(&ask(&up, folder, &["jobs", "--status", "failed"]).await, 0, "", "No job is like that");
     told(&ask(&up, folder, &["submit", "noop", "--queue", "nope"]).await, 65, "", "the queues are default");
+    told(&ask(&up, folder, &["queues"]).await, 0, "default", "");
+    told(&ask(&up, folder, &["pause", "default"]).await, 0, "The queue default is paused", "");
+    let waits = ask(&up, folder, &["submit", "noop"]).await;
+    told(&ask(&up, folder, &["jobs", "--status", "queued"]).await, 0, "its queue is paused", "");
+    told(&ask(&up, folder, &["queues"]).await, 0, "paused for", "");
+    told(&ask(&up, folder, &["resume", "default"]).await, 0, "The queue default goes on", "");
+    told(&ask(&up, folder, &["watch", waits.out.trim()]).await, 0, "{\"task\":\"noop\"", "");
+    told(&ask(&up, folder, &["pause", "nope"]).await, 65, "", "There is no queue nope");
     told(&ask(&up, folder, &["invalidate", "my_data"]).await, 0, "my_data", "");
     let unknown = "01890000-0000-7000-8000-000000000001";
     told(&ask(&up, folder, &["watch", unknown]).await, 65, "", "there is no job");

@@ -3,6 +3,7 @@
 mod bells;
 mod data;
 mod gateway;
+mod queues;
 mod refusals;
 mod scripted;
 mod sequencer;

@@ -17,6 +17,7 @@ use protocol::api::{JobView, Links, Priority, Status};
 use protocol::ids::{Dispatch, Incarnation, JobId, Position, Version};
 use protocol::job::Cancelled;
 use protocol::problem::Kind;
+use protocol::queue::{Pause, QueueView, Queues};
 use protocol::store_api::{
     Answer, Applied, Apply, BellId, Change, Command, Create, Created, DataView, FencedThrough, INCARNATION_HEADER,
     LogEntry, LogPage, POSITION_HEADER, PutData, Reply,
@@ -72,6 +73,7 @@ impl ScriptedStore {
             .route("/jobs", get(list))
             .route("/jobs/{id}", get(job))
             .route("/jobs/{id}/result", get(result))
+            .route("/queues", get(queues))
             .route("/log", get(log))
             .route("/fenced", get(fenced))
             .route("/data/{key}", get(data))
@@ -183,6 +185,15 @@ impl Inner {
         Ok(created(job_id, status, None, create.wants_bell.then_some(Dispatch(1))))
     }
 
+    fn pause(&self, queue: &str, paused: bool) -> Result<Reply, Kind> {
+        let paused_at = paused.then(|| Timestamp::from_unix_ms(CREATED_AT_MS));
+        if queue == "default" {
+            Ok(Reply::Pause(Pause { queue: queue.to_owned(), paused, paused_at }))
+        } else {
+            Err(Kind::NotFound)
+        }
+    }
+
     fn apply(&mut self, command: Command) -> Result<Reply, Kind> {
         match command {
             Command::Create(create) => {
@@ -212,6 +223,8 @@ impl Inner {
                 let may = matches!(job.status, Status::Failed | Status::Cancelled);
                 Ok(Reply::Retried { job: may.then(|| Box::new(job.clone())) })
             }
+            Command::PauseQueue { queue } => self.pause(queue.as_str(), true),
+            Command::ResumeQueue { queue } => self.pause(queue.as_str(), false),
             Command::PutData(PutData { key, data, .. }) => {
                 self.writes += 1;
                 let version = Version(self.writes);
@@ -311,6 +324,11 @@ async fn result(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -
 async fn list(State(store): State<ScriptedStore>, uri: Uri) -> Response {
     store.inner().listed = Some(uri.query().unwrap_or_default().to_owned());
     store.at(Json(serde_json::json!({"jobs": [], "next_cursor": null})))
+}
+
+async fn queues(State(store): State<ScriptedStore>) -> Response {
+    let queue = QueueView { queue: "default".to_owned(), ..QueueView::default() };
+    store.at(Json(Queues { queues: vec![queue] }))
 }
 
 async fn log(State(store): State<ScriptedStore>, Query(query): Query<BTreeMap<String, String>>) -> Response {

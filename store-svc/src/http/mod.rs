@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::hub::Hub;
 use crate::readers::{ReadError, Readers};
-use crate::storage::{At, StorageError};
+use crate::storage::{At, Settings, StorageError};
 use crate::writer::{WriteError, Writer};
 
 mod apply;
@@ -28,6 +28,7 @@ mod data;
 mod jobs;
 mod log;
 mod news;
+mod queues;
 
 /// Long-polls at once; one more is answered 503.
 const LONG_POLLS_MAX: usize = 1_024;
@@ -42,6 +43,7 @@ pub(crate) struct Service {
 #[derive(Debug)]
 struct Inner {
     incarnation: Incarnation,
+    settings: Arc<Settings>,
     writer: Writer,
     readers: Readers,
     hub: Arc<Hub>,
@@ -52,13 +54,14 @@ struct Inner {
 impl Service {
     pub(crate) fn new(
         incarnation: Incarnation,
+        settings: Arc<Settings>,
         writer: Writer,
         readers: Readers,
         hub: Arc<Hub>,
         shutdown: Shutdown,
     ) -> Self {
         let long_polls = Semaphore::new(LONG_POLLS_MAX);
-        Self { inner: Arc::new(Inner { incarnation, writer, readers, hub, long_polls, shutdown }) }
+        Self { inner: Arc::new(Inner { incarnation, settings, writer, readers, hub, long_polls, shutdown }) }
     }
 
     pub(crate) fn router(self) -> Router {
@@ -68,6 +71,7 @@ impl Service {
             .route("/jobs/{id}", get(jobs::job))
             .route("/jobs/{id}/result", get(jobs::result))
             .route("/workers", get(jobs::workers))
+            .route("/queues", get(queues::list))
             .route("/log", get(log::log))
             .route("/fenced", get(log::fenced))
             .route("/sessions/{id}/news", get(news::news))

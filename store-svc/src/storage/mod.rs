@@ -7,8 +7,9 @@ use std::sync::Arc;
 use protocol::api::{JobView, Status, Workers};
 use protocol::envelope::Bell;
 use protocol::ids::{Epoch, Incarnation, JobId, Position, SessionId};
+use protocol::queue::{Flow, QueueView};
 use protocol::retry::Backoff;
-use protocol::store_api::{Answer, BellId, Command, DataView, JobFence};
+use protocol::store_api::{Answer, BellId, Command, DataView, JobFence, QueuePause};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -155,14 +156,17 @@ pub struct Signals {
     pub live: Option<Arc<Live>>,
     /// Queues with rows to ring or freed places that were not rung.
     pub restless: Vec<String>,
+    /// What came to each queue and what became of it.
+    pub flows: BTreeMap<String, Flow>,
     /// Counted transitions, by name.
     pub counts: BTreeMap<&'static str, u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NewsItem {
     Cancelled(JobFence),
     Lost(JobFence),
+    Pause(QueuePause),
 }
 
 /// The reads. Each answer is of one instant, with the log position at that instant.
@@ -173,6 +177,8 @@ pub trait Reader: Send {
     fn log(&mut self, after: Position, kinds: LogKinds, limit: u32) -> Result<At<LogRead>, StorageError>;
     fn data(&mut self, key: &str) -> Result<At<Option<DataView>>, StorageError>;
     fn workers(&mut self) -> Result<At<Workers>, StorageError>;
+    /// These queues and all others that have had a job, by name; without `last_minute` and `window`.
+    fn queues(&mut self, always: &BTreeSet<String>) -> Result<At<Vec<QueueView>>, StorageError>;
     /// Leases of running jobs, for the reaper.
     fn leases(&mut self) -> Result<Vec<protocol::lease::Held<JobFence>>, StorageError>;
     /// Renewal numbers of sessions, for the reaper.

@@ -43,7 +43,7 @@ impl Transaction<'_> {
 
     /// Why this session must not have the row now, though its bell is the present one.
     fn unfit(&mut self, claim: &Claim, row: &Row) -> Option<ClaimRefusal> {
-        if self.memory.queue(&row.queue).paused {
+        if self.memory.queue(&row.queue).is_paused() {
             return Some(ClaimRefusal::QueuePaused);
         }
         let knows = self.memory.live.session(claim.session).is_some_and(|session| session.knows(&row.task));

@@ -2,6 +2,7 @@
 
 use protocol::api::{ErrorKind, Priority};
 use protocol::job::State;
+use protocol::queue::Depth;
 use rusqlite::Row;
 use rusqlite::types::FromSql;
 use uuid::Uuid;
@@ -27,6 +28,10 @@ impl<'r> Columns<'r> {
 
     pub(super) fn counter(&mut self) -> Result<u64, StorageError> {
         Ok(self.take::<i64>()?.cast_unsigned())
+    }
+
+    pub(super) fn depth(&mut self) -> Result<Depth, StorageError> {
+        Ok(Depth { scheduled: self.counter()?, queued: self.counter()?, running: self.counter()? })
     }
 
     pub(super) fn word(&mut self) -> Result<&'r str, StorageError> {

@@ -47,6 +47,7 @@ impl Transaction<'_> {
             self.memory.agitate(&row.queue);
         }
         row.insert(self.sql)?;
+        self.moved(&row.queue, None, row.job.state);
         if granted {
             self.hold_place(&row, true)?;
         }
@@ -114,7 +115,7 @@ impl Transaction<'_> {
             return Ok(false);
         }
         let queue = self.memory.queue(&row.queue);
-        if queue.paused || queue.looked_through.is_some() {
+        if queue.is_paused() || queue.looked_through.is_some() {
             return Ok(false);
         }
         Ok(!self.waits_before(&row.queue, row.priority)?)

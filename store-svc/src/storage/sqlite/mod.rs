@@ -18,6 +18,7 @@ mod create;
 mod data;
 pub mod lock;
 mod memory;
+mod queue;
 mod read;
 mod ring;
 mod row;

@@ -1,11 +1,12 @@
 //! The reads, each in one read transaction, so that what is read and the log position belong to one instant.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use protocol::api::{JobView, WorkerView, Workers};
 use protocol::ids::{Fence, JobId, Position, SessionId, Version};
 use protocol::job::State;
 use protocol::lease::Held;
+use protocol::queue::QueueView;
 use protocol::store_api::{DataView, JobFence};
 use protocol::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -18,6 +19,7 @@ use super::{StorageError, TENANT, memory};
 use crate::storage::{At, BellSeq, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, Reader, ResultRead};
 
 mod pages;
+mod queues;
 
 pub(super) struct SqliteReader {
     connection: Connection,
@@ -59,7 +61,7 @@ impl<'c> Viewer<'c> {
 }
 
 fn paused_queues(sql: &Connection) -> Result<HashSet<String>, StorageError> {
-    let mut statement = sql.prepare_cached("SELECT queue FROM queues WHERE tenant = ? AND paused = 1")?;
+    let mut statement = sql.prepare_cached("SELECT queue FROM queues WHERE tenant = ? AND paused_at IS NOT NULL")?;
     let paused = statement.query_map([TENANT], |row| row.get(0))?.collect::<Result<_, _>>()?;
     Ok(paused)
 }
@@ -124,6 +126,10 @@ impl Reader for SqliteReader {
             });
             Ok(Workers { workers: workers.collect() })
         })
+    }
+
+    fn queues(&mut self, always: &BTreeSet<String>) -> Result<At<Vec<QueueView>>, StorageError> {
+        self.at(|sql| queues::queues(sql, always))
     }
 
     fn leases(&mut self) -> Result<Vec<Held<JobFence>>, StorageError> {

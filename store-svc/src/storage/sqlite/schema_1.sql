@@ -85,8 +85,11 @@ CREATE INDEX bells_unsent ON bells (tenant, seq) WHERE unsent = 1;
 CREATE TABLE queues (
     tenant INTEGER NOT NULL,
     queue TEXT NOT NULL,
-    paused INTEGER NOT NULL,
+    paused_at INTEGER,                 -- of a paused one: since when
     claimed_through INTEGER NOT NULL,  -- the highest bell that a claim named
+    scheduled INTEGER NOT NULL,        -- jobs that have not ended, by what they do
+    queued INTEGER NOT NULL,
+    running INTEGER NOT NULL,
     PRIMARY KEY (tenant, queue)
 ) WITHOUT ROWID;
 

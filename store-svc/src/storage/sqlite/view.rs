@@ -13,7 +13,7 @@ use crate::storage::Live;
 
 impl Transaction<'_> {
     pub(super) fn view(&mut self, row: &Row) -> Result<JobView, StorageError> {
-        let paused = self.memory.queue(&row.queue).paused;
+        let paused = self.memory.queue(&row.queue).is_paused();
         view(self.sql, row, &self.memory.live, paused)
     }
 }

@@ -22,6 +22,7 @@ mod fencing;
 mod leases;
 mod log;
 mod pages;
+mod pausing;
 mod random;
 mod retrying;
 mod ringing;
@@ -71,6 +72,10 @@ suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
         what_is_not_fenced_is_not_trimmed, pages_of_the_log_follow_each_other,
     }
     pages { newest_first_without_gaps_or_repeats, filters_select, a_page_looks_at_a_bounded_number_of_rows }
+    pausing {
+        a_paused_queue_rings_nothing, a_claim_refused_by_a_pause_puts_the_row_back, pauses_are_logged_and_told, a_pause_survives_a_kill,
+        bells_of_creators_are_not_repeated_into_a_pause, queues_show_what_they_hold, depth_survives_a_kill, only_known_queues_are_paused,
+    }
     retrying {
         a_failure_waits_before_the_next_attempt, the_last_failure_ends_the_job, retry_opens_the_next_run,
         scheduled_jobs_start_when_due, an_error_may_forbid_retries,
