@@ -6,7 +6,7 @@ use chassis::config::Address;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use protocol::api::{Priority, Status};
 use protocol::ids::JobId;
-use protocol::key::{DataKey, QueueName, TaskName};
+use protocol::key::{DataKey, QueueName, TaskName, UniqueKey};
 use protocol::time::Timestamp;
 
 use crate::durations;
@@ -113,6 +113,9 @@ pub(crate) struct Submit {
     /// Names the job: submitted again with the same key, it is the same job
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
+    /// Refuse it while another job with this key has not ended
+    #[arg(long, value_name = "KEY", value_parser = name::<UniqueKey>)]
+    pub(crate) unique_key: Option<UniqueKey>,
     /// Follow it to its end and print its result instead of its id
     #[arg(long)]
     pub(crate) wait: bool,

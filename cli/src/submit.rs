@@ -34,6 +34,7 @@ pub(crate) async fn run(arguments: Submit, source: &Source) -> anyhow::Result<Ex
         max_attempts: arguments.max_attempts,
         timeout_ms: arguments.timeout,
         invalidates: arguments.invalidates,
+        unique_key: arguments.unique_key,
     };
     let accepted = submit(&client, &body, arguments.idempotency_key.as_deref()).await?;
     if arguments.wait {

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::ids::JobId;
 use crate::job::State;
-use crate::key::{DataKey, QueueName, TaskName};
+use crate::key::{DataKey, QueueName, TaskName, UniqueKey};
 use crate::time::Timestamp;
 
 pub const DEFAULT_QUEUE: &str = "default";
@@ -45,6 +45,9 @@ pub struct Submit {
     pub timeout_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invalidates: Vec<DataKey>,
+    /// Refused while another job with it has not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_key: Option<UniqueKey>,
 }
 
 /// Which of the waiting jobs of a queue is rung first.
@@ -157,6 +160,8 @@ pub struct JobView {
     pub invalidates: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_key: Option<String>,
     pub created_at: Timestamp,
     /// When it is due, while it is scheduled.
     #[serde(default, skip_serializing_if = "Option::is_none")]

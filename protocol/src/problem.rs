@@ -88,6 +88,8 @@ catalogue! {
     MethodNotAllowed = "method-not-allowed", 405, "Method not allowed", "This resource does not support the method; see Allow.";
     RequestTimeout = "request-timeout", 408, "Request timeout", "The body did not arrive in time.";
     Conflict = "conflict", 409, "Conflict", "The request does not fit the present state.";
+    /// The extensions `job_id` and `links` say which job holds the key.
+    UniqueConflict = "unique-conflict", 409, "Unique key held", "Another job with this unique key has not ended.";
     /// The store does not know the worker's session: register and repeat the call.
     UnknownSession = "unknown-session", 409, "Unknown session", "The session is not known; register it and repeat the call.";
     Gone = "gone", 410, "Gone", "It existed and its retention has ended.";

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::api::{JobError, JobView, Priority, Progress, Status};
 use crate::ids::{ClaimId, Dispatch, Epoch, Fence, Incarnation, InstanceId, JobId, Position, SessionId, Version};
 use crate::job::{Cancelled, ClaimRefusal, Settled};
-use crate::key::{DataKey, QueueName, TaskName, TaskPattern};
+use crate::key::{DataKey, QueueName, TaskName, TaskPattern, UniqueKey};
 use crate::problem::Problem;
 use crate::queue::Pause;
 use crate::time::Timestamp;
@@ -133,6 +133,8 @@ pub struct Create {
     pub max_attempts: u32,
     pub timeout_ms: Option<u64>,
     pub invalidates: Vec<DataKey>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_key: Option<UniqueKey>,
     pub idempotency_key: Option<String>,
     /// SHA-256 (hex) of the canonical form of what the client sent: the same id or key with another one is refused.
     pub fingerprint: String,

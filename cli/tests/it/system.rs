@@ -38,6 +38,9 @@ async fn walk(folder: &Path) {
     told(&ask(&up, folder, &["jobs", "--status", "scheduled"]).await, 0, "due in 59 min", "");
     told(&ask(&up, folder, &["jobs", "--status", "failed"]).await, 0, "", "No job is like that");
     told(&ask(&up, folder, &["submit", "noop", "--queue", "nope"]).await, 65, "", "the queues are default");
+    let unique = ["submit", "noop", "--delay", "1h", "--unique-key", "nightly"];
+    let holder = ask(&up, folder, &unique).await;
+    told(&ask(&up, folder, &unique).await, 65, "", &format!("The job {} has this unique key", holder.out.trim()));
     told(&ask(&up, folder, &["queues"]).await, 0, "default", "");
     told(&ask(&up, folder, &["pause", "default"]).await, 0, "The queue default is paused", "");
     let waits = ask(&up, folder, &["submit", "noop"]).await;

@@ -8,7 +8,7 @@ use protocol::api::{
 };
 use protocol::etag::fingerprint;
 use protocol::ids::JobId;
-use protocol::key::{DataKey, QueueName};
+use protocol::key::{DataKey, QueueName, UniqueKey};
 use protocol::problem::{FieldError, Problem};
 use protocol::store_api::Create;
 use protocol::time::Timestamp;
@@ -61,6 +61,7 @@ pub(super) fn to_create(submit: Submit, queues: &[QueueName], origin: Origin) ->
         max_attempts,
         timeout_ms: submit.timeout_ms,
         invalidates: &submit.invalidates,
+        unique_key: submit.unique_key.as_ref(),
     };
     let fingerprint = fingerprint(&meaning).map_err(|error| Problem::invalid("/payload", error.to_string()))?;
     Ok(Create {
@@ -74,6 +75,7 @@ pub(super) fn to_create(submit: Submit, queues: &[QueueName], origin: Origin) ->
         max_attempts,
         timeout_ms: submit.timeout_ms,
         invalidates: without_repeats(submit.invalidates),
+        unique_key: submit.unique_key,
         idempotency_key: origin.idempotency_key,
         trace: origin.trace,
         wants_bell: origin.wants_bell && run_at.is_none(),
@@ -92,6 +94,9 @@ struct Meaning<'a> {
     max_attempts: u32,
     timeout_ms: Option<u64>,
     invalidates: &'a [DataKey],
+    // What came later is left out when it was not said, so that keys given before it came still name their jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique_key: Option<&'a UniqueKey>,
 }
 
 fn known_queue(stated: Option<&QueueName>, known: &[QueueName], errors: &mut Vec<FieldError>) -> Option<QueueName> {

@@ -29,7 +29,11 @@ async fn bodies_that_are_no_submit_are_refused_with_the_place_of_the_fault() {
     refused(r#"{"task":7}"#, 422, "invalid", &["/task"]).await;
     refused(r#"{"task":"a b"}"#, 422, "invalid", &["/task"]).await;
     refused(r#"{"task":""}"#, 422, "invalid", &["/task"]).await;
-    refused(r#"{"task":"a","unique_key":"u"}"#, 422, "invalid", &["/unique_key"]).await;
+    refused(r#"{"task":"a","unique_key":""}"#, 422, "invalid", &["/unique_key"]).await;
+    refused(r#"{"task":"a","unique_key":"a\nb"}"#, 422, "invalid", &["/unique_key"]).await;
+    let long_key = format!(r#"{{"task":"a","unique_key":"{}"}}"#, "u".repeat(256));
+    refused(&long_key, 422, "invalid", &["/unique_key"]).await;
+    refused(r#"{"task":"a","nice_key":"u"}"#, 422, "invalid", &["/nice_key"]).await;
     refused(r#"{"task":"a","priority":"urgent"}"#, 422, "invalid", &["/priority"]).await;
     refused(r#"{"task":"a","delay_ms":-1}"#, 422, "invalid", &["/delay_ms"]).await;
     refused(r#"{"task":"a","run_at":"soon"}"#, 422, "invalid", &["/run_at"]).await;

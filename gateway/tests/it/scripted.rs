@@ -16,7 +16,7 @@ use chassis::task::Tasks;
 use protocol::api::{JobView, Links, Priority, Status};
 use protocol::ids::{Dispatch, Incarnation, JobId, Position, Version};
 use protocol::job::Cancelled;
-use protocol::problem::Kind;
+use protocol::problem::{Kind, Problem};
 use protocol::queue::{Pause, QueueView, Queues};
 use protocol::store_api::{
     Answer, Applied, Apply, BellId, Change, Command, Create, Created, DataView, FencedThrough, INCARNATION_HEADER,
@@ -50,6 +50,7 @@ pub(crate) struct Inner {
     data: BTreeMap<String, String>,
     jobs: BTreeMap<JobId, (JobView, String)>,
     keys: BTreeMap<String, JobId>,
+    unique: BTreeMap<String, JobId>,
     log: Vec<LogEntry>,
     incarnation: u128,
 }
@@ -168,14 +169,21 @@ impl Inner {
         Incarnation(uuid::Uuid::from_u128(self.incarnation + 1))
     }
 
-    fn create(&mut self, create: &Create) -> Result<Created, Kind> {
+    fn create(&mut self, create: &Create) -> Result<Created, Problem> {
         let known = create.idempotency_key.as_ref().and_then(|key| self.keys.get(key).copied());
         let job_id = known.unwrap_or(create.job_id);
         if let Some((view, fingerprint)) = self.jobs.get(&job_id) {
             if *fingerprint != create.fingerprint {
-                return Err(if known.is_some() { Kind::IdempotencyMismatch } else { Kind::Conflict });
+                return Err(if known.is_some() { Kind::IdempotencyMismatch } else { Kind::Conflict }.problem());
             }
             return Ok(created(job_id, view.status, Some(Box::new(view.clone())), None));
+        }
+        if let Some(key) = &create.unique_key {
+            let holder = *self.unique.entry(key.to_string()).or_insert(job_id);
+            if holder != job_id {
+                let links = serde_json::to_value(Links::of(holder)).expect("JSON");
+                return Err(Kind::UniqueConflict.problem().with("job_id", holder.to_string()).with("links", links));
+            }
         }
         let status = if create.run_at.is_some() { Status::Scheduled } else { Status::Queued };
         self.jobs.insert(job_id, (view(job_id, create.task.as_str(), status), create.fingerprint.clone()));
@@ -185,16 +193,16 @@ impl Inner {
         Ok(created(job_id, status, None, create.wants_bell.then_some(Dispatch(1))))
     }
 
-    fn pause(&self, queue: &str, paused: bool) -> Result<Reply, Kind> {
+    fn pause(&self, queue: &str, paused: bool) -> Result<Reply, Problem> {
         let paused_at = paused.then(|| Timestamp::from_unix_ms(CREATED_AT_MS));
         if queue == "default" {
             Ok(Reply::Pause(Pause { queue: queue.to_owned(), paused, paused_at }))
         } else {
-            Err(Kind::NotFound)
+            Err(Kind::NotFound.problem())
         }
     }
 
-    fn apply(&mut self, command: Command) -> Result<Reply, Kind> {
+    fn apply(&mut self, command: Command) -> Result<Reply, Problem> {
         match command {
             Command::Create(create) => {
                 let created = self.create(&create)?;
@@ -233,7 +241,7 @@ impl Inner {
                 Ok(Reply::DataWritten { version, position: self.position() })
             }
             // The gateway sends nothing else.
-            _ => Err(Kind::BadRequest),
+            _ => Err(Kind::BadRequest.problem()),
         }
     }
 }
@@ -259,6 +267,7 @@ fn view(job_id: JobId, task: &str, status: Status) -> JobView {
         error: None,
         invalidates: Vec::new(),
         timeout_ms: None,
+        unique_key: None,
         created_at: Timestamp::from_unix_ms(CREATED_AT_MS),
         run_at: None,
         started_at: None,
@@ -286,7 +295,7 @@ async fn apply(State(store): State<ScriptedStore>, body: Bytes) -> Response {
     }
     let answer = |inner: &mut Inner, command| match inner.apply(command) {
         Ok(reply) => Answer::Ok(Box::new(reply)),
-        Err(kind) => Answer::Error(Box::new(kind.problem())),
+        Err(problem) => Answer::Error(Box::new(problem)),
     };
     let applied = {
         let mut inner = store.inner();

@@ -77,6 +77,21 @@ async fn a_put_names_its_job_by_its_id() {
 }
 
 #[tokio::test]
+async fn a_held_unique_key_is_a_conflict_that_names_its_holder() {
+    let gateway = TestGateway::start().await;
+    let body = r#"{"task":"noop","unique_key":"customer 7"}"#;
+    let first = gateway.submit(body).await;
+    assert_eq!(first.status, 202, "{first:?}");
+    let holder = first.body["job_id"].as_str().expect("an id");
+    let told = gateway.submit(body).await;
+    assert_eq!((told.status, told.problem()), (409, "unique-conflict"), "{told:?}");
+    assert_eq!(told.body["job_id"].as_str(), Some(holder));
+    assert_eq!(told.body["links"]["self"], format!("/jobs/{holder}"));
+    let inner = gateway.store.inner();
+    assert_eq!(inner.creates[0].unique_key.as_ref().map(|key| key.as_str()), Some("customer 7"));
+}
+
+#[tokio::test]
 async fn large_payloads_are_taken_side_by_side() {
     let gateway = TestGateway::start().await;
     let body = format!(r#"{{"task":"noop","payload":"{}"}}"#, "x".repeat(1_000_000));

@@ -166,6 +166,7 @@ mod tests {
             max_attempts: 1,
             timeout_ms: None,
             invalidates: Vec::new(),
+            unique_key: None,
             idempotency_key: None,
             fingerprint: String::new(),
             trace: None,

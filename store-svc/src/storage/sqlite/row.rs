@@ -13,7 +13,7 @@ macro_rules! job_columns {
     () => {
         "n, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts, dispatch, fence, claim, renewal, \
          settled, ring, ring_at, refusals, session, lease_ms, timeout_ms, progress, error_kind, error_message, \
-         fingerprint, invalidates, invalidation, trace, created_at, due_at, started_at, finished_at, cancel_requested_at"
+         fingerprint, invalidates, invalidation, unique_key, trace, created_at, due_at, started_at, finished_at, cancel_requested_at"
     };
 }
 pub(super) use job_columns;
@@ -41,6 +41,7 @@ pub(super) struct Row {
     /// A JSON array of keys.
     pub(super) invalidates: Option<String>,
     pub(super) invalidation: Option<i64>,
+    pub(super) unique_key: Option<String>,
     pub(super) trace: Option<String>,
     pub(super) created_at: i64,
     pub(super) due_at: Option<i64>,
@@ -84,6 +85,7 @@ impl Row {
         let fingerprint = columns.take()?;
         let invalidates: Option<String> = columns.take()?;
         let invalidation = columns.take()?;
+        let unique_key = columns.take()?;
         let trace = columns.take()?;
         let created_at = columns.take()?;
         let due_at = columns.take()?;
@@ -111,6 +113,7 @@ impl Row {
             fingerprint,
             invalidates,
             invalidation,
+            unique_key,
             trace,
             created_at,
             due_at,
@@ -138,8 +141,8 @@ impl Row {
     pub(super) fn insert(&mut self, sql: &Connection) -> Result<(), StorageError> {
         let query = "INSERT INTO jobs (tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts,
                          dispatch, fence, renewal, settled, ring, refusals, lease_ms, timeout_ms, fingerprint, invalidates,
-                         trace, created_at, due_at)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                         unique_key, trace, created_at, due_at)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sql.prepare_cached(query)?.execute(params![
             TENANT,
             self.job_id.0.as_bytes(),
@@ -161,6 +164,7 @@ impl Row {
             self.timeout_ms.map(u64::cast_signed),
             self.fingerprint,
             self.invalidates,
+            self.unique_key,
             self.trace,
             self.created_at,
             self.due_at,

@@ -40,6 +40,7 @@ CREATE TABLE jobs (
     fingerprint TEXT NOT NULL,
     invalidates TEXT,
     invalidation INTEGER,              -- the log position that a finishing job waits for
+    unique_key TEXT,
     trace TEXT,
     created_at INTEGER NOT NULL,
     due_at INTEGER,
@@ -54,6 +55,8 @@ CREATE INDEX jobs_no_match ON jobs (tenant, queue, priority, n, task) WHERE ring
 CREATE INDEX jobs_deferred ON jobs (tenant, ring_at) WHERE ring = 'deferred';
 CREATE INDEX jobs_due ON jobs (tenant, due_at) WHERE state = 'scheduled';
 CREATE INDEX jobs_finishing ON jobs (tenant, invalidation) WHERE state = 'finishing';
+CREATE UNIQUE INDEX jobs_unique ON jobs (tenant, unique_key)
+    WHERE unique_key IS NOT NULL AND state NOT IN ('succeeded', 'failed', 'cancelled');
 
 -- Apart from the rows that change, because SQLite rewrites a row whole.
 CREATE TABLE payloads (n INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, payload TEXT NOT NULL);

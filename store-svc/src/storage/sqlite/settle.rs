@@ -7,6 +7,7 @@ use protocol::problem::Kind;
 use protocol::store_api::{Complete, JobFence, Outcome, Release, Reply};
 use rusqlite::params;
 
+use super::create::held_by;
 use super::row::{Row, job_columns};
 use super::transaction::{Decided, Transaction};
 use super::{StorageError, TENANT};
@@ -117,6 +118,11 @@ impl Transaction<'_> {
         let before = row.job.clone();
         if !row.job.retry() {
             return Ok(Ok(Reply::Retried { job: None }));
+        }
+        if let Some(key) = &row.unique_key
+            && let Some(holder) = self.holder_of(key)?
+        {
+            return Ok(Err(held_by(holder)));
         }
         (row.started_at, row.finished_at, row.cancel_requested_at, row.due_at) = (None, None, None, None);
         (row.error, row.progress, row.session) = (None, None, None);

@@ -38,6 +38,7 @@ pub(super) fn view(sql: &Connection, row: &Row, live: &Live, paused: bool) -> Re
         error: row.error.clone(),
         invalidates: invalidates.unwrap_or_default(),
         timeout_ms: row.timeout_ms,
+        unique_key: row.unique_key.clone(),
         created_at: Timestamp::from_unix_ms(row.created_at),
         run_at: row.due_at.filter(|_| state == State::Scheduled).map(Timestamp::from_unix_ms),
         started_at: row.started_at.map(Timestamp::from_unix_ms),

@@ -27,6 +27,7 @@ mod random;
 mod retrying;
 mod ringing;
 mod sqlite;
+mod unique;
 
 /// A storage under test.
 pub(crate) trait Fixture {
@@ -88,6 +89,10 @@ suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
         bells_that_may_still_be_there_are_not_lost, an_unknown_task_waits_longer_each_time,
         unsent_bells_give_their_places_back, an_empty_broker_frees_all_places, tasks_that_are_forgotten_lie_apart,
         a_wider_session_ends_the_wait_for_it,
+    }
+    unique {
+        one_job_with_a_key_is_open, a_key_is_free_when_its_job_has_ended, a_repeat_is_the_same_job_and_no_conflict,
+        a_retry_needs_its_key,
     }
 }
 
@@ -288,6 +293,7 @@ pub(crate) fn create(task: &str) -> Create {
         max_attempts: 3,
         timeout_ms: None,
         invalidates: Vec::new(),
+        unique_key: None,
         idempotency_key: None,
         fingerprint: format!("fingerprint of {task}"),
         trace: None,

@@ -133,6 +133,7 @@ pub(crate) fn create(task: &str) -> Create {
         max_attempts: 5,
         timeout_ms: None,
         invalidates: Vec::new(),
+        unique_key: None,
         idempotency_key: None,
         fingerprint: "f".to_owned(),
         trace: None,
