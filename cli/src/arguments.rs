@@ -107,6 +107,9 @@ pub(crate) struct Submit {
     /// How long one attempt may take, such as 500ms, 30s or 2h
     #[arg(long, value_name = "DURATION", value_parser = durations::parse_ms)]
     pub(crate) timeout: Option<u64>,
+    /// Let it fail when it has not started so long after it was due, such as 15m
+    #[arg(long, value_name = "DURATION", value_parser = durations::parse_ms)]
+    pub(crate) start_deadline: Option<u64>,
     /// A data key that the job changes; may be given several times
     #[arg(long, value_name = "KEY", value_parser = name::<DataKey>)]
     pub(crate) invalidates: Vec<DataKey>,

@@ -19,6 +19,8 @@ pub const INVALIDATES_MAX: usize = 100;
 pub const DELAY_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
 /// The longest timeout of one attempt: 30 days, in ms.
 pub const TIMEOUT_MS_MAX: u64 = 30 * 24 * 3_600 * 1_000;
+/// The longest time in which a job must have started, counted from when it is due: 366 days, in ms.
+pub const START_DEADLINE_MS_MAX: u64 = DELAY_MS_MAX;
 /// The longest `Prefer: wait`, in s.
 pub const WAIT_S_MAX: u64 = 30;
 /// The longest `Idempotency-Key`, in bytes.
@@ -43,6 +45,9 @@ pub struct Submit {
     pub max_attempts: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// It ends failed when it has not started so long after it was due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_deadline_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invalidates: Vec<DataKey>,
     /// Refused while another job with it has not ended.
@@ -117,6 +122,7 @@ pub enum ErrorKind {
     Panic,
     /// Its worker died under it too often.
     Crashed,
+    /// It had not started by its start deadline.
     Deadline,
 }
 
@@ -161,11 +167,16 @@ pub struct JobView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_deadline_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_key: Option<String>,
     pub created_at: Timestamp,
     /// When it is due, while it is scheduled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_at: Option<Timestamp>,
+    /// When it fails if it has not started, until it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_by: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

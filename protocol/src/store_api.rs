@@ -132,6 +132,9 @@ pub struct Create {
     pub run_at: Option<Timestamp>,
     pub max_attempts: u32,
     pub timeout_ms: Option<u64>,
+    /// Counted from when it is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_deadline_ms: Option<u64>,
     pub invalidates: Vec<DataKey>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_key: Option<UniqueKey>,

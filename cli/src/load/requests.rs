@@ -49,6 +49,7 @@ impl Requests {
             run_at: None,
             max_attempts: None,
             timeout_ms: None,
+            start_deadline_ms: None,
             unique_key: None,
             invalidates: Vec::new(),
         };

@@ -39,6 +39,8 @@ async fn bodies_that_are_no_submit_are_refused_with_the_place_of_the_fault() {
     refused(r#"{"task":"a","run_at":"soon"}"#, 422, "invalid", &["/run_at"]).await;
     refused(r#"{"task":"a","delay_ms":1,"run_at":"2030-01-01T00:00:00Z"}"#, 422, "invalid", &["/run_at"]).await;
     refused(r#"{"task":"a","max_attempts":0}"#, 422, "invalid", &["/max_attempts"]).await;
+    refused(r#"{"task":"a","start_deadline_ms":0}"#, 422, "invalid", &["/start_deadline_ms"]).await;
+    refused(r#"{"task":"a","start_deadline_ms":31622400001}"#, 422, "invalid", &["/start_deadline_ms"]).await;
     refused(r#"{"task":"a","queue":"nope"}"#, 422, "invalid", &["/queue"]).await;
     refused(r#"{"task":"a","queue":"a b"}"#, 422, "invalid", &["/queue"]).await;
     let long_key = format!(r#"{{"task":"a","invalidates":["ok","{}"]}}"#, "k".repeat(257));

@@ -27,6 +27,8 @@ impl Transaction<'_> {
         let Some(mut row) = Row::load(self.sql, claim.job_id)? else {
             return Ok(Ok(self.refused(ClaimRefusal::UnknownJob)));
         };
+        // The loop that ends it may be late, the deadline is not.
+        self.miss_start(&mut row)?;
         let before = row.job.clone();
         match row.job.claim(claim.dispatch, claim.claim_id) {
             Err(refusal) => Ok(Ok(self.refused(refusal))),

@@ -71,6 +71,9 @@ impl Transaction<'_> {
         if let (State::Scheduled, Some(due_at)) = (row.job.state, row.due_at) {
             self.due(due_at);
         }
+        if let Some(start_by) = row.start_by {
+            self.due(start_by);
+        }
         self.count("created");
         let created_at = Timestamp::from_unix_ms(row.created_at);
         let bell = granted.then_some(row.job.dispatch);
@@ -106,6 +109,8 @@ impl Transaction<'_> {
             invalidates,
             invalidation: None,
             unique_key: create.unique_key.clone().map(Into::into),
+            start_deadline_ms: create.start_deadline_ms,
+            start_by: create.start_deadline_ms.map(|ms| due_at.unwrap_or(now).saturating_add_unsigned(ms)),
             trace: create.trace.clone(),
             created_at: now,
             due_at,

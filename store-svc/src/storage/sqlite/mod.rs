@@ -165,6 +165,7 @@ mod tests {
             run_at: None,
             max_attempts: 1,
             timeout_ms: None,
+            start_deadline_ms: None,
             invalidates: Vec::new(),
             unique_key: None,
             idempotency_key: None,

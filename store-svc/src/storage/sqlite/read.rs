@@ -176,7 +176,8 @@ impl Reader for SqliteReader {
         let scheduled = "SELECT min(due_at) FROM jobs WHERE tenant = ? AND state = 'scheduled'";
         let deferred = "SELECT min(ring_at) FROM jobs WHERE tenant = ? AND ring = 'deferred'";
         let mut earliest: Option<i64> = None;
-        for query in [scheduled, deferred] {
+        let to_start = "SELECT min(start_by) FROM jobs WHERE tenant = ? AND start_by IS NOT NULL";
+        for query in [scheduled, deferred, to_start] {
             let due: Option<i64> = self.connection.prepare_cached(query)?.query_row([TENANT], |row| row.get(0))?;
             earliest = [earliest, due].into_iter().flatten().min();
         }

@@ -13,7 +13,7 @@ macro_rules! job_columns {
     () => {
         "n, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts, dispatch, fence, claim, renewal, \
          settled, ring, ring_at, refusals, session, lease_ms, timeout_ms, progress, error_kind, error_message, \
-         fingerprint, invalidates, invalidation, unique_key, trace, created_at, due_at, started_at, finished_at, cancel_requested_at"
+         fingerprint, invalidates, invalidation, unique_key, start_deadline_ms, start_by, trace, created_at, due_at, started_at, finished_at, cancel_requested_at"
     };
 }
 pub(super) use job_columns;
@@ -42,6 +42,8 @@ pub(super) struct Row {
     pub(super) invalidates: Option<String>,
     pub(super) invalidation: Option<i64>,
     pub(super) unique_key: Option<String>,
+    pub(super) start_deadline_ms: Option<u64>,
+    pub(super) start_by: Option<i64>,
     pub(super) trace: Option<String>,
     pub(super) created_at: i64,
     pub(super) due_at: Option<i64>,
@@ -86,6 +88,8 @@ impl Row {
         let invalidates: Option<String> = columns.take()?;
         let invalidation = columns.take()?;
         let unique_key = columns.take()?;
+        let start_deadline_ms = columns.take::<Option<i64>>()?.map(i64::cast_unsigned);
+        let start_by = columns.take()?;
         let trace = columns.take()?;
         let created_at = columns.take()?;
         let due_at = columns.take()?;
@@ -114,6 +118,8 @@ impl Row {
             invalidates,
             invalidation,
             unique_key,
+            start_deadline_ms,
+            start_by,
             trace,
             created_at,
             due_at,
@@ -141,8 +147,8 @@ impl Row {
     pub(super) fn insert(&mut self, sql: &Connection) -> Result<(), StorageError> {
         let query = "INSERT INTO jobs (tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts,
                          dispatch, fence, renewal, settled, ring, refusals, lease_ms, timeout_ms, fingerprint, invalidates,
-                         unique_key, trace, created_at, due_at)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                         unique_key, start_deadline_ms, start_by, trace, created_at, due_at)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sql.prepare_cached(query)?.execute(params![
             TENANT,
             self.job_id.0.as_bytes(),
@@ -165,6 +171,8 @@ impl Row {
             self.fingerprint,
             self.invalidates,
             self.unique_key,
+            self.start_deadline_ms.map(u64::cast_signed),
+            self.start_by,
             self.trace,
             self.created_at,
             self.due_at,
@@ -177,8 +185,8 @@ impl Row {
     pub(super) fn save(&self, sql: &Connection) -> Result<(), StorageError> {
         let query = "UPDATE jobs SET state = ?, run = ?, attempt = ?, crashes = ?, dispatch = ?, fence = ?, claim = ?,
                          renewal = ?, settled = ?, ring = ?, ring_at = ?, refusals = ?, session = ?, lease_ms = ?,
-                         progress = ?, error_kind = ?, error_message = ?, invalidation = ?, due_at = ?, started_at = ?,
-                         finished_at = ?, cancel_requested_at = ?
+                         progress = ?, error_kind = ?, error_message = ?, invalidation = ?, start_by = ?, due_at = ?,
+                         started_at = ?, finished_at = ?, cancel_requested_at = ?
                      WHERE n = ?";
         sql.prepare_cached(query)?.execute(params![
             columns::state_word(self.job.state),
@@ -199,6 +207,7 @@ impl Row {
             self.error.as_ref().map(|error| columns::error_kind_word(error.kind)),
             self.error.as_ref().map(|error| error.message.as_str()),
             self.invalidation,
+            self.start_by,
             self.due_at,
             self.started_at,
             self.finished_at,

@@ -41,6 +41,8 @@ CREATE TABLE jobs (
     invalidates TEXT,
     invalidation INTEGER,              -- the log position that a finishing job waits for
     unique_key TEXT,
+    start_deadline_ms INTEGER,
+    start_by INTEGER,                  -- when it fails, until an attempt of the run has begun
     trace TEXT,
     created_at INTEGER NOT NULL,
     due_at INTEGER,
@@ -54,6 +56,7 @@ CREATE INDEX jobs_ready ON jobs (tenant, queue, priority, n) WHERE ring = 'ready
 CREATE INDEX jobs_no_match ON jobs (tenant, queue, priority, n, task) WHERE ring = 'no_match';
 CREATE INDEX jobs_deferred ON jobs (tenant, ring_at) WHERE ring = 'deferred';
 CREATE INDEX jobs_due ON jobs (tenant, due_at) WHERE state = 'scheduled';
+CREATE INDEX jobs_start_by ON jobs (tenant, start_by) WHERE start_by IS NOT NULL;
 CREATE INDEX jobs_finishing ON jobs (tenant, invalidation) WHERE state = 'finishing';
 CREATE UNIQUE INDEX jobs_unique ON jobs (tenant, unique_key)
     WHERE unique_key IS NOT NULL AND state NOT IN ('succeeded', 'failed', 'cancelled');

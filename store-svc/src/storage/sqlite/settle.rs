@@ -126,12 +126,42 @@ impl Transaction<'_> {
         }
         (row.started_at, row.finished_at, row.cancel_requested_at, row.due_at) = (None, None, None, None);
         (row.error, row.progress, row.session) = (None, None, None);
+        row.start_by = row.start_deadline_ms.map(|ms| self.context.wall_ms.saturating_add_unsigned(ms));
+        if let Some(start_by) = row.start_by {
+            self.due(start_by);
+        }
         self.record(&mut row, &before)?;
         self.count("retried");
         Ok(Ok(Reply::Retried { job: Some(Box::new(self.view(&row)?)) }))
     }
 
+    /// Ends a job whose start deadline has passed before it started; `false`: it had.
+    pub(super) fn miss_start(&mut self, row: &mut Row) -> Result<bool, StorageError> {
+        let before = row.job.clone();
+        if row.start_by.is_none_or(|start_by| start_by > self.context.wall_ms) || !row.job.miss_start() {
+            return Ok(false);
+        }
+        let within_ms = row.start_deadline_ms.unwrap_or_default();
+        let message = format!("it had not started {within_ms} ms after it was due");
+        row.error = Some(JobError { kind: ErrorKind::Deadline, message });
+        self.count("start_missed");
+        self.record(row, &before)?;
+        Ok(true)
+    }
+
+    /// What missed its start first: it must not be queued any more.
     pub(super) fn queue_due(&mut self, limit: u32) -> Result<bool, StorageError> {
+        let query = concat!(
+            "SELECT ",
+            job_columns!(),
+            " FROM jobs WHERE tenant = ?1 AND start_by <= ?2 ORDER BY start_by LIMIT ?3"
+        );
+        let late = self.rows(query, limit)?;
+        let full = |rows: &[Row]| u32::try_from(rows.len()).is_ok_and(|count| count >= limit);
+        let more_late = full(&late);
+        for mut row in late {
+            self.miss_start(&mut row)?;
+        }
         let query = concat!(
             "SELECT ",
             job_columns!(),
@@ -144,8 +174,7 @@ impl Transaction<'_> {
             " FROM jobs WHERE tenant = ?1 AND ring = 'deferred' AND ring_at <= ?2 ORDER BY ring_at LIMIT ?3"
         );
         let deferred = self.rows(query, limit)?;
-        let full = |rows: &[Row]| u32::try_from(rows.len()).is_ok_and(|count| count >= limit);
-        let more = full(&scheduled) || full(&deferred);
+        let more = more_late || full(&scheduled) || full(&deferred);
         for mut row in scheduled {
             let before = row.job.clone();
             if row.job.due() {

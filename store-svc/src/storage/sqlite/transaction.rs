@@ -120,6 +120,9 @@ impl<'t> Transaction<'t> {
         if row.job.state.is_terminal() && !before.state.is_terminal() {
             row.finished_at = Some(self.context.wall_ms);
         }
+        if row.job.started || row.job.state.is_terminal() {
+            row.start_by = None;
+        }
         if effects.visible {
             self.log(&Change::Job { job_id: row.job_id, run: row.job.run, status: row.job.state.into() })?;
         }

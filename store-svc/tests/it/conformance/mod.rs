@@ -79,7 +79,8 @@ suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
     }
     retrying {
         a_failure_waits_before_the_next_attempt, the_last_failure_ends_the_job, retry_opens_the_next_run,
-        scheduled_jobs_start_when_due, an_error_may_forbid_retries,
+        scheduled_jobs_start_when_due, an_error_may_forbid_retries, a_job_that_does_not_start_in_time_fails,
+        a_start_deadline_counts_from_the_due_time, a_deadline_holds_before_its_loop_comes, a_retry_has_its_deadline_anew,
     }
     random { ringing_agrees_with_its_definition }
     ringing {
@@ -292,6 +293,7 @@ pub(crate) fn create(task: &str) -> Create {
         run_at: None,
         max_attempts: 3,
         timeout_ms: None,
+        start_deadline_ms: None,
         invalidates: Vec::new(),
         unique_key: None,
         idempotency_key: None,

@@ -132,6 +132,7 @@ pub(crate) fn create(task: &str) -> Create {
         run_at: None,
         max_attempts: 5,
         timeout_ms: None,
+        start_deadline_ms: None,
         invalidates: Vec::new(),
         unique_key: None,
         idempotency_key: None,
