@@ -9,6 +9,11 @@ use crate::time::Timestamp;
 /// The time that [`QueueView::last_minute`] looks back, in ms.
 pub const FLOW_WINDOW_MS: u64 = 60_000;
 
+/// Jobs of a queue that may be open at once, unless the operator says otherwise.
+pub const DEPTH_MAX_DEFAULT: u64 = 10_000_000;
+/// When to come back to a full queue, in s.
+pub const FULL_RETRY_AFTER_S: u64 = 5;
+
 /// How many jobs of a queue have not ended, by what they do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Depth {
@@ -23,6 +28,12 @@ impl Depth {
     #[must_use]
     pub fn open(self) -> u64 {
         self.scheduled + self.queued + self.running
+    }
+
+    /// Whether one more may be opened.
+    #[must_use]
+    pub fn has_room(self, depth_max: u64) -> bool {
+        self.open() < depth_max
     }
 
     /// Counts a step of one job; `before` is `None` when it was created.
@@ -154,6 +165,15 @@ mod tests {
         assert_eq!(depth, Depth { scheduled: 0, queued: 0, running: 1 });
         depth.moved(Some(State::Finishing), State::Succeeded);
         assert_eq!(depth, Depth::default());
+    }
+
+    #[test]
+    fn all_open_jobs_take_room() {
+        let depth = Depth { scheduled: 1, queued: 2, running: 3 };
+        let check = |depth_max: u64, expected: bool| assert_eq!(depth.has_room(depth_max), expected, "{depth_max}");
+        check(5, false);
+        check(6, false);
+        check(7, true);
     }
 
     #[test]

@@ -139,5 +139,6 @@ fn settings(config: &Config) -> Settings {
         backoff: Backoff { base_ms: config.retry_base_ms, max_ms: config.retry_max_ms },
         queues: config.queues.iter().map(|queue| queue.as_str().to_owned()).collect(),
         sequencer_lease_ms: config.sequencer_lease_ms,
+        queue_depth_max: config.queue_depth_max,
     }
 }

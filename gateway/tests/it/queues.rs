@@ -14,6 +14,14 @@ async fn queues_are_listed_as_the_store_has_them() {
 }
 
 #[tokio::test]
+async fn a_full_queue_is_a_429_that_says_when_to_come_back() {
+    let gateway = TestGateway::start().await;
+    gateway.store.inner().full = true;
+    let told = gateway.submit(r#"{"task":"noop"}"#).await;
+    assert_eq!((told.status, told.problem(), told.header("retry-after")), (429, "queue-full", Some("5")), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_queue_is_paused_and_resumed_by_its_name() {
     let gateway = TestGateway::start().await;
     let post = async |path: &str| gateway.post(path, &[], "").await;

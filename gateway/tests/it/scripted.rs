@@ -35,6 +35,8 @@ pub(crate) struct Inner {
     pub(crate) away: bool,
     /// Creates get no answer.
     pub(crate) silent: bool,
+    /// The queues take no more jobs.
+    pub(crate) full: bool,
     /// The log does not reach back.
     pub(crate) trimmed: bool,
     pub(crate) creates: Vec<Create>,
@@ -177,6 +179,9 @@ impl Inner {
                 return Err(if known.is_some() { Kind::IdempotencyMismatch } else { Kind::Conflict }.problem());
             }
             return Ok(created(job_id, view.status, Some(Box::new(view.clone())), None));
+        }
+        if self.full {
+            return Err(Kind::QueueFull.problem().retry_after_s(5));
         }
         if let Some(key) = &create.unique_key {
             let holder = *self.unique.entry(key.to_string()).or_insert(job_id);

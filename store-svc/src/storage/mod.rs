@@ -7,7 +7,7 @@ use std::sync::Arc;
 use protocol::api::{JobView, Status, Workers};
 use protocol::envelope::Bell;
 use protocol::ids::{Epoch, Incarnation, JobId, Position, SessionId};
-use protocol::queue::{Flow, QueueView};
+use protocol::queue::{DEPTH_MAX_DEFAULT, Flow, QueueView};
 use protocol::retry::Backoff;
 use protocol::store_api::{Answer, BellId, Command, DataView, JobFence, QueuePause};
 use serde_json::value::RawValue;
@@ -41,7 +41,7 @@ pub struct Context {
     pub settings: Arc<Settings>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// `None`: twice the live slots.
     pub window: Option<u64>,
@@ -49,6 +49,20 @@ pub struct Settings {
     /// The queues that jobs may name.
     pub queues: BTreeSet<String>,
     pub sequencer_lease_ms: u64,
+    /// Jobs of one queue that may be open at once.
+    pub queue_depth_max: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            window: None,
+            backoff: Backoff::default(),
+            queues: BTreeSet::new(),
+            sequencer_lease_ms: 0,
+            queue_depth_max: DEPTH_MAX_DEFAULT,
+        }
+    }
 }
 
 /// Somewhere to keep everything. One writer; any number of readers.

@@ -40,6 +40,9 @@ impl Transaction<'_> {
         {
             return Ok(Err(held_by(holder)));
         }
+        if let Some(full) = self.full(create.queue.as_str()) {
+            return Ok(Err(full));
+        }
         self.insert(create).map(Ok)
     }
 

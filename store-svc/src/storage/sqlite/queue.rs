@@ -1,8 +1,8 @@
-//! Pausing a queue: nothing of it is rung or claimed until it is resumed.
+//! Queues as a whole: paused, and nothing of them is rung or claimed until they are resumed; full, and nothing is opened in them.
 
 use protocol::key::QueueName;
 use protocol::problem::{Kind, Problem};
-use protocol::queue::Pause;
+use protocol::queue::{FULL_RETRY_AFTER_S, Pause};
 use protocol::store_api::{Change, QueuePause, Reply};
 use protocol::time::Timestamp;
 
@@ -27,6 +27,17 @@ impl Transaction<'_> {
         }
         let paused_at = self.memory.queue(name.as_str()).paused_at.map(Timestamp::from_unix_ms);
         Ok(Ok(Reply::Pause(Pause { queue: name.to_string(), paused, paused_at })))
+    }
+
+    /// Why no further job of the queue may be opened now.
+    pub(super) fn full(&mut self, name: &str) -> Option<Problem> {
+        let depth_max = self.context.settings.queue_depth_max;
+        if self.memory.queue(name).depth.has_room(depth_max) {
+            return None;
+        }
+        self.count("queue_full");
+        let detail = format!("The queue {name} has {depth_max} open jobs, which is its limit; try again later.");
+        Some(Kind::QueueFull.detail(detail).retry_after_s(FULL_RETRY_AFTER_S))
     }
 
     /// Jobs may name it, have named it, or somebody consumes it.

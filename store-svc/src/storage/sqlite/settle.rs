@@ -124,6 +124,9 @@ impl Transaction<'_> {
         {
             return Ok(Err(held_by(holder)));
         }
+        if let Some(full) = self.full(&row.queue) {
+            return Ok(Err(full));
+        }
         (row.started_at, row.finished_at, row.cancel_requested_at, row.due_at) = (None, None, None, None);
         (row.error, row.progress, row.session) = (None, None, None);
         row.start_by = row.start_deadline_ms.map(|ms| self.context.wall_ms.saturating_add_unsigned(ms));

@@ -75,7 +75,7 @@ suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
     pages { newest_first_without_gaps_or_repeats, filters_select, a_page_looks_at_a_bounded_number_of_rows }
     pausing {
         a_paused_queue_rings_nothing, a_claim_refused_by_a_pause_puts_the_row_back, pauses_are_logged_and_told, a_pause_survives_a_kill,
-        bells_of_creators_are_not_repeated_into_a_pause, queues_show_what_they_hold, depth_survives_a_kill, only_known_queues_are_paused,
+        a_full_queue_takes_nothing_more, bells_of_creators_are_not_repeated_into_a_pause, queues_show_what_they_hold, depth_survives_a_kill, only_known_queues_are_paused,
     }
     retrying {
         a_failure_waits_before_the_next_attempt, the_last_failure_ends_the_job, retry_opens_the_next_run,
@@ -118,6 +118,7 @@ impl<F: Fixture> Lab<F> {
             backoff: Backoff { base_ms: 1_000, max_ms: 60_000 },
             queues: ["default", "reports"].map(ToOwned::to_owned).into(),
             sequencer_lease_ms: 5_000,
+            queue_depth_max: 1_000_000,
         };
         Self { fixture: F::fresh(), wall_ms: BEGIN_MS, now_ms: 0, settings, signals: Signals::default(), seed: 0 }
     }

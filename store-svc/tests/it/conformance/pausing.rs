@@ -137,6 +137,33 @@ pub(crate) fn queues_show_what_they_hold<F: Fixture>() {
     assert_eq!((flows(&lab).arrived, lab.queue().depth.queued), (1, 6));
 }
 
+pub(crate) fn a_full_queue_takes_nothing_more<F: Fixture>() {
+    let mut lab = Lab::<F>::new();
+    lab.settings.queue_depth_max = 3;
+    let session = lab.worker(&["a"]);
+    let first = create("a");
+    let (running, cancelled) = (lab.create(first.clone()), lab.job("nobody"));
+    lab.create(Create { run_at: Some(Timestamp::from_unix_ms(BEGIN_MS + 1)), ..create("a") });
+    lab.ring();
+    let fence = lab.claim(session, running, 1);
+    let refused = |lab: &mut Lab<F>| {
+        let problem = lab.try_create(create("a")).expect_err("refused");
+        assert_eq!((problem.kind(), problem.retry_after()), (Some(Kind::QueueFull), Some(5)));
+    };
+    refused(&mut lab);
+    assert!(lab.try_create(first).expect("a repeat needs no room").replayed.is_some());
+    lab.create(Create { queue: "reports".try_into().expect("a queue"), ..create("a") });
+    lab.apply(Command::Cancel { job_id: cancelled }).expect("cancelled");
+    lab.job("a");
+    refused(&mut lab);
+    let retried = lab.apply(Command::Retry { job_id: cancelled }).expect_err("refused");
+    assert_eq!((retried.kind(), lab.status(cancelled)), (Some(Kind::QueueFull), Status::Cancelled));
+    lab.complete(running, fence, succeeded());
+    lab.apply(Command::Retry { job_id: cancelled }).expect("there is room");
+    let mut lab = lab.after_kill();
+    refused(&mut lab);
+}
+
 pub(crate) fn depth_survives_a_kill<F: Fixture>() {
     let mut lab = Lab::<F>::new();
     let session = lab.worker(&["a"]);
