@@ -37,6 +37,8 @@ pub(crate) enum Command {
     /// Follow a job to its end and print its result
     #[command(after_help = EXIT_STATUSES)]
     Watch(Watch),
+    /// Say why a job does not run
+    Explain(Explain),
     /// List jobs, newest first
     Jobs(Jobs),
     /// Cancel a job
@@ -131,6 +133,18 @@ pub(crate) struct Watch {
     /// Which job: the id that `longshore submit` printed
     #[arg(value_name = "JOB_ID")]
     pub(crate) job_id: JobId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    pub(crate) service: Service,
+    /// Which job: the id that `longshore submit` printed
+    #[arg(value_name = "JOB_ID")]
+    pub(crate) job_id: JobId,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

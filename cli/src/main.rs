@@ -7,6 +7,7 @@ mod commands;
 mod control;
 mod definitions;
 mod durations;
+mod explain;
 mod health;
 mod jobs;
 mod load;

@@ -18,6 +18,7 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/jobs", get(list::jobs))
         .route("/jobs/{id}", get(status::job).merge(put(submit::put).layer(admitted.clone())))
         .route("/jobs/{id}/result", get(status::result))
+        .route("/jobs/{id}/explain", get(status::explain))
         .route("/jobs/{id}/cancel", post(control::cancel))
         .route("/jobs/{id}/retry", post(control::retry))
         .route("/queues", get(queues::list))

@@ -7,6 +7,7 @@ pub mod definitions;
 pub mod dispatch;
 pub mod envelope;
 pub mod etag;
+pub mod explain;
 pub mod ids;
 pub mod invalidation;
 pub mod job;

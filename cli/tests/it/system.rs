@@ -46,12 +46,15 @@ async fn walk(folder: &Path) {
     let waits = ask(&up, folder, &["submit", "noop"]).await;
     told(&ask(&up, folder, &["jobs", "--status", "queued"]).await, 0, "its queue is paused", "");
     told(&ask(&up, folder, &["queues"]).await, 0, "paused for", "");
+    told(&ask(&up, folder, &["explain", waits.out.trim()]).await, 0, "The queue default is paused since", "");
     told(&ask(&up, folder, &["resume", "default"]).await, 0, "The queue default goes on", "");
     told(&ask(&up, folder, &["watch", waits.out.trim()]).await, 0, "{\"task\":\"noop\"", "");
     told(&ask(&up, folder, &["pause", "nope"]).await, 65, "", "There is no queue nope");
     told(&ask(&up, folder, &["invalidate", "my_data"]).await, 0, "my_data", "");
     let unknown = "01890000-0000-7000-8000-000000000001";
-    told(&ask(&up, folder, &["watch", unknown]).await, 65, "", "there is no job");
+    for command in ["watch", "explain"] {
+        told(&ask(&up, folder, &[command, unknown]).await, 65, "", "there is no job");
+    }
     let place = up.url().strip_prefix("http://").expect("a URL");
     told(&ask(&up, folder, &["health", place, "--ready"]).await, 0, "ready", "");
 

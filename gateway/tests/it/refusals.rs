@@ -95,6 +95,7 @@ async fn ids_that_name_no_job_are_404() {
     for id in ["7", "not-a-uuid", "01890000-0000-7000-8000-00000000000g", &JobId::generate().to_string()] {
         check(&gateway.get(&format!("/jobs/{id}")).await, 404, "not-found", &[]);
         check(&gateway.get(&format!("/jobs/{id}/result")).await, 404, "not-found", &[]);
+        check(&gateway.get(&format!("/jobs/{id}/explain")).await, 404, "not-found", &[]);
         check(&gateway.post(&format!("/jobs/{id}/cancel"), &[], "").await, 404, "not-found", &[]);
         check(&gateway.post(&format!("/jobs/{id}/retry"), &[], "").await, 404, "not-found", &[]);
     }

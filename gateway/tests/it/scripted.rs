@@ -76,6 +76,7 @@ impl ScriptedStore {
             .route("/jobs", get(list))
             .route("/jobs/{id}", get(job))
             .route("/jobs/{id}/result", get(result))
+            .route("/jobs/{id}/explain", get(explain))
             .route("/queues", get(queues))
             .route("/log", get(log))
             .route("/fenced", get(fenced))
@@ -334,6 +335,15 @@ async fn result(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -
         Some(JobView { result: Some(result), .. }) => store.at(Json(result)),
         Some(job) if job.status.is_terminal() => store.at(Rejection::from(Kind::NoResult)),
         Some(_) => store.at(Rejection::from(Kind::NotFinished)),
+    }
+}
+
+async fn explain(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -> Response {
+    let found = store.inner().jobs.contains_key(&job_id);
+    if found {
+        store.at(Json(serde_json::json!({"reason": "It waits."})))
+    } else {
+        store.at(Rejection::from(Kind::NotFound))
     }
 }
 

@@ -69,6 +69,7 @@ impl Service {
             .route("/apply", post(apply::apply))
             .route("/jobs", get(jobs::list))
             .route("/jobs/{id}", get(jobs::job))
+            .route("/jobs/{id}/explain", get(jobs::explain))
             .route("/jobs/{id}/result", get(jobs::result))
             .route("/workers", get(jobs::workers))
             .route("/queues", get(queues::list))
@@ -94,10 +95,13 @@ impl Service {
 
     /// The job as it is shown: a bell cannot come while the broker is away.
     fn seen(&self, mut job: JobView) -> JobView {
-        if job.waiting_for == Some(WaitingFor::Slot) && !self.inner.hub.gate.is_up() {
-            job.waiting_for = Some(WaitingFor::Broker);
-        }
+        job.waiting_for = self.waits_for(job.waiting_for);
         job
+    }
+
+    fn waits_for(&self, in_rows: Option<WaitingFor>) -> Option<WaitingFor> {
+        let waits_for_bell = in_rows == Some(WaitingFor::Slot) && !self.inner.hub.gate.is_up();
+        if waits_for_bell { Some(WaitingFor::Broker) } else { in_rows }
     }
 
     /// How long a long-poll may wait; none while draining.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use protocol::api::{JobView, Status, Workers};
 use protocol::envelope::Bell;
+use protocol::explain::Explanation;
 use protocol::ids::{Epoch, Incarnation, JobId, Position, SessionId};
 use protocol::queue::{DEPTH_MAX_DEFAULT, Flow, QueueView};
 use protocol::retry::Backoff;
@@ -186,6 +187,8 @@ pub enum NewsItem {
 /// The reads. Each answer is of one instant, with the log position at that instant.
 pub trait Reader: Send {
     fn job(&mut self, job_id: JobId) -> Result<At<Option<JobView>>, StorageError>;
+    /// Everything but the reason.
+    fn explain(&mut self, job_id: JobId) -> Result<At<Option<Explanation>>, StorageError>;
     fn result(&mut self, job_id: JobId) -> Result<At<ResultRead>, StorageError>;
     fn jobs(&mut self, query: &JobsQuery) -> Result<At<JobsPage>, StorageError>;
     fn log(&mut self, after: Position, kinds: LogKinds, limit: u32) -> Result<At<LogRead>, StorageError>;

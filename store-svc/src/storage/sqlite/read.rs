@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use protocol::api::{JobView, WorkerView, Workers};
+use protocol::explain::Explanation;
 use protocol::ids::{Fence, JobId, Position, SessionId, Version};
 use protocol::job::State;
 use protocol::lease::Held;
@@ -18,6 +19,7 @@ use super::view::{result, view};
 use super::{StorageError, TENANT, memory};
 use crate::storage::{At, BellSeq, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, Reader, ResultRead};
 
+mod explain;
 mod pages;
 mod queues;
 
@@ -66,9 +68,29 @@ fn paused_queues(sql: &Connection) -> Result<HashSet<String>, StorageError> {
     Ok(paused)
 }
 
+/// Running jobs by session.
+fn busy_slots(sql: &Connection) -> Result<BTreeMap<SessionId, u64>, StorageError> {
+    let query = "SELECT session, count(*) FROM jobs
+                 WHERE tenant = ? AND state = 'running' AND state <> 'succeeded' GROUP BY session";
+    let mut statement = sql.prepare_cached(query)?;
+    let mut rows = statement.query([TENANT])?;
+    let mut busy = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let mut columns = Columns::of(row);
+        if let Some(session) = columns.optional_uuid()? {
+            busy.insert(SessionId(session), columns.counter()?);
+        }
+    }
+    Ok(busy)
+}
+
 impl Reader for SqliteReader {
     fn job(&mut self, job_id: JobId) -> Result<At<Option<JobView>>, StorageError> {
         self.at(|sql| Row::load(sql, job_id)?.map(|row| Viewer::new(sql).view(&row)).transpose())
+    }
+
+    fn explain(&mut self, job_id: JobId) -> Result<At<Option<Explanation>>, StorageError> {
+        self.at(|sql| explain::explain(sql, job_id))
     }
 
     fn result(&mut self, job_id: JobId) -> Result<At<ResultRead>, StorageError> {
@@ -104,17 +126,7 @@ impl Reader for SqliteReader {
 
     fn workers(&mut self) -> Result<At<Workers>, StorageError> {
         self.at(|sql| {
-            let query = "SELECT session, count(*) FROM jobs
-                         WHERE tenant = ? AND state = 'running' AND state <> 'succeeded' GROUP BY session";
-            let mut statement = sql.prepare_cached(query)?;
-            let mut rows = statement.query([TENANT])?;
-            let mut busy = BTreeMap::new();
-            while let Some(row) = rows.next()? {
-                let mut columns = Columns::of(row);
-                if let Some(session) = columns.optional_uuid()? {
-                    busy.insert(SessionId(session), columns.counter()?);
-                }
-            }
+            let busy = busy_slots(sql)?;
             let workers = memory::sessions(sql)?.into_iter().map(|session| WorkerView {
                 busy: busy.get(&session.id).copied().unwrap_or(0),
                 session_id: session.id,

@@ -51,7 +51,7 @@ pub(super) fn view(sql: &Connection, row: &Row, live: &Live, paused: bool) -> Re
 }
 
 /// Whether the broker is away is not in the rows: whoever answers turns `slot` into `broker` then.
-fn waiting_for(row: &Row, live: &Live, paused: bool) -> Option<WaitingFor> {
+pub(super) fn waiting_for(row: &Row, live: &Live, paused: bool) -> Option<WaitingFor> {
     match row.job.state {
         State::Scheduled => Some(WaitingFor::DueTime),
         State::Queued if paused => Some(WaitingFor::QueuePaused),

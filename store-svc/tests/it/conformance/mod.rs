@@ -18,6 +18,7 @@ mod batches;
 mod cancelling;
 mod creating;
 mod data;
+mod explaining;
 mod fencing;
 mod leases;
 mod log;
@@ -59,6 +60,10 @@ suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
         a_key_is_forgotten_after_a_day, the_same_id_is_repeated_or_refused, unknown_queues_are_refused,
     }
     data { writes_are_versioned_and_logged, preconditions_are_kept, deleted_entries_are_gone }
+    explaining {
+        a_position_counts_what_is_offered_before, a_position_is_exact_up_to_a_bound, waits_are_explained, owners_are_named,
+        a_fence_is_named,
+    }
     fencing {
         a_job_that_invalidates_succeeds_when_fenced, only_the_present_epoch_fences, one_sequencer_at_a_time,
         a_silent_sequencer_is_replaced, unsuccessful_ends_invalidate_without_waiting,
