@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use chassis::config::Address;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use protocol::api::{Priority, Status};
-use protocol::ids::JobId;
+use protocol::api::{ErrorKind, Priority, Status};
+use protocol::bulk_retry::Unsuccessful;
+use protocol::ids::{JobId, RetryId};
 use protocol::key::{DataKey, QueueName, TaskName, UniqueKey};
 use protocol::time::Timestamp;
 
@@ -43,8 +44,10 @@ pub(crate) enum Command {
     Jobs(Jobs),
     /// Cancel a job
     Cancel(OneJob),
-    /// Open the next run of a job that failed or was cancelled
-    Retry(OneJob),
+    /// Open the next run of a job that failed or was cancelled, or of many of them by filter
+    Retry(Box<Retry>),
+    /// List the retries of many jobs that run and the last ones that have ended, or stop one
+    Retries(Retries),
     /// What each queue holds, and what came and went within the last minute
     Queues(QueueList),
     /// Begin nothing new from a queue; what runs goes on, and jobs are still accepted
@@ -181,6 +184,54 @@ pub(crate) struct OneJob {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Retry {
+    #[command(flatten)]
+    pub(crate) service: Service,
+    /// Which job: the id that `longshore submit` printed
+    #[arg(value_name = "JOB_ID", required_unless_present = "status", conflicts_with = "status")]
+    pub(crate) job_id: Option<JobId>,
+    /// All jobs that ended like that
+    #[arg(long, value_enum)]
+    pub(crate) status: Option<UnsuccessfulName>,
+    /// Only jobs of this queue
+    #[arg(long, requires = "status", value_parser = name::<QueueName>)]
+    pub(crate) queue: Option<QueueName>,
+    /// Only jobs of this task
+    #[arg(long, requires = "status", value_parser = name::<TaskName>)]
+    pub(crate) task: Option<TaskName>,
+    /// Only jobs with this kind of error
+    #[arg(long, requires = "status", value_enum)]
+    pub(crate) error_kind: Option<ErrorKindName>,
+    /// Only jobs that ended at this instant or later, such as 2026-01-31T12:00:00Z
+    #[arg(long, requires = "status", value_name = "TIME")]
+    pub(crate) after: Option<Timestamp>,
+    /// Only jobs that ended before this instant
+    #[arg(long, requires = "status", value_name = "TIME")]
+    pub(crate) before: Option<Timestamp>,
+    /// Retry so many jobs per second [default: 100]
+    #[arg(long, requires = "status", value_name = "N")]
+    pub(crate) rate: Option<u32>,
+    /// Retry at most so many jobs, the oldest ones
+    #[arg(long, requires = "status", value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Only say which jobs these are
+    #[arg(long, requires = "status")]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Retries {
+    #[command(flatten)]
+    pub(crate) service: Service,
+    /// Stop this one; what it has retried stays retried
+    #[arg(long, value_name = "RETRY_ID")]
+    pub(crate) stop: Option<RetryId>,
+    /// Print them as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct QueueList {
     #[command(flatten)]
     pub(crate) service: Service,
@@ -276,6 +327,42 @@ impl From<StatusName> for Status {
     }
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum UnsuccessfulName {
+    Failed,
+    Cancelled,
+}
+
+impl From<UnsuccessfulName> for Unsuccessful {
+    fn from(name: UnsuccessfulName) -> Self {
+        match name {
+            UnsuccessfulName::Failed => Self::Failed,
+            UnsuccessfulName::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ErrorKindName {
+    Failed,
+    Timeout,
+    Panic,
+    Crashed,
+    Deadline,
+}
+
+impl From<ErrorKindName> for ErrorKind {
+    fn from(name: ErrorKindName) -> Self {
+        match name {
+            ErrorKindName::Failed => Self::Failed,
+            ErrorKindName::Timeout => Self::Timeout,
+            ErrorKindName::Panic => Self::Panic,
+            ErrorKindName::Crashed => Self::Crashed,
+            ErrorKindName::Deadline => Self::Deadline,
+        }
+    }
+}
+
 pub(crate) fn name<T: for<'a> TryFrom<&'a str, Error = protocol::key::NameError>>(text: &str) -> Result<T, String> {
     T::try_from(text).map_err(|error| format!("it {error}"))
 }
@@ -309,6 +396,10 @@ mod tests {
         check("longshore submit a/b", "letters, digits");
         check("longshore watch 7", "invalid");
         check("longshore jobs --limit 0", "1..=500");
+        check("longshore retry", "JOB_ID");
+        check("longshore retry --task noop", "--status");
+        check("longshore retry --status succeeded", "possible values: failed, cancelled");
+        check("longshore retry 01890000-0000-7000-8000-000000000001 --status failed", "cannot be used with");
         check("longshore up --gateways 0", "'--gateways <N>': 0 is not in 1..=64");
     }
 

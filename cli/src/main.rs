@@ -13,6 +13,7 @@ mod jobs;
 mod load;
 mod output;
 mod queues;
+mod retry;
 mod submit;
 mod up;
 mod watch;

@@ -6,7 +6,7 @@ use axum::routing::{delete, get, post, put};
 
 use crate::admission::{Room, admit};
 use crate::data::{read, write};
-use crate::jobs::{control, list, status, submit};
+use crate::jobs::{control, list, retry_many, status, submit};
 use crate::queues;
 use crate::state::Gateway;
 
@@ -16,6 +16,8 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
     Router::new()
         .route("/longtask", post(submit::post).layer(admitted.clone()))
         .route("/jobs", get(list::jobs))
+        .route("/jobs:retry", get(retry_many::list).merge(post(retry_many::post).layer(admitted.clone())))
+        .route("/jobs:retry/{id}", delete(retry_many::stop))
         .route("/jobs/{id}", get(status::job).merge(put(submit::put).layer(admitted.clone())))
         .route("/jobs/{id}/result", get(status::result))
         .route("/jobs/{id}/explain", get(status::explain))

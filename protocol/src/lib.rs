@@ -2,6 +2,7 @@
 //! randomness of its own, so that the model explores the same code that the product runs.
 
 pub mod api;
+pub mod bulk_retry;
 pub mod cache_api;
 pub mod definitions;
 pub mod dispatch;

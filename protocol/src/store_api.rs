@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::api::{JobError, JobView, Priority, Progress, Status};
-use crate::ids::{ClaimId, Dispatch, Epoch, Fence, Incarnation, InstanceId, JobId, Position, SessionId, Version};
+use crate::bulk_retry::{BulkRetry, RetryFilter};
+use crate::ids::{
+    ClaimId, Dispatch, Epoch, Fence, Incarnation, InstanceId, JobId, Position, RetryId, SessionId, Version,
+};
 use crate::job::{Cancelled, ClaimRefusal, Settled};
 use crate::key::{DataKey, QueueName, TaskName, TaskPattern, UniqueKey};
 use crate::problem::Problem;
@@ -62,6 +65,11 @@ pub enum Command {
     Retry {
         job_id: JobId,
     },
+    /// Begins a retry of many jobs, unless it has this id already.
+    RetryJobs(Box<RetryJobs>),
+    StopRetry {
+        retry_id: RetryId,
+    },
     /// From now on nothing of the queue is rung or claimed; what runs goes on.
     PauseQueue {
         queue: QueueName,
@@ -107,6 +115,8 @@ pub enum Reply {
     Retried {
         job: Option<Box<JobView>>,
     },
+    /// As far as it has come.
+    BulkRetry(Box<BulkRetry>),
     /// The queue as it is now.
     Pause(Pause),
     DataWritten {
@@ -257,6 +267,14 @@ pub struct News {
 pub struct QueuePause {
     pub queue: String,
     pub paused: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RetryJobs {
+    pub retry_id: RetryId,
+    pub filter: RetryFilter,
+    pub rate_per_second: u32,
+    pub limit: u64,
 }
 
 /// How the publishes of bells ended.

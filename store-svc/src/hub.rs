@@ -25,6 +25,8 @@ pub(crate) struct Hub {
     pub(crate) outbox: Outbox,
     pub(crate) news: NewsBoard,
     pub(crate) flows: Flows,
+    /// Many jobs are to be retried.
+    pub(crate) retries: Notify,
 }
 
 impl Default for Hub {
@@ -40,6 +42,7 @@ impl Default for Hub {
             outbox: Outbox::default(),
             news: NewsBoard::default(),
             flows: Flows::default(),
+            retries: Notify::new(),
         }
     }
 }
@@ -55,6 +58,9 @@ impl Hub {
         }
         if let Some(due_ms) = signals.due_ms {
             self.expect_due(due_ms);
+        }
+        if signals.retries {
+            self.retries.notify_one();
         }
         for (session, item) in signals.news {
             self.news.post(session, item);

@@ -25,6 +25,7 @@ use storage::sqlite::lock::OpenError;
 use writer::Writer;
 
 mod bell_watch;
+mod bulk_retry;
 mod config;
 mod dead_letters;
 mod dispatcher;
@@ -116,6 +117,7 @@ impl Parts {
         loops.spawn("dead letters", dead_letters::triage(broker(), writer()));
         loops.spawn("reaper", reaper::reap(readers(), writer()));
         loops.spawn("due", reaper::queue_due(readers(), writer(), hub()));
+        loops.spawn("bulk retry", bulk_retry::work(readers(), writer(), hub()));
         loops.spawn("trim", reaper::trim(writer(), log_kept));
         loops
     }

@@ -51,6 +51,14 @@ async fn walk(folder: &Path) {
     told(&ask(&up, folder, &["watch", waits.out.trim()]).await, 0, "{\"task\":\"noop\"", "");
     told(&ask(&up, folder, &["pause", "nope"]).await, 65, "", "There is no queue nope");
     told(&ask(&up, folder, &["invalidate", "my_data"]).await, 0, "my_data", "");
+    told(&ask(&up, folder, &["retry", "--status", "cancelled", "--dry-run"]).await, 0, id, "1 job would be retried");
+    told(&ask(&up, folder, &["retries"]).await, 0, "", "There are none");
+    let begun = ask(&up, folder, &["retry", "--status", "cancelled", "--task", "slow"]).await;
+    told(&begun, 0, "", "They are retried at 100 per second");
+    told(&ask(&up, folder, &["retries"]).await, 0, begun.out.trim(), "");
+    // Stopping one that may have ended already changes nothing about it.
+    told(&ask(&up, folder, &["retries", "--stop", begun.out.trim()]).await, 0, begun.out.trim(), "");
+    told(&ask(&up, folder, &["retry", "--status", "failed", "--rate", "0"]).await, 65, "", "must be 1 to 10000");
     let unknown = "01890000-0000-7000-8000-000000000001";
     for command in ["watch", "explain"] {
         told(&ask(&up, folder, &[command, unknown]).await, 65, "", "there is no job");

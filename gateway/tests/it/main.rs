@@ -5,6 +5,7 @@ mod data;
 mod gateway;
 mod queues;
 mod refusals;
+mod retries;
 mod scripted;
 mod sequencer;
 mod status;

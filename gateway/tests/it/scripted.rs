@@ -14,13 +14,14 @@ use axum::routing::{get, post};
 use chassis::http::{Json, Rejection};
 use chassis::task::Tasks;
 use protocol::api::{JobView, Links, Priority, Status};
+use protocol::bulk_retry::{BulkRetries, BulkRetry, BulkState, RetryFilter, RetryPreview};
 use protocol::ids::{Dispatch, Incarnation, JobId, Position, Version};
 use protocol::job::Cancelled;
 use protocol::problem::{Kind, Problem};
 use protocol::queue::{Pause, QueueView, Queues};
 use protocol::store_api::{
     Answer, Applied, Apply, BellId, Change, Command, Create, Created, DataView, FencedThrough, INCARNATION_HEADER,
-    LogEntry, LogPage, POSITION_HEADER, PutData, Reply,
+    LogEntry, LogPage, POSITION_HEADER, PutData, Reply, RetryJobs,
 };
 use protocol::time::Timestamp;
 use serde_json::value::RawValue;
@@ -44,6 +45,9 @@ pub(crate) struct Inner {
     pub(crate) ring_again: Vec<BellId>,
     pub(crate) log_calls: usize,
     pub(crate) job_reads: usize,
+    pub(crate) retries: Vec<BulkRetry>,
+    /// The filters of dry runs.
+    pub(crate) previews: Vec<RetryFilter>,
     /// The last query of `GET /jobs`.
     pub(crate) listed: Option<String>,
     /// The versions given to data writes.
@@ -78,6 +82,8 @@ impl ScriptedStore {
             .route("/jobs/{id}/result", get(result))
             .route("/jobs/{id}/explain", get(explain))
             .route("/queues", get(queues))
+            .route("/retries", get(retries))
+            .route("/retries:preview", post(preview))
             .route("/log", get(log))
             .route("/fenced", get(fenced))
             .route("/data/{key}", get(data))
@@ -237,6 +243,29 @@ impl Inner {
                 let may = matches!(job.status, Status::Failed | Status::Cancelled);
                 Ok(Reply::Retried { job: may.then(|| Box::new(job.clone())) })
             }
+            Command::RetryJobs(asked) => {
+                let RetryJobs { retry_id, filter, rate_per_second, limit } = *asked;
+                let created_at = Timestamp::from_unix_ms(CREATED_AT_MS);
+                let (state, retried, skipped, ended_at) = (BulkState::Running, 0, 0, None);
+                let begun = BulkRetry {
+                    retry_id,
+                    state,
+                    filter,
+                    rate_per_second,
+                    limit,
+                    retried,
+                    skipped,
+                    created_at,
+                    ended_at,
+                };
+                self.retries.push(begun.clone());
+                Ok(Reply::BulkRetry(Box::new(begun)))
+            }
+            Command::StopRetry { retry_id } => {
+                let known = self.retries.iter_mut().find(|retry| retry.retry_id == retry_id).ok_or(Kind::NotFound)?;
+                known.state = BulkState::Stopped;
+                Ok(Reply::BulkRetry(Box::new(known.clone())))
+            }
             Command::PauseQueue { queue } => self.pause(queue.as_str(), true),
             Command::ResumeQueue { queue } => self.pause(queue.as_str(), false),
             Command::PutData(PutData { key, data, .. }) => {
@@ -350,6 +379,16 @@ async fn explain(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) 
 async fn list(State(store): State<ScriptedStore>, uri: Uri) -> Response {
     store.inner().listed = Some(uri.query().unwrap_or_default().to_owned());
     store.at(Json(serde_json::json!({"jobs": [], "next_cursor": null})))
+}
+
+async fn retries(State(store): State<ScriptedStore>) -> Response {
+    let retries = store.inner().retries.clone();
+    store.at(Json(BulkRetries { retries }))
+}
+
+async fn preview(State(store): State<ScriptedStore>, Json(filter): Json<RetryFilter>) -> Response {
+    store.inner().previews.push(filter);
+    store.at(Json(RetryPreview { matching: 7, exact: true, sample: Vec::new() }))
 }
 
 async fn queues(State(store): State<ScriptedStore>) -> Response {

@@ -29,6 +29,7 @@ mod jobs;
 mod log;
 mod news;
 mod queues;
+mod retries;
 
 /// Long-polls at once; one more is answered 503.
 const LONG_POLLS_MAX: usize = 1_024;
@@ -73,6 +74,8 @@ impl Service {
             .route("/jobs/{id}/result", get(jobs::result))
             .route("/workers", get(jobs::workers))
             .route("/queues", get(queues::list))
+            .route("/retries", get(retries::list))
+            .route("/retries:preview", post(retries::preview))
             .route("/log", get(log::log))
             .route("/fenced", get(log::fenced))
             .route("/sessions/{id}/news", get(news::news))

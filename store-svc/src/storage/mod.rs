@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use protocol::api::{JobView, Status, Workers};
+use protocol::bulk_retry::{BulkRetry, RetryFilter, RetryPreview};
 use protocol::envelope::Bell;
 use protocol::explain::Explanation;
-use protocol::ids::{Epoch, Incarnation, JobId, Position, SessionId};
+use protocol::ids::{Epoch, Incarnation, JobId, Position, RetryId, SessionId};
 use protocol::queue::{DEPTH_MAX_DEFAULT, Flow, QueueView};
 use protocol::retry::Backoff;
 use protocol::store_api::{Answer, BellId, Command, DataView, JobFence, QueuePause};
@@ -107,6 +108,8 @@ pub trait Transitions {
 
     /// Queues what is due, at most `limit` rows; `true`: there may be more.
     fn due(&mut self, limit: u32) -> Result<bool, StorageError>;
+    /// Retries at most so many jobs of a retry of many, the oldest first.
+    fn retry_some(&mut self, retry: RetryId, jobs: u32) -> Result<RetryStep, StorageError>;
     /// Ends a lease that stood still at `renewal`; `false`: it did not any more.
     fn reap(&mut self, lease: JobFence, renewal: u64) -> Result<bool, StorageError>;
     /// Ends a session that stood still at `renewal`; `false`: it did not any more.
@@ -145,6 +148,15 @@ pub struct Rung {
     pub more: bool,
 }
 
+/// What a step of a retry of many jobs did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryStep {
+    pub retried: u32,
+    /// A queue is full: it goes on when there is room.
+    pub blocked: bool,
+    pub ended: bool,
+}
+
 /// A sequencer's call that renews its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SequencerRenewal {
@@ -165,6 +177,8 @@ pub struct Signals {
     pub rung: Vec<RungBell>,
     /// Something became due then, Unix ms.
     pub due_ms: Option<i64>,
+    /// A retry of many jobs was begun.
+    pub retries: bool,
     /// What the sessions want to hear.
     pub news: Vec<(SessionId, NewsItem)>,
     /// The sessions changed.
@@ -196,6 +210,10 @@ pub trait Reader: Send {
     fn workers(&mut self) -> Result<At<Workers>, StorageError>;
     /// These queues and all others that have had a job, by name; without `last_minute` and `window`.
     fn queues(&mut self, always: &BTreeSet<String>) -> Result<At<Vec<QueueView>>, StorageError>;
+    /// Retries of many jobs, newest first: those that run, and the last ones that have ended.
+    fn bulk_retries(&mut self) -> Result<At<Vec<BulkRetry>>, StorageError>;
+    /// What a retry of many jobs would do.
+    fn preview_retry(&mut self, filter: &RetryFilter) -> Result<At<RetryPreview>, StorageError>;
     /// Leases of running jobs, for the reaper.
     fn leases(&mut self) -> Result<Vec<protocol::lease::Held<JobFence>>, StorageError>;
     /// Renewal numbers of sessions, for the reaper.

@@ -12,6 +12,7 @@ use transaction::Transaction;
 
 pub mod backup;
 mod bells;
+mod bulk_retry;
 mod claim;
 mod columns;
 mod create;

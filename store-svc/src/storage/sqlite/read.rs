@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use protocol::api::{JobView, WorkerView, Workers};
+use protocol::bulk_retry::{BulkRetry, RetryFilter, RetryPreview};
 use protocol::explain::Explanation;
 use protocol::ids::{Fence, JobId, Position, SessionId, Version};
 use protocol::job::State;
@@ -16,7 +17,7 @@ use serde_json::value::RawValue;
 use super::columns::Columns;
 use super::row::Row;
 use super::view::{result, view};
-use super::{StorageError, TENANT, memory};
+use super::{StorageError, TENANT, bulk_retry, memory};
 use crate::storage::{At, BellSeq, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, Reader, ResultRead};
 
 mod explain;
@@ -142,6 +143,14 @@ impl Reader for SqliteReader {
 
     fn queues(&mut self, always: &BTreeSet<String>) -> Result<At<Vec<QueueView>>, StorageError> {
         self.at(|sql| queues::queues(sql, always))
+    }
+
+    fn bulk_retries(&mut self) -> Result<At<Vec<BulkRetry>>, StorageError> {
+        self.at(bulk_retry::load_all)
+    }
+
+    fn preview_retry(&mut self, filter: &RetryFilter) -> Result<At<RetryPreview>, StorageError> {
+        self.at(|sql| pages::preview_retry(sql, filter))
     }
 
     fn leases(&mut self) -> Result<Vec<Held<JobFence>>, StorageError> {

@@ -78,12 +78,7 @@ impl Row {
         let lease_ms = columns.counter()?;
         let timeout_ms = columns.take::<Option<i64>>()?.map(i64::cast_unsigned);
         let progress = columns.take()?;
-        let kind = columns.take::<Option<String>>()?;
-        let message = columns.take::<Option<String>>()?.unwrap_or_default();
-        let error = match kind {
-            Some(kind) => Some(JobError { kind: columns::error_kind(&kind)?, message }),
-            None => None,
-        };
+        let error = columns.job_error()?;
         let fingerprint = columns.take()?;
         let invalidates: Option<String> = columns.take()?;
         let invalidation = columns.take()?;

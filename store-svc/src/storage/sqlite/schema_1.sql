@@ -99,6 +99,22 @@ CREATE TABLE queues (
     PRIMARY KEY (tenant, queue)
 ) WITHOUT ROWID;
 
+-- Retries of many jobs: those that run, and the last ones that have ended.
+CREATE TABLE retries (
+    tenant INTEGER NOT NULL,
+    retry BLOB NOT NULL,
+    filter TEXT NOT NULL,              -- JSON
+    rate INTEGER NOT NULL,             -- jobs per second
+    jobs_max INTEGER NOT NULL,
+    cursor INTEGER NOT NULL,           -- n of the last job that was dealt with
+    retried INTEGER NOT NULL,
+    skipped INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    stopped INTEGER NOT NULL,          -- 1: by an operator
+    PRIMARY KEY (tenant, retry)
+) WITHOUT ROWID;
+
 CREATE TABLE sessions (
     tenant INTEGER NOT NULL,
     session BLOB NOT NULL,

@@ -3,7 +3,7 @@
 use protocol::api::{ErrorKind, JobError};
 use protocol::ids::{Epoch, JobId, Position};
 use protocol::job::{Cancelled, Ended, Settled, State};
-use protocol::problem::Kind;
+use protocol::problem::{Kind, Problem};
 use protocol::store_api::{Complete, JobFence, Outcome, Release, Reply};
 use rusqlite::params;
 
@@ -12,6 +12,14 @@ use super::row::{Row, job_columns};
 use super::transaction::{Decided, Transaction};
 use super::{StorageError, TENANT};
 use crate::storage::NewsItem;
+
+/// What became of a retry.
+pub(super) enum Reopened {
+    Open,
+    /// It has not failed and was not cancelled.
+    NotEnded,
+    Refused(Problem),
+}
 
 impl Transaction<'_> {
     pub(super) fn complete(&mut self, complete: &Complete) -> Result<Decided, StorageError> {
@@ -115,17 +123,26 @@ impl Transaction<'_> {
         let Some(mut row) = Row::load(self.sql, job_id)? else {
             return Ok(Err(Kind::NotFound.problem()));
         };
+        match self.reopen(&mut row)? {
+            Reopened::Open => Ok(Ok(Reply::Retried { job: Some(Box::new(self.view(&row)?)) })),
+            Reopened::NotEnded => Ok(Ok(Reply::Retried { job: None })),
+            Reopened::Refused(problem) => Ok(Err(problem)),
+        }
+    }
+
+    /// Opens the next run of a job; unless it says so, nothing was changed.
+    pub(super) fn reopen(&mut self, row: &mut Row) -> Result<Reopened, StorageError> {
         let before = row.job.clone();
         if !row.job.retry() {
-            return Ok(Ok(Reply::Retried { job: None }));
+            return Ok(Reopened::NotEnded);
         }
         if let Some(key) = &row.unique_key
             && let Some(holder) = self.holder_of(key)?
         {
-            return Ok(Err(held_by(holder)));
+            return Ok(Reopened::Refused(held_by(holder)));
         }
         if let Some(full) = self.full(&row.queue) {
-            return Ok(Err(full));
+            return Ok(Reopened::Refused(full));
         }
         (row.started_at, row.finished_at, row.cancel_requested_at, row.due_at) = (None, None, None, None);
         (row.error, row.progress, row.session) = (None, None, None);
@@ -133,9 +150,9 @@ impl Transaction<'_> {
         if let Some(start_by) = row.start_by {
             self.due(start_by);
         }
-        self.record(&mut row, &before)?;
+        self.record(row, &before)?;
         self.count("retried");
-        Ok(Ok(Reply::Retried { job: Some(Box::new(self.view(&row)?)) }))
+        Ok(Reopened::Open)
     }
 
     /// Ends a job whose start deadline has passed before it started; `false`: it had.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::ids::{Position, SessionId};
+use protocol::ids::{Position, RetryId, SessionId};
 use protocol::job::{Job, State};
 use protocol::problem::Problem;
 use protocol::store_api::{Answer, BellId, Change, Command, JobFence, Reply};
@@ -12,7 +12,7 @@ use super::columns::Ring;
 use super::memory::{Memory, Queue};
 use super::row::Row;
 use super::{StorageError, TENANT};
-use crate::storage::{BellSeq, Context, NewsItem, Rung, RungBell, SequencerRenewal, Signals, Transitions};
+use crate::storage::{BellSeq, Context, NewsItem, RetryStep, Rung, RungBell, SequencerRenewal, Signals, Transitions};
 
 pub(super) struct Transaction<'t> {
     pub(super) sql: &'t Connection,
@@ -170,6 +170,8 @@ impl Transitions for Transaction<'_> {
             Command::EndSession { session } => self.end_session(*session),
             Command::Cancel { job_id } => self.cancel(*job_id),
             Command::Retry { job_id } => self.retry(*job_id),
+            Command::RetryJobs(asked) => self.begin_retry(asked),
+            Command::StopRetry { retry_id } => self.stop_retry(*retry_id),
             Command::PauseQueue { queue } => self.set_paused(queue, true),
             Command::ResumeQueue { queue } => self.set_paused(queue, false),
             Command::Bells(fates) => self.bell_fates(fates),
@@ -211,6 +213,10 @@ impl Transitions for Transaction<'_> {
 
     fn due(&mut self, limit: u32) -> Result<bool, StorageError> {
         self.queue_due(limit)
+    }
+
+    fn retry_some(&mut self, retry: RetryId, jobs: u32) -> Result<RetryStep, StorageError> {
+        self.retry_matching(retry, jobs)
     }
 
     fn reap(&mut self, lease: JobFence, renewal: u64) -> Result<bool, StorageError> {

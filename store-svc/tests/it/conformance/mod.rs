@@ -15,6 +15,7 @@ use store_svc::storage::{
 };
 
 mod batches;
+mod bulk_retrying;
 mod cancelling;
 mod creating;
 mod data;
@@ -51,6 +52,11 @@ macro_rules! suite {
 
 suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
     batches { one_bad_command_does_not_fail_its_batch, failed_work_leaves_nothing_behind, committed_work_survives_a_kill }
+    bulk_retrying {
+        a_filter_chooses_who_is_retried, a_step_retries_so_many_and_goes_on, what_fails_again_is_not_retried_again,
+        a_limit_ends_it, held_keys_are_skipped, a_full_queue_is_waited_for, only_so_many_run_at_once, one_is_stopped,
+        a_preview_counts_and_shows_the_first, many_strangers_are_passed_in_bounded_steps,
+    }
     cancelling {
         waiting_jobs_are_cancelled_at_once, running_jobs_are_asked, the_first_outcome_wins_over_a_cancel,
         cancelled_bell_keeps_its_place_until_named,
