@@ -99,7 +99,7 @@ impl Tenure {
                 Change::Invalidates { keys, .. } => {
                     Covered { keys: keys.into_iter().map(String::from).collect(), ..Covered::default() }
                 }
-                Change::Job { .. } | Change::Progress { .. } => continue,
+                Change::Job { .. } | Change::Progress { .. } | Change::Queue { .. } => continue,
             };
             if let Some(issued) = self.seat.issue_logged(term, entry.position, covered) {
                 self.announcer.announce(&issued);

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use chassis::config::Address;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use protocol::api::{Priority, Status};
-use protocol::ids::JobId;
-use protocol::key::{DataKey, QueueName, TaskName};
+use protocol::api::{ErrorKind, Priority, Status};
+use protocol::bulk_retry::Unsuccessful;
+use protocol::ids::{JobId, RetryId};
+use protocol::key::{DataKey, QueueName, TaskName, UniqueKey};
 use protocol::time::Timestamp;
 
 use crate::durations;
@@ -37,12 +38,22 @@ pub(crate) enum Command {
     /// Follow a job to its end and print its result
     #[command(after_help = EXIT_STATUSES)]
     Watch(Watch),
+    /// Say why a job does not run
+    Explain(Explain),
     /// List jobs, newest first
     Jobs(Jobs),
     /// Cancel a job
     Cancel(OneJob),
-    /// Open the next run of a job that failed or was cancelled
-    Retry(OneJob),
+    /// Open the next run of a job that failed or was cancelled, or of many of them by filter
+    Retry(Box<Retry>),
+    /// List the retries of many jobs that run and the last ones that have ended, or stop one
+    Retries(Retries),
+    /// What each queue holds, and what came and went within the last minute
+    Queues(QueueList),
+    /// Begin nothing new from a queue; what runs goes on, and jobs are still accepted
+    Pause(OneQueue),
+    /// Go on with a paused queue
+    Resume(OneQueue),
     /// Make sure that nobody reads an older value of these keys any more
     Invalidate(Invalidate),
     /// Offer a fixed rate of requests, and say what became of them
@@ -101,12 +112,18 @@ pub(crate) struct Submit {
     /// How long one attempt may take, such as 500ms, 30s or 2h
     #[arg(long, value_name = "DURATION", value_parser = durations::parse_ms)]
     pub(crate) timeout: Option<u64>,
+    /// Let it fail when it has not started so long after it was due, such as 15m
+    #[arg(long, value_name = "DURATION", value_parser = durations::parse_ms)]
+    pub(crate) start_deadline: Option<u64>,
     /// A data key that the job changes; may be given several times
     #[arg(long, value_name = "KEY", value_parser = name::<DataKey>)]
     pub(crate) invalidates: Vec<DataKey>,
     /// Names the job: submitted again with the same key, it is the same job
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
+    /// Refuse it while another job with this key has not ended
+    #[arg(long, value_name = "KEY", value_parser = name::<UniqueKey>)]
+    pub(crate) unique_key: Option<UniqueKey>,
     /// Follow it to its end and print its result instead of its id
     #[arg(long)]
     pub(crate) wait: bool,
@@ -119,6 +136,18 @@ pub(crate) struct Watch {
     /// Which job: the id that `longshore submit` printed
     #[arg(value_name = "JOB_ID")]
     pub(crate) job_id: JobId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    pub(crate) service: Service,
+    /// Which job: the id that `longshore submit` printed
+    #[arg(value_name = "JOB_ID")]
+    pub(crate) job_id: JobId,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -152,6 +181,72 @@ pub(crate) struct OneJob {
     /// Which job: the id that `longshore submit` printed
     #[arg(value_name = "JOB_ID")]
     pub(crate) job_id: JobId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Retry {
+    #[command(flatten)]
+    pub(crate) service: Service,
+    /// Which job: the id that `longshore submit` printed
+    #[arg(value_name = "JOB_ID", required_unless_present = "status", conflicts_with = "status")]
+    pub(crate) job_id: Option<JobId>,
+    /// All jobs that ended like that
+    #[arg(long, value_enum)]
+    pub(crate) status: Option<UnsuccessfulName>,
+    /// Only jobs of this queue
+    #[arg(long, requires = "status", value_parser = name::<QueueName>)]
+    pub(crate) queue: Option<QueueName>,
+    /// Only jobs of this task
+    #[arg(long, requires = "status", value_parser = name::<TaskName>)]
+    pub(crate) task: Option<TaskName>,
+    /// Only jobs with this kind of error
+    #[arg(long, requires = "status", value_enum)]
+    pub(crate) error_kind: Option<ErrorKindName>,
+    /// Only jobs that ended at this instant or later, such as 2026-01-31T12:00:00Z
+    #[arg(long, requires = "status", value_name = "TIME")]
+    pub(crate) after: Option<Timestamp>,
+    /// Only jobs that ended before this instant
+    #[arg(long, requires = "status", value_name = "TIME")]
+    pub(crate) before: Option<Timestamp>,
+    /// Retry so many jobs per second [default: 100]
+    #[arg(long, requires = "status", value_name = "N")]
+    pub(crate) rate: Option<u32>,
+    /// Retry at most so many jobs, the oldest ones
+    #[arg(long, requires = "status", value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Only say which jobs these are
+    #[arg(long, requires = "status")]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Retries {
+    #[command(flatten)]
+    pub(crate) service: Service,
+    /// Stop this one; what it has retried stays retried
+    #[arg(long, value_name = "RETRY_ID")]
+    pub(crate) stop: Option<RetryId>,
+    /// Print them as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueueList {
+    #[command(flatten)]
+    pub(crate) service: Service,
+    /// Print them as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneQueue {
+    #[command(flatten)]
+    pub(crate) service: Service,
+    /// Its name
+    #[arg(value_parser = name::<QueueName>)]
+    pub(crate) queue: QueueName,
 }
 
 #[derive(Debug, Args)]
@@ -232,6 +327,42 @@ impl From<StatusName> for Status {
     }
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum UnsuccessfulName {
+    Failed,
+    Cancelled,
+}
+
+impl From<UnsuccessfulName> for Unsuccessful {
+    fn from(name: UnsuccessfulName) -> Self {
+        match name {
+            UnsuccessfulName::Failed => Self::Failed,
+            UnsuccessfulName::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ErrorKindName {
+    Failed,
+    Timeout,
+    Panic,
+    Crashed,
+    Deadline,
+}
+
+impl From<ErrorKindName> for ErrorKind {
+    fn from(name: ErrorKindName) -> Self {
+        match name {
+            ErrorKindName::Failed => Self::Failed,
+            ErrorKindName::Timeout => Self::Timeout,
+            ErrorKindName::Panic => Self::Panic,
+            ErrorKindName::Crashed => Self::Crashed,
+            ErrorKindName::Deadline => Self::Deadline,
+        }
+    }
+}
+
 pub(crate) fn name<T: for<'a> TryFrom<&'a str, Error = protocol::key::NameError>>(text: &str) -> Result<T, String> {
     T::try_from(text).map_err(|error| format!("it {error}"))
 }
@@ -265,6 +396,10 @@ mod tests {
         check("longshore submit a/b", "letters, digits");
         check("longshore watch 7", "invalid");
         check("longshore jobs --limit 0", "1..=500");
+        check("longshore retry", "JOB_ID");
+        check("longshore retry --task noop", "--status");
+        check("longshore retry --status succeeded", "possible values: failed, cancelled");
+        check("longshore retry 01890000-0000-7000-8000-000000000001 --status failed", "cannot be used with");
         check("longshore up --gateways 0", "'--gateways <N>': 0 is not in 1..=64");
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use bytes::Bytes;
 use chassis::client::{Answer, Call, Error, Http};
 use chassis::config::{Address, ConfigError, ExitWith, Fault, Source, load};
@@ -121,6 +122,14 @@ pub(crate) fn get(path: impl Into<String>) -> Call {
 /// Any method, without a body. It is sent once.
 pub(crate) fn request(method: http::Method, path: impl Into<String>) -> Call {
     Call::new(method, path, false).within(DEADLINE)
+}
+
+/// POST of a body. It is sent once.
+///
+/// # Errors
+/// When the body cannot be written as JSON.
+pub(crate) fn post(path: &str, body: &impl serde::Serialize) -> anyhow::Result<Call> {
+    Ok(Call::post(path, body).context("writing the request as JSON")?.within(DEADLINE))
 }
 
 /// The path of a job, or of something of it.

@@ -6,7 +6,7 @@ use anyhow::Context;
 use chassis::config::Source;
 
 use crate::arguments::{Arguments, Command};
-use crate::{backup, control, definitions, health, jobs, load, submit, up, watch};
+use crate::{backup, control, definitions, explain, health, jobs, load, queues, retry, submit, up, watch};
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let source = Source::from_process();
@@ -26,9 +26,14 @@ async fn client_command(command: Command, source: &Source) -> anyhow::Result<Exi
     match command {
         Command::Submit(arguments) => submit::run(*arguments, source).await,
         Command::Watch(arguments) => watch::run(arguments, source).await,
+        Command::Explain(arguments) => explain::run(&arguments, source).await,
         Command::Jobs(arguments) => jobs::run(&arguments, source).await,
         Command::Cancel(arguments) => control::cancel(&arguments, source).await,
-        Command::Retry(arguments) => control::retry(&arguments, source).await,
+        Command::Retry(arguments) => retry::run(*arguments, source).await,
+        Command::Retries(arguments) => retry::list(&arguments, source).await,
+        Command::Queues(arguments) => queues::list(&arguments, source).await,
+        Command::Pause(arguments) => queues::pause(&arguments, source).await,
+        Command::Resume(arguments) => queues::resume(&arguments, source).await,
         Command::Invalidate(arguments) => control::invalidate(&arguments, source).await,
         Command::Load(arguments) => load::run(*arguments, source).await,
         Command::Health(arguments) => health::run(&arguments).await,

@@ -14,8 +14,9 @@ use crate::client::{Client, job_path, request, unless_unknown};
 use crate::output;
 
 pub(crate) async fn cancel(arguments: &OneJob, source: &Source) -> anyhow::Result<ExitCode> {
-    let answer = change(arguments, source, "/cancel").await?;
+    let client = Client::new(&arguments.service, source)?;
     let job_id = arguments.job_id;
+    let answer = change(&client, job_id, "/cancel").await?;
     output::line(if answer.status == StatusCode::OK {
         format!("The job {job_id} is cancelled.")
     } else {
@@ -24,16 +25,13 @@ pub(crate) async fn cancel(arguments: &OneJob, source: &Source) -> anyhow::Resul
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) async fn retry(arguments: &OneJob, source: &Source) -> anyhow::Result<ExitCode> {
-    change(arguments, source, "/retry").await?;
-    let job_id = arguments.job_id;
+pub(crate) async fn retry(client: &Client, job_id: JobId) -> anyhow::Result<ExitCode> {
+    change(client, job_id, "/retry").await?;
     output::line(format!("The job {job_id} is queued again. See `longshore watch {job_id}`."))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn change(arguments: &OneJob, source: &Source, what: &str) -> anyhow::Result<Answer<Bytes>> {
-    let client = Client::new(&arguments.service, source)?;
-    let job_id: JobId = arguments.job_id;
+async fn change(client: &Client, job_id: JobId, what: &str) -> anyhow::Result<Answer<Bytes>> {
     let call = request(Method::POST, job_path(job_id, what));
     let answer = client.send(&call).await.map_err(|error| client.absent(&error))?;
     if let Some(unknown) = unless_unknown(job_id, answer.status) {

@@ -33,7 +33,9 @@ pub(crate) async fn run(arguments: Submit, source: &Source) -> anyhow::Result<Ex
         run_at: arguments.run_at,
         max_attempts: arguments.max_attempts,
         timeout_ms: arguments.timeout,
+        start_deadline_ms: arguments.start_deadline,
         invalidates: arguments.invalidates,
+        unique_key: arguments.unique_key,
     };
     let accepted = submit(&client, &body, arguments.idempotency_key.as_deref()).await?;
     if arguments.wait {

@@ -6,6 +6,7 @@ pub mod config;
 mod data;
 mod dependencies;
 mod jobs;
+mod queues;
 mod router;
 mod state;
 mod store;

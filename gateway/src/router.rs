@@ -6,7 +6,8 @@ use axum::routing::{delete, get, post, put};
 
 use crate::admission::{Room, admit};
 use crate::data::{read, write};
-use crate::jobs::{control, list, status, submit};
+use crate::jobs::{control, list, retry_many, status, submit};
+use crate::queues;
 use crate::state::Gateway;
 
 pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
@@ -15,10 +16,16 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
     Router::new()
         .route("/longtask", post(submit::post).layer(admitted.clone()))
         .route("/jobs", get(list::jobs))
+        .route("/jobs:retry", get(retry_many::list).merge(post(retry_many::post).layer(admitted.clone())))
+        .route("/jobs:retry/{id}", delete(retry_many::stop))
         .route("/jobs/{id}", get(status::job).merge(put(submit::put).layer(admitted.clone())))
         .route("/jobs/{id}/result", get(status::result))
+        .route("/jobs/{id}/explain", get(status::explain))
         .route("/jobs/{id}/cancel", post(control::cancel))
         .route("/jobs/{id}/retry", post(control::retry))
+        .route("/queues", get(queues::list))
+        .route("/queues/{queue}/pause", post(queues::pause))
+        .route("/queues/{queue}/resume", post(queues::resume))
         .route("/workers", get(list::workers))
         .route("/data", get(read::default_key))
         .route("/data/{key}", get(read::key).merge(put(write::put).layer(admitted.clone())).delete(write::delete))

@@ -9,6 +9,7 @@ use chassis::config::Address;
 use chassis::http::Rejection;
 use chassis::task::Tasks;
 use futures_util::future::join_all;
+use protocol::bulk_retry::{RetryFilter, RetryPreview};
 use protocol::ids::{Incarnation, Position};
 use protocol::problem::Kind;
 use protocol::store_api::{self, Applied, Apply, Command, Create, Created, INCARNATION_HEADER, POSITION_HEADER, Reply};
@@ -91,6 +92,17 @@ impl Store {
         let answers = apply_all(&self.client, vec![command], self.deadline, repeat).await?;
         let only = answers.items.into_iter().next().ok_or(Kind::BadGateway)?;
         Ok(only?)
+    }
+
+    /// What a retry of many jobs would do.
+    ///
+    /// # Errors
+    /// 503 if the store is away or slow.
+    pub(crate) async fn preview_retry(&self, filter: &RetryFilter) -> Result<RetryPreview, Error> {
+        let peer = self.client.peer();
+        let call = Call::post("/retries:preview", filter).map_err(|error| peer.unsendable(&error))?;
+        let answer = peer.call(&call.within(self.deadline).repeatable()).await?;
+        Ok(answer.json()?.body)
     }
 
     /// Reads a path of the store.

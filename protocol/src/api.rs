@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::ids::JobId;
 use crate::job::State;
-use crate::key::{DataKey, QueueName, TaskName};
+use crate::key::{DataKey, QueueName, TaskName, UniqueKey};
 use crate::time::Timestamp;
 
 pub const DEFAULT_QUEUE: &str = "default";
@@ -19,6 +19,8 @@ pub const INVALIDATES_MAX: usize = 100;
 pub const DELAY_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
 /// The longest timeout of one attempt: 30 days, in ms.
 pub const TIMEOUT_MS_MAX: u64 = 30 * 24 * 3_600 * 1_000;
+/// The longest time in which a job must have started, counted from when it is due: 366 days, in ms.
+pub const START_DEADLINE_MS_MAX: u64 = DELAY_MS_MAX;
 /// The longest `Prefer: wait`, in s.
 pub const WAIT_S_MAX: u64 = 30;
 /// The longest `Idempotency-Key`, in bytes.
@@ -43,8 +45,14 @@ pub struct Submit {
     pub max_attempts: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// It ends failed when it has not started so long after it was due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_deadline_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invalidates: Vec<DataKey>,
+    /// Refused while another job with it has not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_key: Option<UniqueKey>,
 }
 
 /// Which of the waiting jobs of a queue is rung first.
@@ -114,6 +122,7 @@ pub enum ErrorKind {
     Panic,
     /// Its worker died under it too often.
     Crashed,
+    /// It had not started by its start deadline.
     Deadline,
 }
 
@@ -157,10 +166,17 @@ pub struct JobView {
     pub invalidates: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_deadline_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_key: Option<String>,
     pub created_at: Timestamp,
     /// When it is due, while it is scheduled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_at: Option<Timestamp>,
+    /// When it fails if it has not started, until it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_by: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -68,6 +68,10 @@ uuid_id!(
     ClaimId
 );
 uuid_id!(
+    /// One retry of many jobs.
+    RetryId
+);
+uuid_id!(
     /// A worker's session at the store: new at each start of a worker.
     SessionId
 );

@@ -226,6 +226,15 @@ impl Job {
         was_scheduled
     }
 
+    /// The time by which it was to start is over: it ends failed, unless an attempt of this run began. `false`: one did, or it has ended.
+    pub fn miss_start(&mut self) -> bool {
+        let missed = matches!(self.state, State::Scheduled | State::Queued) && !self.started;
+        if missed {
+            self.state = State::Failed;
+        }
+        missed
+    }
+
     pub fn cancel(&mut self) -> Cancelled {
         match self.state {
             State::Scheduled | State::Queued => {

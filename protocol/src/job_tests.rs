@@ -124,6 +124,31 @@ fn cancel_ends_waiting_jobs_and_asks_running_ones() {
 }
 
 #[test]
+fn a_start_is_missed_only_before_the_first_attempt_of_a_run() {
+    let check = |mut job: Job, missed: bool, end: State| {
+        let before = job.clone();
+        assert_eq!((job.miss_start(), job.state), (missed, end));
+        let effects = job.effects_since(&before);
+        assert_eq!((effects.visible, effects.bell, effects.invalidation), (missed, false, false));
+        assert!(!missed || job.claim(job.dispatch, claim_id(9)) == Err(ClaimRefusal::NotQueued));
+    };
+    check(Job::create(true, 3, true), true, State::Failed);
+    check(Job::create(false, 3, true), true, State::Failed);
+    check(running(), false, State::Running);
+    let mut released = running();
+    released.release(Fence(1));
+    check(released, false, State::Queued);
+    let mut between = running();
+    between.complete(Fence(1), failed());
+    check(between, false, State::Scheduled);
+    let mut ended = queued();
+    ended.cancel();
+    check(ended.clone(), false, State::Cancelled);
+    ended.retry();
+    check(ended, true, State::Failed);
+}
+
+#[test]
 fn declared_invalidations_hold_success_back_until_fenced() {
     let mut job = Job::create(true, 3, true);
     job.claim(Dispatch(1), claim_id(1)).expect("queued");

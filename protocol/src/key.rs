@@ -7,6 +7,8 @@ use crate::topology::RESERVED_QUEUES;
 
 /// Longest data key, in bytes.
 pub const KEY_BYTES_MAX: usize = 256;
+/// Longest unique key, in bytes.
+pub const UNIQUE_KEY_BYTES_MAX: usize = 255;
 /// Longest queue or task name, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 
@@ -76,6 +78,11 @@ name_type!(
     check_key
 );
 name_type!(
+    /// What a job is unique by while it has not ended: any text of 1 to 255 bytes without control characters.
+    UniqueKey,
+    check_unique_key
+);
+name_type!(
     /// A queue: it names the broker queue `jobs.{queue}`, so its letters are few.
     QueueName,
     check_queue
@@ -87,7 +94,15 @@ name_type!(
 );
 
 fn check_key(text: &str) -> Result<(), NameError> {
-    check_length(text, KEY_BYTES_MAX)?;
+    check_text(text, KEY_BYTES_MAX)
+}
+
+fn check_unique_key(text: &str) -> Result<(), NameError> {
+    check_text(text, UNIQUE_KEY_BYTES_MAX)
+}
+
+fn check_text(text: &str, bytes_max: usize) -> Result<(), NameError> {
+    check_length(text, bytes_max)?;
     if text.chars().any(char::is_control) {
         return Err(NameError::Control);
     }

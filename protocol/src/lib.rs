@@ -2,17 +2,20 @@
 //! randomness of its own, so that the model explores the same code that the product runs.
 
 pub mod api;
+pub mod bulk_retry;
 pub mod cache_api;
 pub mod definitions;
 pub mod dispatch;
 pub mod envelope;
 pub mod etag;
+pub mod explain;
 pub mod ids;
 pub mod invalidation;
 pub mod job;
 pub mod key;
 pub mod lease;
 pub mod problem;
+pub mod queue;
 pub mod retry;
 pub mod store_api;
 pub mod time;

@@ -88,6 +88,8 @@ catalogue! {
     MethodNotAllowed = "method-not-allowed", 405, "Method not allowed", "This resource does not support the method; see Allow.";
     RequestTimeout = "request-timeout", 408, "Request timeout", "The body did not arrive in time.";
     Conflict = "conflict", 409, "Conflict", "The request does not fit the present state.";
+    /// The extensions `job_id` and `links` say which job holds the key.
+    UniqueConflict = "unique-conflict", 409, "Unique key held", "Another job with this unique key has not ended.";
     /// The store does not know the worker's session: register and repeat the call.
     UnknownSession = "unknown-session", 409, "Unknown session", "The session is not known; register it and repeat the call.";
     Gone = "gone", 410, "Gone", "It existed and its retention has ended.";
@@ -100,6 +102,7 @@ catalogue! {
     Invalid = "invalid", 422, "Invalid request", "The request is well-formed but not acceptable; see errors.";
     IdempotencyMismatch = "idempotency-mismatch", 422, "Idempotency key reused", "The idempotency key was used with another body.";
     RateLimited = "rate-limited", 429, "Too many requests", "Over the limit; try again later.";
+    QueueFull = "queue-full", 429, "Queue full", "The queue has as many open jobs as it may; try again later.";
     HeadersTooLarge = "headers-too-large", 431, "Headers too large", "The request head is larger than the limit.";
     Internal = "internal", 500, "Internal error", "Something went wrong on our side.";
     NotImplemented = "not-implemented", 501, "Not implemented", "This is not supported.";

@@ -8,10 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::api::{JobError, JobView, Priority, Progress, Status};
-use crate::ids::{ClaimId, Dispatch, Epoch, Fence, Incarnation, InstanceId, JobId, Position, SessionId, Version};
+use crate::bulk_retry::{BulkRetry, RetryFilter};
+use crate::ids::{
+    ClaimId, Dispatch, Epoch, Fence, Incarnation, InstanceId, JobId, Position, RetryId, SessionId, Version,
+};
 use crate::job::{Cancelled, ClaimRefusal, Settled};
-use crate::key::{DataKey, QueueName, TaskName, TaskPattern};
+use crate::key::{DataKey, QueueName, TaskName, TaskPattern, UniqueKey};
 use crate::problem::Problem;
+use crate::queue::Pause;
 use crate::time::Timestamp;
 
 /// Most commands in one request.
@@ -61,6 +65,18 @@ pub enum Command {
     Retry {
         job_id: JobId,
     },
+    /// Begins a retry of many jobs, unless it has this id already.
+    RetryJobs(Box<RetryJobs>),
+    StopRetry {
+        retry_id: RetryId,
+    },
+    /// From now on nothing of the queue is rung or claimed; what runs goes on.
+    PauseQueue {
+        queue: QueueName,
+    },
+    ResumeQueue {
+        queue: QueueName,
+    },
     /// Hints about bells published by a creator; not worth a commit of their own.
     Bells(BellFates),
     PutData(PutData),
@@ -99,6 +115,10 @@ pub enum Reply {
     Retried {
         job: Option<Box<JobView>>,
     },
+    /// As far as it has come.
+    BulkRetry(Box<BulkRetry>),
+    /// The queue as it is now.
+    Pause(Pause),
     DataWritten {
         version: Version,
         position: Position,
@@ -122,7 +142,12 @@ pub struct Create {
     pub run_at: Option<Timestamp>,
     pub max_attempts: u32,
     pub timeout_ms: Option<u64>,
+    /// Counted from when it is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_deadline_ms: Option<u64>,
     pub invalidates: Vec<DataKey>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_key: Option<UniqueKey>,
     pub idempotency_key: Option<String>,
     /// SHA-256 (hex) of the canonical form of what the client sent: the same id or key with another one is refused. Empty for a job that the
     /// client named in neither way.
@@ -216,6 +241,9 @@ pub struct HeartbeatReply {
     pub lost: Vec<JobFence>,
     /// Named fences whose job is asked to end.
     pub cancelled: Vec<JobFence>,
+    /// Those of its queues that are paused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paused: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -231,6 +259,23 @@ pub struct News {
     pub cursor: u64,
     pub lost: Vec<JobFence>,
     pub cancelled: Vec<JobFence>,
+    /// Queues of the session that were paused or resumed, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pauses: Vec<QueuePause>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuePause {
+    pub queue: String,
+    pub paused: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RetryJobs {
+    pub retry_id: RetryId,
+    pub filter: RetryFilter,
+    pub rate_per_second: u32,
+    pub limit: u64,
 }
 
 /// How the publishes of bells ended.
@@ -330,6 +375,11 @@ pub enum Change {
     Progress {
         job_id: JobId,
         progress: Progress,
+    },
+    /// An operator paused or resumed the queue.
+    Queue {
+        queue: QueueName,
+        paused: bool,
     },
     /// A data write; it is acknowledged when it is fenced.
     Data {

@@ -31,6 +31,7 @@ pub struct Config {
     pub retry_max_ms: u64,
     pub sequencer_lease_ms: u64,
     pub log_kept_ms: u64,
+    pub queue_depth_max: u64,
 }
 
 /// The settings as they are written.
@@ -46,6 +47,7 @@ struct Settings {
     retry_max_ms: u64,
     sequencer_lease_ms: u64,
     log_kept_ms: u64,
+    queue_depth_max: u64,
 }
 
 impl Config {
@@ -88,6 +90,7 @@ impl Config {
             retry_max_ms: settings.retry_max_ms,
             sequencer_lease_ms: settings.sequencer_lease_ms,
             log_kept_ms: settings.log_kept_ms,
+            queue_depth_max: settings.queue_depth_max,
         })
     }
 }
@@ -98,6 +101,7 @@ fn check_ranges(settings: &Settings, faults: &mut Vec<Fault>) {
     within("LONGSHORE_RETRY_BASE_MS", settings.retry_base_ms, 0, DAY_MS);
     within("LONGSHORE_RETRY_MAX_MS", settings.retry_max_ms, 0, DAY_MS);
     within("LONGSHORE_SEQUENCER_LEASE_MS", settings.sequencer_lease_ms, 500, 60_000);
+    within("LONGSHORE_QUEUE_DEPTH_MAX", settings.queue_depth_max, 1, 1_000_000_000);
     within("LONGSHORE_LOG_KEPT_MS", settings.log_kept_ms, 60_000, 365 * DAY_MS);
 }
 
@@ -136,6 +140,7 @@ mod tests {
     fn defaults_are_complete_but_for_the_broker() {
         chassis::testing::check_defaults(DEFAULTS);
         let config = Config::load(&Source::from_pairs([URL])).expect("accepted");
+        assert_eq!(config.queue_depth_max, protocol::queue::DEPTH_MAX_DEFAULT);
         assert_eq!((config.listen.port(), config.database.to_str()), (5002, Some("var/longshore.db")));
         check(&[], "AMQP_URL is not set");
     }
@@ -147,6 +152,7 @@ mod tests {
         check(&[URL, ("DATABASE_URL", "sqlite:")], "sqlite:PATH");
         check(&[URL, ("LONGSHORE_QUEUES", "default,dead")], "LONGSHORE_QUEUES has \"dead\", which is reserved");
         check(&[URL, ("LONGSHORE_SEQUENCER_LEASE_MS", "5")], "from 500 to 60000");
+        check(&[URL, ("LONGSHORE_QUEUE_DEPTH_MAX", "0")], "LONGSHORE_QUEUE_DEPTH_MAX");
         check(&[URL, ("LONGSHORE_LOG_KEPT_MS", "5")], "LONGSHORE_LOG_KEPT_MS");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use protocol::ids::Position;
 use tokio::sync::{Notify, watch};
 
+use crate::flows::Flows;
 use crate::news::NewsBoard;
 use crate::storage::{BellSeq, Live, RungBell, Signals};
 
@@ -23,6 +24,9 @@ pub(crate) struct Hub {
     pub(crate) gate: RingGate,
     pub(crate) outbox: Outbox,
     pub(crate) news: NewsBoard,
+    pub(crate) flows: Flows,
+    /// Many jobs are to be retried.
+    pub(crate) retries: Notify,
 }
 
 impl Default for Hub {
@@ -37,6 +41,8 @@ impl Default for Hub {
             gate: RingGate::default(),
             outbox: Outbox::default(),
             news: NewsBoard::default(),
+            flows: Flows::default(),
+            retries: Notify::new(),
         }
     }
 }
@@ -53,6 +59,9 @@ impl Hub {
         if let Some(due_ms) = signals.due_ms {
             self.expect_due(due_ms);
         }
+        if signals.retries {
+            self.retries.notify_one();
+        }
         for (session, item) in signals.news {
             self.news.post(session, item);
         }
@@ -61,6 +70,7 @@ impl Hub {
             metrics::gauge!("longshore_store_sessions").set(small(live.sessions().count()));
             self.live.send_replace(live);
         }
+        self.flows.add(signals.flows, chassis::clock::now_ms());
         for (transition, count) in signals.counts {
             metrics::counter!("longshore_store_transitions_total", "transition" => transition).increment(count);
         }

@@ -25,9 +25,11 @@ use storage::sqlite::lock::OpenError;
 use writer::Writer;
 
 mod bell_watch;
+mod bulk_retry;
 mod config;
 mod dead_letters;
 mod dispatcher;
+mod flows;
 mod http;
 mod hub;
 mod news;
@@ -76,7 +78,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     drop(parts);
 
     let limits = Limits { body_bytes: BODY_BYTES, ..Limits::default() };
-    let service = http::Service::new(incarnation, writer, readers, Arc::clone(&hub), shutdown.clone());
+    let service = http::Service::new(incarnation, settings, writer, readers, Arc::clone(&hub), shutdown.clone());
     health.ready();
     let died = tokio::select! {
         () = serve(listener, service.router(), limits, &health, &shutdown) => false,
@@ -115,6 +117,7 @@ impl Parts {
         loops.spawn("dead letters", dead_letters::triage(broker(), writer()));
         loops.spawn("reaper", reaper::reap(readers(), writer()));
         loops.spawn("due", reaper::queue_due(readers(), writer(), hub()));
+        loops.spawn("bulk retry", bulk_retry::work(readers(), writer(), hub()));
         loops.spawn("trim", reaper::trim(writer(), log_kept));
         loops
     }
@@ -138,5 +141,6 @@ fn settings(config: &Config) -> Settings {
         backoff: Backoff { base_ms: config.retry_base_ms, max_ms: config.retry_max_ms },
         queues: config.queues.iter().map(|queue| queue.as_str().to_owned()).collect(),
         sequencer_lease_ms: config.sequencer_lease_ms,
+        queue_depth_max: config.queue_depth_max,
     }
 }

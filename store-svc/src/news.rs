@@ -1,4 +1,5 @@
-//! What sessions are told between heartbeats: leases they lost, jobs that are asked to end. An accelerator: each heartbeat's answer says
+//! What sessions are told between heartbeats: leases they lost, jobs that are asked to end, queues that are
+//! paused. An accelerator: each heartbeat's answer says
 //! the same, so nothing is lost when a feed is dropped.
 
 use std::collections::{HashMap, VecDeque};
@@ -67,7 +68,7 @@ impl NewsBoard {
             // From here on a post is not missed, so it cannot fall between the look and the wait.
             notified.as_mut().enable();
             let news = self.after(session, cursor);
-            if !(news.lost.is_empty() && news.cancelled.is_empty()) {
+            if !(news.lost.is_empty() && news.cancelled.is_empty() && news.pauses.is_empty()) {
                 return news;
             }
             notified.await;
@@ -84,6 +85,7 @@ impl Feed {
                 _ if *number <= cursor => {}
                 NewsItem::Lost(lease) => news.lost.push(*lease),
                 NewsItem::Cancelled(lease) => news.cancelled.push(*lease),
+                NewsItem::Pause(pause) => news.pauses.push(pause.clone()),
             }
         }
         news
@@ -94,7 +96,7 @@ impl Feed {
 mod tests {
     use super::*;
     use protocol::ids::{Fence, JobId};
-    use protocol::store_api::JobFence;
+    use protocol::store_api::{JobFence, QueuePause};
 
     #[test]
     fn a_cursor_gets_what_came_after_it() {
@@ -103,13 +105,16 @@ mod tests {
         let lease = |fence: u64| JobFence { job_id: JobId::generate(), fence: Fence(fence) };
         board.post(session, NewsItem::Lost(lease(1)));
         board.post(session, NewsItem::Cancelled(lease(2)));
-        let check = |cursor: u64, lost: usize, cancelled: usize| {
+        board.post(session, NewsItem::Pause(QueuePause { queue: "q".to_owned(), paused: true }));
+        let check = |cursor: u64, lost: usize, cancelled: usize, pauses: usize| {
             let news = board.after(session, cursor);
-            assert_eq!((news.cursor, news.lost.len(), news.cancelled.len()), (2, lost, cancelled), "after {cursor}");
+            let told = (news.lost.len(), news.cancelled.len(), news.pauses.len());
+            assert_eq!((news.cursor, told), (3, (lost, cancelled, pauses)), "after {cursor}");
         };
-        check(0, 1, 1);
-        check(1, 0, 1);
-        check(2, 0, 0);
-        check(7, 1, 1);
+        check(0, 1, 1, 1);
+        check(1, 0, 1, 1);
+        check(2, 0, 0, 1);
+        check(3, 0, 0, 0);
+        check(7, 1, 1, 1);
     }
 }

@@ -4,13 +4,13 @@ use std::sync::mpsc;
 
 use chassis::testing::wait_until;
 use protocol::api::Priority;
-use protocol::ids::{Dispatch, Incarnation, JobId, SessionId};
+use protocol::ids::{Dispatch, Incarnation, JobId, RetryId, SessionId};
 use protocol::problem::Kind;
 use protocol::store_api::{BellId, Command, Create, JobFence, Reply};
 
 use super::lanes::WAITING_MAX;
 use super::*;
-use crate::storage::{BellSeq, Reader, Rung, RungBell, SequencerRenewal, Signals};
+use crate::storage::{BellSeq, Reader, RetryStep, Rung, RungBell, SequencerRenewal, Signals};
 
 /// Keeps the ids that were "cancelled" in transactions that were committed. The id 0 breaks its transaction.
 #[derive(Debug, Default)]
@@ -82,6 +82,10 @@ impl Transitions for Transaction {
     }
 
     fn due(&mut self, _: u32) -> Result<bool, StorageError> {
+        unused()
+    }
+
+    fn retry_some(&mut self, _: RetryId, _: u32) -> Result<RetryStep, StorageError> {
         unused()
     }
 
@@ -178,7 +182,9 @@ fn create() -> Command {
         run_at: None,
         max_attempts: 1,
         timeout_ms: None,
+        start_deadline_ms: None,
         invalidates: Vec::new(),
+        unique_key: None,
         idempotency_key: None,
         fingerprint: String::new(),
         trace: None,

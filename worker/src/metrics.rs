@@ -44,6 +44,10 @@ pub(crate) fn slots(queue: &str, slots: u64) {
     metrics::gauge!("longshore_worker_slots", "queue" => queue.to_owned()).set(as_gauge(slots));
 }
 
+pub(crate) fn queue_paused(queue: &str, paused: bool) {
+    metrics::gauge!("longshore_worker_queue_paused", "queue" => queue.to_owned()).set(f64::from(u8::from(paused)));
+}
+
 /// Jobs that this worker holds.
 pub(crate) fn running(jobs: usize) {
     metrics::gauge!("longshore_worker_running_jobs").set(as_gauge(jobs as u64));

@@ -49,6 +49,8 @@ impl Requests {
             run_at: None,
             max_attempts: None,
             timeout_ms: None,
+            start_deadline_ms: None,
+            unique_key: None,
             invalidates: Vec::new(),
         };
         let submit = Call::post("/longtask", &job)?.within(plan.timeout);

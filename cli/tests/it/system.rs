@@ -38,9 +38,31 @@ async fn walk(folder: &Path) {
     told(&ask(&up, folder, &["jobs", "--status", "scheduled"]).await, 0, "due in 59 min", "");
     told(&ask(&up, folder, &["jobs", "--status", "failed"]).await, 0, "", "No job is like that");
     told(&ask(&up, folder, &["submit", "noop", "--queue", "nope"]).await, 65, "", "the queues are default");
+    let unique = ["submit", "noop", "--delay", "1h", "--unique-key", "nightly"];
+    let holder = ask(&up, folder, &unique).await;
+    told(&ask(&up, folder, &unique).await, 65, "", &format!("The job {} has this unique key", holder.out.trim()));
+    told(&ask(&up, folder, &["queues"]).await, 0, "default", "");
+    told(&ask(&up, folder, &["pause", "default"]).await, 0, "The queue default is paused", "");
+    let waits = ask(&up, folder, &["submit", "noop"]).await;
+    told(&ask(&up, folder, &["jobs", "--status", "queued"]).await, 0, "its queue is paused", "");
+    told(&ask(&up, folder, &["queues"]).await, 0, "paused for", "");
+    told(&ask(&up, folder, &["explain", waits.out.trim()]).await, 0, "The queue default is paused since", "");
+    told(&ask(&up, folder, &["resume", "default"]).await, 0, "The queue default goes on", "");
+    told(&ask(&up, folder, &["watch", waits.out.trim()]).await, 0, "{\"task\":\"noop\"", "");
+    told(&ask(&up, folder, &["pause", "nope"]).await, 65, "", "There is no queue nope");
     told(&ask(&up, folder, &["invalidate", "my_data"]).await, 0, "my_data", "");
+    told(&ask(&up, folder, &["retry", "--status", "cancelled", "--dry-run"]).await, 0, id, "1 job would be retried");
+    told(&ask(&up, folder, &["retries"]).await, 0, "", "There are none");
+    let begun = ask(&up, folder, &["retry", "--status", "cancelled", "--task", "slow"]).await;
+    told(&begun, 0, "", "They are retried at 100 per second");
+    told(&ask(&up, folder, &["retries"]).await, 0, begun.out.trim(), "");
+    // Stopping one that may have ended already changes nothing about it.
+    told(&ask(&up, folder, &["retries", "--stop", begun.out.trim()]).await, 0, begun.out.trim(), "");
+    told(&ask(&up, folder, &["retry", "--status", "failed", "--rate", "0"]).await, 65, "", "must be 1 to 10000");
     let unknown = "01890000-0000-7000-8000-000000000001";
-    told(&ask(&up, folder, &["watch", unknown]).await, 65, "", "there is no job");
+    for command in ["watch", "explain"] {
+        told(&ask(&up, folder, &[command, unknown]).await, 65, "", "there is no job");
+    }
     let place = up.url().strip_prefix("http://").expect("a URL");
     told(&ask(&up, folder, &["health", place, "--ready"]).await, 0, "ready", "");
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use protocol::api::{
-    DEFAULT_QUEUE, DELAY_MS_MAX, INVALIDATES_MAX, MAX_ATTEMPTS_DEFAULT, MAX_ATTEMPTS_MAX, Priority, Submit,
-    TIMEOUT_MS_MAX,
+    DEFAULT_QUEUE, DELAY_MS_MAX, INVALIDATES_MAX, MAX_ATTEMPTS_DEFAULT, MAX_ATTEMPTS_MAX, Priority,
+    START_DEADLINE_MS_MAX, Submit, TIMEOUT_MS_MAX,
 };
 use protocol::etag::fingerprint;
 use protocol::ids::JobId;
-use protocol::key::{DataKey, QueueName};
+use protocol::key::{DataKey, QueueName, UniqueKey};
 use protocol::problem::{FieldError, Problem};
 use protocol::store_api::Create;
 use protocol::time::Timestamp;
@@ -44,6 +44,9 @@ pub(super) fn to_create(submit: Submit, queues: &[QueueName], origin: Origin) ->
     if let Some(timeout_ms) = submit.timeout_ms {
         check_range("/timeout_ms", timeout_ms, 1, TIMEOUT_MS_MAX, &mut errors);
     }
+    if let Some(start_deadline_ms) = submit.start_deadline_ms {
+        check_range("/start_deadline_ms", start_deadline_ms, 1, START_DEADLINE_MS_MAX, &mut errors);
+    }
     let run_at = due(submit.delay_ms, submit.run_at, origin.now_ms, &mut errors);
     if submit.invalidates.len() > INVALIDATES_MAX {
         let detail = format!("has {} keys, at most {INVALIDATES_MAX} are allowed", submit.invalidates.len());
@@ -64,6 +67,8 @@ pub(super) fn to_create(submit: Submit, queues: &[QueueName], origin: Origin) ->
             max_attempts,
             timeout_ms: submit.timeout_ms,
             invalidates: &submit.invalidates,
+            start_deadline_ms: submit.start_deadline_ms,
+            unique_key: submit.unique_key.as_ref(),
         };
         fingerprint(&meaning).map_err(|error| Problem::invalid("/payload", error.to_string()))?
     } else {
@@ -79,7 +84,9 @@ pub(super) fn to_create(submit: Submit, queues: &[QueueName], origin: Origin) ->
         run_at,
         max_attempts,
         timeout_ms: submit.timeout_ms,
+        start_deadline_ms: submit.start_deadline_ms,
         invalidates: without_repeats(submit.invalidates),
+        unique_key: submit.unique_key,
         idempotency_key: origin.idempotency_key,
         trace: origin.trace,
         wants_bell: origin.wants_bell && run_at.is_none(),
@@ -98,6 +105,11 @@ struct Meaning<'a> {
     max_attempts: u32,
     timeout_ms: Option<u64>,
     invalidates: &'a [DataKey],
+    // What came later is left out when it was not said, so that keys given before it came still name their jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_deadline_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique_key: Option<&'a UniqueKey>,
 }
 
 fn known_queue(stated: Option<&QueueName>, known: &[QueueName], errors: &mut Vec<FieldError>) -> Option<QueueName> {

@@ -89,6 +89,10 @@ fn the_fingerprint_is_of_the_meaning() {
     check(r#"{"task":"a","priority":"high"}"#, r#"{"task":"a","priority":"low"}"#, false);
     check(r#"{"task":"a","timeout_ms":1}"#, r#"{"task":"a"}"#, false);
     check(r#"{"task":"a","invalidates":["k"]}"#, r#"{"task":"a"}"#, false);
+    check(r#"{"task":"a","start_deadline_ms":1}"#, r#"{"task":"a"}"#, false);
+    check(r#"{"task":"a","unique_key":"u"}"#, r#"{"task":"a"}"#, false);
+    check(r#"{"task":"a","unique_key":"u"}"#, r#"{"task":"a","unique_key":"v"}"#, false);
+    check(r#"{"task":"a","unique_key":null}"#, r#"{"task":"a"}"#, true);
 }
 
 #[test]

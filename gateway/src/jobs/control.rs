@@ -47,7 +47,7 @@ fn under_way(job: JobView) -> Response {
     (StatusCode::ACCEPTED, headers, Json(job)).into_response()
 }
 
-fn unexpected(reply: &Reply) -> Rejection {
+pub(crate) fn unexpected(reply: &Reply) -> Rejection {
     tracing::error!(?reply, "the store's reply does not belong to the command");
     Kind::BadGateway.into()
 }

@@ -8,6 +8,7 @@ pub(crate) mod follower;
 mod idempotency;
 pub(crate) mod list;
 mod prefer;
+pub(crate) mod retry_many;
 mod seen;
 pub(crate) mod status;
 pub(crate) mod submit;

@@ -12,6 +12,7 @@ use protocol::etag::entity_tag;
 use protocol::ids::JobId;
 use protocol::problem::Kind;
 
+use super::list::pass_on;
 use super::prefer::{PREFERENCE_APPLIED, Prefer};
 use super::seen::{Seen, retry_after_s};
 use super::waiting::{Waited, until_ended};
@@ -48,6 +49,11 @@ pub(crate) async fn result(
 ) -> Result<Response, Rejection> {
     let answer = gateway.store.get(format!("/jobs/{job_id}/result")).await?;
     Ok(json_with_etag(answer.body, &headers))
+}
+
+/// `GET /jobs/{id}/explain`: why it does not run.
+pub(crate) async fn explain(State(gateway): State<Gateway>, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
+    pass_on(&gateway, &format!("/jobs/{job_id}/explain"), None).await
 }
 
 /// 200 with a job as it was seen, or 304.

@@ -3,7 +3,9 @@
 mod bells;
 mod data;
 mod gateway;
+mod queues;
 mod refusals;
+mod retries;
 mod scripted;
 mod sequencer;
 mod status;

@@ -29,12 +29,18 @@ async fn bodies_that_are_no_submit_are_refused_with_the_place_of_the_fault() {
     refused(r#"{"task":7}"#, 422, "invalid", &["/task"]).await;
     refused(r#"{"task":"a b"}"#, 422, "invalid", &["/task"]).await;
     refused(r#"{"task":""}"#, 422, "invalid", &["/task"]).await;
-    refused(r#"{"task":"a","unique_key":"u"}"#, 422, "invalid", &["/unique_key"]).await;
+    refused(r#"{"task":"a","unique_key":""}"#, 422, "invalid", &["/unique_key"]).await;
+    refused(r#"{"task":"a","unique_key":"a\nb"}"#, 422, "invalid", &["/unique_key"]).await;
+    let long_key = format!(r#"{{"task":"a","unique_key":"{}"}}"#, "u".repeat(256));
+    refused(&long_key, 422, "invalid", &["/unique_key"]).await;
+    refused(r#"{"task":"a","nice_key":"u"}"#, 422, "invalid", &["/nice_key"]).await;
     refused(r#"{"task":"a","priority":"urgent"}"#, 422, "invalid", &["/priority"]).await;
     refused(r#"{"task":"a","delay_ms":-1}"#, 422, "invalid", &["/delay_ms"]).await;
     refused(r#"{"task":"a","run_at":"soon"}"#, 422, "invalid", &["/run_at"]).await;
     refused(r#"{"task":"a","delay_ms":1,"run_at":"2030-01-01T00:00:00Z"}"#, 422, "invalid", &["/run_at"]).await;
     refused(r#"{"task":"a","max_attempts":0}"#, 422, "invalid", &["/max_attempts"]).await;
+    refused(r#"{"task":"a","start_deadline_ms":0}"#, 422, "invalid", &["/start_deadline_ms"]).await;
+    refused(r#"{"task":"a","start_deadline_ms":31622400001}"#, 422, "invalid", &["/start_deadline_ms"]).await;
     refused(r#"{"task":"a","queue":"nope"}"#, 422, "invalid", &["/queue"]).await;
     refused(r#"{"task":"a","queue":"a b"}"#, 422, "invalid", &["/queue"]).await;
     let long_key = format!(r#"{{"task":"a","invalidates":["ok","{}"]}}"#, "k".repeat(257));
@@ -78,7 +84,7 @@ async fn requests_of_the_wrong_form_are_refused_by_name() {
     let told = send(Method::POST, "/longtask", &[("x-large", &"h".repeat(20_000))], task).await;
     assert_eq!(told.status, 431);
     // Not built yet, so not promised.
-    for path in ["/queues", "/jobs:batch", "/nowhere", "/jobs/", "/longtask/x"] {
+    for path in ["/queues/default", "/jobs:batch", "/nowhere", "/jobs/", "/longtask/x"] {
         check(&send(Method::GET, path, &[], "").await, 404, "not-found", &[]);
     }
 }
@@ -89,6 +95,7 @@ async fn ids_that_name_no_job_are_404() {
     for id in ["7", "not-a-uuid", "01890000-0000-7000-8000-00000000000g", &JobId::generate().to_string()] {
         check(&gateway.get(&format!("/jobs/{id}")).await, 404, "not-found", &[]);
         check(&gateway.get(&format!("/jobs/{id}/result")).await, 404, "not-found", &[]);
+        check(&gateway.get(&format!("/jobs/{id}/explain")).await, 404, "not-found", &[]);
         check(&gateway.post(&format!("/jobs/{id}/cancel"), &[], "").await, 404, "not-found", &[]);
         check(&gateway.post(&format!("/jobs/{id}/retry"), &[], "").await, 404, "not-found", &[]);
     }

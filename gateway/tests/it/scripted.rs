@@ -14,12 +14,14 @@ use axum::routing::{get, post};
 use chassis::http::{Json, Rejection};
 use chassis::task::Tasks;
 use protocol::api::{JobView, Links, Priority, Status};
+use protocol::bulk_retry::{BulkRetries, BulkRetry, BulkState, RetryFilter, RetryPreview};
 use protocol::ids::{Dispatch, Incarnation, JobId, Position, Version};
 use protocol::job::Cancelled;
-use protocol::problem::Kind;
+use protocol::problem::{Kind, Problem};
+use protocol::queue::{Pause, QueueView, Queues};
 use protocol::store_api::{
     Answer, Applied, Apply, BellId, Change, Command, Create, Created, DataView, FencedThrough, INCARNATION_HEADER,
-    LogEntry, LogPage, POSITION_HEADER, PutData, Reply,
+    LogEntry, LogPage, POSITION_HEADER, PutData, Reply, RetryJobs,
 };
 use protocol::time::Timestamp;
 use serde_json::value::RawValue;
@@ -34,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) away: bool,
     /// Creates get no answer.
     pub(crate) silent: bool,
+    /// The queues take no more jobs.
+    pub(crate) full: bool,
     /// The log does not reach back.
     pub(crate) trimmed: bool,
     pub(crate) creates: Vec<Create>,
@@ -41,6 +45,9 @@ pub(crate) struct Inner {
     pub(crate) ring_again: Vec<BellId>,
     pub(crate) log_calls: usize,
     pub(crate) job_reads: usize,
+    pub(crate) retries: Vec<BulkRetry>,
+    /// The filters of dry runs.
+    pub(crate) previews: Vec<RetryFilter>,
     /// The last query of `GET /jobs`.
     pub(crate) listed: Option<String>,
     /// The versions given to data writes.
@@ -49,6 +56,7 @@ pub(crate) struct Inner {
     data: BTreeMap<String, String>,
     jobs: BTreeMap<JobId, (JobView, String)>,
     keys: BTreeMap<String, JobId>,
+    unique: BTreeMap<String, JobId>,
     log: Vec<LogEntry>,
     incarnation: u128,
 }
@@ -72,6 +80,10 @@ impl ScriptedStore {
             .route("/jobs", get(list))
             .route("/jobs/{id}", get(job))
             .route("/jobs/{id}/result", get(result))
+            .route("/jobs/{id}/explain", get(explain))
+            .route("/queues", get(queues))
+            .route("/retries", get(retries))
+            .route("/retries:preview", post(preview))
             .route("/log", get(log))
             .route("/fenced", get(fenced))
             .route("/data/{key}", get(data))
@@ -166,14 +178,24 @@ impl Inner {
         Incarnation(uuid::Uuid::from_u128(self.incarnation + 1))
     }
 
-    fn create(&mut self, create: &Create) -> Result<Created, Kind> {
+    fn create(&mut self, create: &Create) -> Result<Created, Problem> {
         let known = create.idempotency_key.as_ref().and_then(|key| self.keys.get(key).copied());
         let job_id = known.unwrap_or(create.job_id);
         if let Some((view, fingerprint)) = self.jobs.get(&job_id) {
             if *fingerprint != create.fingerprint {
-                return Err(if known.is_some() { Kind::IdempotencyMismatch } else { Kind::Conflict });
+                return Err(if known.is_some() { Kind::IdempotencyMismatch } else { Kind::Conflict }.problem());
             }
             return Ok(created(job_id, view.status, Some(Box::new(view.clone())), None));
+        }
+        if self.full {
+            return Err(Kind::QueueFull.problem().retry_after_s(5));
+        }
+        if let Some(key) = &create.unique_key {
+            let holder = *self.unique.entry(key.to_string()).or_insert(job_id);
+            if holder != job_id {
+                let links = serde_json::to_value(Links::of(holder)).expect("JSON");
+                return Err(Kind::UniqueConflict.problem().with("job_id", holder.to_string()).with("links", links));
+            }
         }
         let status = if create.run_at.is_some() { Status::Scheduled } else { Status::Queued };
         self.jobs.insert(job_id, (view(job_id, create.task.as_str(), status), create.fingerprint.clone()));
@@ -183,7 +205,16 @@ impl Inner {
         Ok(created(job_id, status, None, create.wants_bell.then_some(Dispatch(1))))
     }
 
-    fn apply(&mut self, command: Command) -> Result<Reply, Kind> {
+    fn pause(&self, queue: &str, paused: bool) -> Result<Reply, Problem> {
+        let paused_at = paused.then(|| Timestamp::from_unix_ms(CREATED_AT_MS));
+        if queue == "default" {
+            Ok(Reply::Pause(Pause { queue: queue.to_owned(), paused, paused_at }))
+        } else {
+            Err(Kind::NotFound.problem())
+        }
+    }
+
+    fn apply(&mut self, command: Command) -> Result<Reply, Problem> {
         match command {
             Command::Create(create) => {
                 let created = self.create(&create)?;
@@ -212,6 +243,31 @@ impl Inner {
                 let may = matches!(job.status, Status::Failed | Status::Cancelled);
                 Ok(Reply::Retried { job: may.then(|| Box::new(job.clone())) })
             }
+            Command::RetryJobs(asked) => {
+                let RetryJobs { retry_id, filter, rate_per_second, limit } = *asked;
+                let created_at = Timestamp::from_unix_ms(CREATED_AT_MS);
+                let (state, retried, skipped, ended_at) = (BulkState::Running, 0, 0, None);
+                let begun = BulkRetry {
+                    retry_id,
+                    state,
+                    filter,
+                    rate_per_second,
+                    limit,
+                    retried,
+                    skipped,
+                    created_at,
+                    ended_at,
+                };
+                self.retries.push(begun.clone());
+                Ok(Reply::BulkRetry(Box::new(begun)))
+            }
+            Command::StopRetry { retry_id } => {
+                let known = self.retries.iter_mut().find(|retry| retry.retry_id == retry_id).ok_or(Kind::NotFound)?;
+                known.state = BulkState::Stopped;
+                Ok(Reply::BulkRetry(Box::new(known.clone())))
+            }
+            Command::PauseQueue { queue } => self.pause(queue.as_str(), true),
+            Command::ResumeQueue { queue } => self.pause(queue.as_str(), false),
             Command::PutData(PutData { key, data, .. }) => {
                 self.writes += 1;
                 let version = Version(self.writes);
@@ -220,7 +276,7 @@ impl Inner {
                 Ok(Reply::DataWritten { version, position: self.position() })
             }
             // The gateway sends nothing else.
-            _ => Err(Kind::BadRequest),
+            _ => Err(Kind::BadRequest.problem()),
         }
     }
 }
@@ -246,8 +302,11 @@ fn view(job_id: JobId, task: &str, status: Status) -> JobView {
         error: None,
         invalidates: Vec::new(),
         timeout_ms: None,
+        start_deadline_ms: None,
+        unique_key: None,
         created_at: Timestamp::from_unix_ms(CREATED_AT_MS),
         run_at: None,
+        start_by: None,
         started_at: None,
         finished_at: None,
         cancel_requested_at: None,
@@ -273,7 +332,7 @@ async fn apply(State(store): State<ScriptedStore>, body: Bytes) -> Response {
     }
     let answer = |inner: &mut Inner, command| match inner.apply(command) {
         Ok(reply) => Answer::Ok(Box::new(reply)),
-        Err(kind) => Answer::Error(Box::new(kind.problem())),
+        Err(problem) => Answer::Error(Box::new(problem)),
     };
     let applied = {
         let mut inner = store.inner();
@@ -308,9 +367,33 @@ async fn result(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -
     }
 }
 
+async fn explain(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -> Response {
+    let found = store.inner().jobs.contains_key(&job_id);
+    if found {
+        store.at(Json(serde_json::json!({"reason": "It waits."})))
+    } else {
+        store.at(Rejection::from(Kind::NotFound))
+    }
+}
+
 async fn list(State(store): State<ScriptedStore>, uri: Uri) -> Response {
     store.inner().listed = Some(uri.query().unwrap_or_default().to_owned());
     store.at(Json(serde_json::json!({"jobs": [], "next_cursor": null})))
+}
+
+async fn retries(State(store): State<ScriptedStore>) -> Response {
+    let retries = store.inner().retries.clone();
+    store.at(Json(BulkRetries { retries }))
+}
+
+async fn preview(State(store): State<ScriptedStore>, Json(filter): Json<RetryFilter>) -> Response {
+    store.inner().previews.push(filter);
+    store.at(Json(RetryPreview { matching: 7, exact: true, sample: Vec::new() }))
+}
+
+async fn queues(State(store): State<ScriptedStore>) -> Response {
+    let queue = QueueView { queue: "default".to_owned(), ..QueueView::default() };
+    store.at(Json(Queues { queues: vec![queue] }))
 }
 
 async fn log(State(store): State<ScriptedStore>, Query(query): Query<BTreeMap<String, String>>) -> Response {

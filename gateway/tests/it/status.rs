@@ -36,6 +36,15 @@ async fn a_head_request_is_answered_without_a_body() {
 }
 
 #[tokio::test]
+async fn an_explanation_is_passed_on() {
+    let gateway = TestGateway::start().await;
+    let job_id = gateway.store.has_job(Status::Queued);
+    let told = gateway.get(&format!("/jobs/{job_id}/explain")).await;
+    assert_eq!((told.status, told.text.as_str()), (200, r#"{"reason":"It waits."}"#));
+    assert_eq!(told.header("cache-control"), Some("no-cache"));
+}
+
+#[tokio::test]
 async fn a_result_is_passed_on_as_it_was_given() {
     let gateway = TestGateway::start().await;
     let read = async |status| gateway.get(&format!("/jobs/{}/result", gateway.store.has_job(status))).await;

@@ -25,7 +25,7 @@ async fn a_submit_is_recorded_and_answered_with_where_to_look() {
 async fn every_field_reaches_the_store() {
     let gateway = TestGateway::start().await;
     let body = r#"{"task":"t","payload":{"b": 1.50,"a":[]},"queue":"reports","priority":"high","delay_ms":60000,
-        "max_attempts":7,"timeout_ms":2500,"invalidates":["my_data","other"]}"#;
+        "max_attempts":7,"timeout_ms":2500,"start_deadline_ms":9000,"invalidates":["my_data","other"]}"#;
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let headers = [("idempotency-key", "\"k 1\""), ("traceparent", traceparent)];
     let told = gateway.post("/longtask", &headers, body).await;
@@ -35,7 +35,7 @@ async fn every_field_reaches_the_store() {
     let create = inner.creates.first().expect("one create");
     assert_eq!(create.payload.as_ref().map(|payload| payload.get()), Some(r#"{"b": 1.50,"a":[]}"#));
     assert_eq!((create.queue.as_str(), create.priority), ("reports", Priority::High));
-    assert_eq!((create.max_attempts, create.timeout_ms), (7, Some(2_500)));
+    assert_eq!((create.max_attempts, create.timeout_ms, create.start_deadline_ms), (7, Some(2_500), Some(9_000)));
     assert_eq!(create.invalidates.len(), 2);
     assert_eq!(create.idempotency_key.as_deref(), Some("k 1"));
     assert!(create.run_at.is_some() && !create.wants_bell);
@@ -74,6 +74,21 @@ async fn a_put_names_its_job_by_its_id() {
     assert_eq!((other.status, other.problem()), (409, "conflict"));
     let keyed = gateway.send(call(Method::PUT, &path, &[("idempotency-key", "k")], r#"{"task":"noop"}"#)).await;
     assert_eq!((keyed.status, keyed.problem()), (400, "bad-request"));
+}
+
+#[tokio::test]
+async fn a_held_unique_key_is_a_conflict_that_names_its_holder() {
+    let gateway = TestGateway::start().await;
+    let body = r#"{"task":"noop","unique_key":"customer 7"}"#;
+    let first = gateway.submit(body).await;
+    assert_eq!(first.status, 202, "{first:?}");
+    let holder = first.body["job_id"].as_str().expect("an id");
+    let told = gateway.submit(body).await;
+    assert_eq!((told.status, told.problem()), (409, "unique-conflict"), "{told:?}");
+    assert_eq!(told.body["job_id"].as_str(), Some(holder));
+    assert_eq!(told.body["links"]["self"], format!("/jobs/{holder}"));
+    let inner = gateway.store.inner();
+    assert_eq!(inner.creates[0].unique_key.as_ref().map(|key| key.as_str()), Some("customer 7"));
 }
 
 #[tokio::test]

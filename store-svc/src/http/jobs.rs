@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use chassis::http::{Json, Path, Query, Rejection};
 use protocol::api::{JobPage, Status};
+use protocol::explain::reason;
 use protocol::ids::JobId;
 use protocol::problem::{Kind, Problem};
 use serde::Deserialize;
@@ -52,6 +53,18 @@ pub(super) async fn job(State(service): State<Service>, Path(id): Path<JobId>) -
     let found = service.inner.readers.read(move |reader| reader.job(id)).await?;
     Ok(match found.read {
         Some(job) => service.at(found.position, Json(service.seen(job))),
+        None => service.at(found.position, Rejection::from(Kind::NotFound)),
+    })
+}
+
+pub(super) async fn explain(State(service): State<Service>, Path(id): Path<JobId>) -> Result<Response, Rejection> {
+    let found = service.inner.readers.read(move |reader| reader.explain(id)).await?;
+    Ok(match found.read {
+        Some(mut job) => {
+            job.waiting_for = service.waits_for(job.waiting_for);
+            job.reason = reason(&job);
+            service.at(found.position, Json(job))
+        }
         None => service.at(found.position, Rejection::from(Kind::NotFound)),
     })
 }

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::hub::Hub;
 use crate::readers::{ReadError, Readers};
-use crate::storage::{At, StorageError};
+use crate::storage::{At, Settings, StorageError};
 use crate::writer::{WriteError, Writer};
 
 mod apply;
@@ -28,6 +28,8 @@ mod data;
 mod jobs;
 mod log;
 mod news;
+mod queues;
+mod retries;
 
 /// Long-polls at once; one more is answered 503.
 const LONG_POLLS_MAX: usize = 1_024;
@@ -42,6 +44,7 @@ pub(crate) struct Service {
 #[derive(Debug)]
 struct Inner {
     incarnation: Incarnation,
+    settings: Arc<Settings>,
     writer: Writer,
     readers: Readers,
     hub: Arc<Hub>,
@@ -52,13 +55,14 @@ struct Inner {
 impl Service {
     pub(crate) fn new(
         incarnation: Incarnation,
+        settings: Arc<Settings>,
         writer: Writer,
         readers: Readers,
         hub: Arc<Hub>,
         shutdown: Shutdown,
     ) -> Self {
         let long_polls = Semaphore::new(LONG_POLLS_MAX);
-        Self { inner: Arc::new(Inner { incarnation, writer, readers, hub, long_polls, shutdown }) }
+        Self { inner: Arc::new(Inner { incarnation, settings, writer, readers, hub, long_polls, shutdown }) }
     }
 
     pub(crate) fn router(self) -> Router {
@@ -66,8 +70,12 @@ impl Service {
             .route("/apply", post(apply::apply))
             .route("/jobs", get(jobs::list))
             .route("/jobs/{id}", get(jobs::job))
+            .route("/jobs/{id}/explain", get(jobs::explain))
             .route("/jobs/{id}/result", get(jobs::result))
             .route("/workers", get(jobs::workers))
+            .route("/queues", get(queues::list))
+            .route("/retries", get(retries::list))
+            .route("/retries:preview", post(retries::preview))
             .route("/log", get(log::log))
             .route("/fenced", get(log::fenced))
             .route("/sessions/{id}/news", get(news::news))
@@ -90,10 +98,13 @@ impl Service {
 
     /// The job as it is shown: a bell cannot come while the broker is away.
     fn seen(&self, mut job: JobView) -> JobView {
-        if job.waiting_for == Some(WaitingFor::Slot) && !self.inner.hub.gate.is_up() {
-            job.waiting_for = Some(WaitingFor::Broker);
-        }
+        job.waiting_for = self.waits_for(job.waiting_for);
         job
+    }
+
+    fn waits_for(&self, in_rows: Option<WaitingFor>) -> Option<WaitingFor> {
+        let waits_for_bell = in_rows == Some(WaitingFor::Slot) && !self.inner.hub.gate.is_up();
+        if waits_for_bell { Some(WaitingFor::Broker) } else { in_rows }
     }
 
     /// How long a long-poll may wait; none while draining.

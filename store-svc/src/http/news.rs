@@ -1,4 +1,4 @@
-//! `GET /sessions/{id}/news`: cancels and lost leases, as soon as they are committed.
+//! `GET /sessions/{id}/news`: cancels, lost leases and pauses, as soon as they are committed.
 
 use axum::extract::State;
 use axum::response::Response;

@@ -88,6 +88,11 @@ impl Live {
         self.queues.get(queue).map_or(0, |queue| queue.slots)
     }
 
+    /// The sessions with slots for the queue.
+    pub fn consumers(&self, queue: &str) -> impl Iterator<Item = &Session> {
+        self.sessions.values().filter(move |session| session.queues.get(queue).is_some_and(|slots| *slots > 0))
+    }
+
     /// Whether anybody consumes the queue.
     #[must_use]
     pub fn consumes(&self, queue: &str) -> bool {

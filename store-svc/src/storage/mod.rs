@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use protocol::api::{JobView, Status, Workers};
+use protocol::bulk_retry::{BulkRetry, RetryFilter, RetryPreview};
 use protocol::envelope::Bell;
-use protocol::ids::{Epoch, Incarnation, JobId, Position, SessionId};
+use protocol::explain::Explanation;
+use protocol::ids::{Epoch, Incarnation, JobId, Position, RetryId, SessionId};
+use protocol::queue::{DEPTH_MAX_DEFAULT, Flow, QueueView};
 use protocol::retry::Backoff;
-use protocol::store_api::{Answer, BellId, Command, DataView, JobFence};
+use protocol::store_api::{Answer, BellId, Command, DataView, JobFence, QueuePause};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -40,7 +43,7 @@ pub struct Context {
     pub settings: Arc<Settings>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// `None`: twice the live slots.
     pub window: Option<u64>,
@@ -48,6 +51,20 @@ pub struct Settings {
     /// The queues that jobs may name.
     pub queues: BTreeSet<String>,
     pub sequencer_lease_ms: u64,
+    /// Jobs of one queue that may be open at once.
+    pub queue_depth_max: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            window: None,
+            backoff: Backoff::default(),
+            queues: BTreeSet::new(),
+            sequencer_lease_ms: 0,
+            queue_depth_max: DEPTH_MAX_DEFAULT,
+        }
+    }
 }
 
 /// Somewhere to keep everything. One writer; any number of readers.
@@ -91,6 +108,8 @@ pub trait Transitions {
 
     /// Queues what is due, at most `limit` rows; `true`: there may be more.
     fn due(&mut self, limit: u32) -> Result<bool, StorageError>;
+    /// Retries at most so many jobs of a retry of many, the oldest first.
+    fn retry_some(&mut self, retry: RetryId, jobs: u32) -> Result<RetryStep, StorageError>;
     /// Ends a lease that stood still at `renewal`; `false`: it did not any more.
     fn reap(&mut self, lease: JobFence, renewal: u64) -> Result<bool, StorageError>;
     /// Ends a session that stood still at `renewal`; `false`: it did not any more.
@@ -129,6 +148,15 @@ pub struct Rung {
     pub more: bool,
 }
 
+/// What a step of a retry of many jobs did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryStep {
+    pub retried: u32,
+    /// A queue is full: it goes on when there is room.
+    pub blocked: bool,
+    pub ended: bool,
+}
+
 /// A sequencer's call that renews its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SequencerRenewal {
@@ -149,30 +177,43 @@ pub struct Signals {
     pub rung: Vec<RungBell>,
     /// Something became due then, Unix ms.
     pub due_ms: Option<i64>,
+    /// A retry of many jobs was begun.
+    pub retries: bool,
     /// What the sessions want to hear.
     pub news: Vec<(SessionId, NewsItem)>,
     /// The sessions changed.
     pub live: Option<Arc<Live>>,
     /// Queues with rows to ring or freed places that were not rung.
     pub restless: Vec<String>,
+    /// What came to each queue and what became of it.
+    pub flows: BTreeMap<String, Flow>,
     /// Counted transitions, by name.
     pub counts: BTreeMap<&'static str, u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NewsItem {
     Cancelled(JobFence),
     Lost(JobFence),
+    Pause(QueuePause),
 }
 
 /// The reads. Each answer is of one instant, with the log position at that instant.
 pub trait Reader: Send {
     fn job(&mut self, job_id: JobId) -> Result<At<Option<JobView>>, StorageError>;
+    /// Everything but the reason.
+    fn explain(&mut self, job_id: JobId) -> Result<At<Option<Explanation>>, StorageError>;
     fn result(&mut self, job_id: JobId) -> Result<At<ResultRead>, StorageError>;
     fn jobs(&mut self, query: &JobsQuery) -> Result<At<JobsPage>, StorageError>;
     fn log(&mut self, after: Position, kinds: LogKinds, limit: u32) -> Result<At<LogRead>, StorageError>;
     fn data(&mut self, key: &str) -> Result<At<Option<DataView>>, StorageError>;
     fn workers(&mut self) -> Result<At<Workers>, StorageError>;
+    /// These queues and all others that have had a job, by name; without `last_minute` and `window`.
+    fn queues(&mut self, always: &BTreeSet<String>) -> Result<At<Vec<QueueView>>, StorageError>;
+    /// Retries of many jobs, newest first: those that run, and the last ones that have ended.
+    fn bulk_retries(&mut self) -> Result<At<Vec<BulkRetry>>, StorageError>;
+    /// What a retry of many jobs would do.
+    fn preview_retry(&mut self, filter: &RetryFilter) -> Result<At<RetryPreview>, StorageError>;
     /// Leases of running jobs, for the reaper.
     fn leases(&mut self) -> Result<Vec<protocol::lease::Held<JobFence>>, StorageError>;
     /// Renewal numbers of sessions, for the reaper.

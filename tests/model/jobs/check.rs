@@ -18,6 +18,7 @@ const FAULTS: Budget = Budget {
     renewals: 1,
     releases: 1,
     cancels: 0,
+    start_deadlines: 0,
 };
 
 /// Explores everything, or up to the first property that does not hold, and prints what was seen.
@@ -40,6 +41,12 @@ fn no_accepted_job_is_lost_and_none_has_two_owners() {
 fn cancel_races_keep_one_outcome() {
     let budget = Budget { cancels: 1, lost_bells: 0, duplicated_bells: 0, ..FAULTS };
     explore("jobs with cancel", ALL_GUARDS, budget).assert_properties();
+}
+
+#[test]
+fn a_missed_start_is_the_end_of_a_job_that_never_began() {
+    let budget = Budget { start_deadlines: 1, renewals: 0, late_requests: 0, lost_answers: 0, ..FAULTS };
+    explore("jobs with a start deadline", ALL_GUARDS, budget).assert_properties();
 }
 
 #[test]

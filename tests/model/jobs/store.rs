@@ -30,6 +30,7 @@ pub(crate) struct History {
     /// The terminal state, once recorded.
     pub(crate) outcome: Option<State>,
     pub(crate) outcome_changed: bool,
+    pub(crate) start_missed: bool,
     /// The latest fence whose lease was ended by the reaper.
     reaped: Fence,
     pub(crate) late_word_recorded: bool,
@@ -83,6 +84,11 @@ impl Row {
 
     pub(crate) fn cancel(&mut self) {
         self.job.cancel();
+        self.note_outcome();
+    }
+
+    pub(crate) fn miss_start(&mut self) {
+        self.history.start_missed |= self.job.miss_start();
         self.note_outcome();
     }
 

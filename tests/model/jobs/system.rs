@@ -40,6 +40,8 @@ pub(crate) struct Budget {
     pub(crate) renewals: u8,
     pub(crate) releases: u8,
     pub(crate) cancels: u8,
+    /// The time by which it was to start is over.
+    pub(crate) start_deadlines: u8,
 }
 
 impl Budget {
@@ -112,6 +114,7 @@ pub(crate) enum Action {
         worker: usize,
     },
     Cancel,
+    MissStart,
     Due,
     Look,
     Tick,
@@ -153,6 +156,11 @@ impl Model for Jobs {
         if system.budget.allows(system.budget.cancels) && !row.job.state.is_terminal() {
             actions.push(Action::Cancel);
         }
+        if system.budget.allows(system.budget.start_deadlines)
+            && matches!(row.job.state, State::Scheduled | State::Queued)
+        {
+            actions.push(Action::MissStart);
+        }
         if row.unlooked_ticks > 0 {
             actions.push(Action::Look);
         }
@@ -183,6 +191,12 @@ impl Model for Jobs {
                 s.has(|row| !row.history.late_word_recorded)
             }),
             Property::always("a bell wins at most one claim", |_, s: &System| s.has(|row| !row.history.bell_won_twice)),
+            Property::always("a job that missed its start never began", |_, s: &System| {
+                s.has(|row| !row.history.start_missed || (row.job.state == State::Failed && row.job.fence == Fence(0)))
+            }),
+            Property::sometimes("a start is missed, if any can be", |model: &Jobs, s: &System| {
+                model.budget.start_deadlines == 0 || !s.has(|row| !row.history.start_missed)
+            }),
             Property::sometimes("a job succeeds", |_, s: &System| s.ended_as(State::Succeeded)),
             Property::sometimes("a poison job ends failed", |_, s: &System| s.ended_as(State::Failed)),
             Property::sometimes("a successor succeeds after a crash", |_, s: &System| {
@@ -311,6 +325,10 @@ impl System {
             Action::Cancel => {
                 self.budget.spend(|budget| &mut budget.cancels);
                 self.row.iter_mut().for_each(Row::cancel);
+            }
+            Action::MissStart => {
+                self.budget.spend(|budget| &mut budget.start_deadlines);
+                self.row.iter_mut().for_each(Row::miss_start);
             }
             Action::Due => self.row.iter_mut().for_each(|row| _ = row.job.due()),
             Action::Look => self.row.iter_mut().for_each(Row::look),

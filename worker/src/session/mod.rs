@@ -4,6 +4,7 @@
 
 mod lease_book;
 mod ledger;
+mod pauses;
 mod pulse;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 
 pub(crate) use ledger::Ledger;
 
+use self::pauses::Pauses;
 use self::pulse::{Pulse, Wanted, period_ms};
 use crate::metrics;
 use crate::store::{Store, StoreError};
@@ -51,6 +53,7 @@ pub(crate) struct Session {
     shutdown: Shutdown,
     pub(crate) ledger: Ledger,
     registered: watch::Sender<bool>,
+    pauses: Pauses,
 }
 
 /// A heartbeat and its answer.
@@ -71,6 +74,7 @@ impl Session {
             shutdown,
             ledger: Ledger::default(),
             registered: watch::Sender::new(false),
+            pauses: Pauses::default(),
         })
     }
 
@@ -151,6 +155,7 @@ impl Session {
                 self.ledger.renewed(&beat.held, beat.sent_ms);
                 reply.lost.into_iter().for_each(|who| self.ledger.lose(who));
                 reply.cancelled.into_iter().for_each(|who| self.ledger.cancel(who));
+                self.pauses.are(reply.paused);
                 true
             }
             Err(StoreError::UnknownSession) => {
@@ -168,7 +173,7 @@ impl Session {
         }
     }
 
-    /// Asks for news for as long as it is polled: cancels and lost leases come at once.
+    /// Asks for news for as long as it is polled: cancels, lost leases and pauses come at once.
     pub(crate) async fn listen(self: Arc<Self>) {
         let mut cursor = 0;
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(100), Duration::from_secs(2));
@@ -180,6 +185,7 @@ impl Session {
                     cursor = news.cursor;
                     news.lost.into_iter().for_each(|who| self.ledger.lose(who));
                     news.cancelled.into_iter().for_each(|who| self.ledger.cancel(who));
+                    news.pauses.into_iter().for_each(|pause| self.pauses.hear(pause));
                     continue;
                 }
                 Err(StoreError::UnknownSession) => {

@@ -310,7 +310,7 @@ async fn cancel_comes_with_the_news() {
     bench.until_began(1).await;
     let who = bench.store.owner(job_id);
     bench.store.inner().rows.get_mut(&job_id).expect("a row").job.cancel();
-    bench.store.tell(News { cursor: 1, cancelled: vec![who], lost: Vec::new() });
+    bench.store.tell(News { cursor: 1, cancelled: vec![who], ..News::default() });
     bench.until_state(job_id, State::Cancelled).await;
     assert_eq!(bench.store.outcome(job_id), "Failed: told to stop");
     worker.drain().await;

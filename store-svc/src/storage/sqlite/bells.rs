@@ -59,7 +59,7 @@ impl Transaction<'_> {
         if let Some((name, seq)) = self.free_place(bell)? {
             let queue = self.memory.queue(&name);
             if seq > queue.claimed_through {
-                (queue.claimed_through, queue.claimed_unsaved) = (seq, true);
+                (queue.claimed_through, queue.unsaved) = (seq, true);
             }
         }
         Ok(())
@@ -99,10 +99,15 @@ impl Transaction<'_> {
         Ok(rung)
     }
 
-    /// The same bell once more, at the end of its queue; `None`: its job does not wait for it any more.
+    /// The same bell once more, at the end of its queue; `None`: its job does not wait for it any more, or its queue is paused.
     fn ring_again(&mut self, bell: BellId) -> Result<Option<RungBell>, StorageError> {
         let held = self.free_place(bell)?;
         match self.rung_row(bell)? {
+            Some(mut row) if self.memory.queue(&row.queue).is_paused() => {
+                self.place(&mut row);
+                row.save(self.sql)?;
+                Ok(None)
+            }
             Some(row) if held.is_some() => {
                 self.hold_place(&row, false)?;
                 rung_bell(&row).map(Some)

@@ -27,6 +27,8 @@ impl Transaction<'_> {
         let Some(mut row) = Row::load(self.sql, claim.job_id)? else {
             return Ok(Ok(self.refused(ClaimRefusal::UnknownJob)));
         };
+        // The loop that ends it may be late, the deadline is not.
+        self.miss_start(&mut row)?;
         let before = row.job.clone();
         match row.job.claim(claim.dispatch, claim.claim_id) {
             Err(refusal) => Ok(Ok(self.refused(refusal))),
@@ -43,7 +45,7 @@ impl Transaction<'_> {
 
     /// Why this session must not have the row now, though its bell is the present one.
     fn unfit(&mut self, claim: &Claim, row: &Row) -> Option<ClaimRefusal> {
-        if self.memory.queue(&row.queue).paused {
+        if self.memory.queue(&row.queue).is_paused() {
             return Some(ClaimRefusal::QueuePaused);
         }
         let knows = self.memory.live.session(claim.session).is_some_and(|session| session.knows(&row.task));

@@ -1,7 +1,8 @@
 //! Between columns and types.
 
-use protocol::api::{ErrorKind, Priority};
+use protocol::api::{ErrorKind, JobError, Priority};
 use protocol::job::State;
+use protocol::queue::Depth;
 use rusqlite::Row;
 use rusqlite::types::FromSql;
 use uuid::Uuid;
@@ -27,6 +28,18 @@ impl<'r> Columns<'r> {
 
     pub(super) fn counter(&mut self) -> Result<u64, StorageError> {
         Ok(self.take::<i64>()?.cast_unsigned())
+    }
+
+    pub(super) fn depth(&mut self) -> Result<Depth, StorageError> {
+        Ok(Depth { scheduled: self.counter()?, queued: self.counter()?, running: self.counter()? })
+    }
+
+    /// Two columns: kind and message.
+    pub(super) fn job_error(&mut self) -> Result<Option<JobError>, StorageError> {
+        let kind = self.take::<Option<String>>()?;
+        let message = self.take::<Option<String>>()?.unwrap_or_default();
+        let Some(kind) = kind else { return Ok(None) };
+        Ok(Some(JobError { kind: error_kind(&kind)?, message }))
     }
 
     pub(super) fn word(&mut self) -> Result<&'r str, StorageError> {

@@ -1,6 +1,6 @@
 //! Accepting a job: one commit, under one id and at most one idempotency key.
 
-use protocol::api::Priority;
+use protocol::api::{Links, Priority};
 use protocol::ids::JobId;
 use protocol::job::{Job, State};
 use protocol::problem::{Kind, Problem};
@@ -35,6 +35,14 @@ impl Transaction<'_> {
         if !self.context.settings.queues.contains(create.queue.as_str()) {
             return Ok(Err(unknown_queue(create.queue.as_str(), &self.context.settings.queues)));
         }
+        if let Some(key) = &create.unique_key
+            && let Some(holder) = self.holder_of(key.as_str())?
+        {
+            return Ok(Err(held_by(holder)));
+        }
+        if let Some(full) = self.full(create.queue.as_str()) {
+            return Ok(Err(full));
+        }
         self.insert(create).map(Ok)
     }
 
@@ -47,6 +55,7 @@ impl Transaction<'_> {
             self.memory.agitate(&row.queue);
         }
         row.insert(self.sql)?;
+        self.moved(&row.queue, None, row.job.state);
         if granted {
             self.hold_place(&row, true)?;
         }
@@ -64,6 +73,9 @@ impl Transaction<'_> {
         self.log(&Change::Job { job_id: row.job_id, run: row.job.run, status })?;
         if let (State::Scheduled, Some(due_at)) = (row.job.state, row.due_at) {
             self.due(due_at);
+        }
+        if let Some(start_by) = row.start_by {
+            self.due(start_by);
         }
         self.count("created");
         let created_at = Timestamp::from_unix_ms(row.created_at);
@@ -99,6 +111,9 @@ impl Transaction<'_> {
             fingerprint: create.fingerprint.clone(),
             invalidates,
             invalidation: None,
+            unique_key: create.unique_key.clone().map(Into::into),
+            start_deadline_ms: create.start_deadline_ms,
+            start_by: create.start_deadline_ms.map(|ms| due_at.unwrap_or(now).saturating_add_unsigned(ms)),
             trace: create.trace.clone(),
             created_at: now,
             due_at,
@@ -114,7 +129,7 @@ impl Transaction<'_> {
             return Ok(false);
         }
         let queue = self.memory.queue(&row.queue);
-        if queue.paused || queue.looked_through.is_some() {
+        if queue.is_paused() || queue.looked_through.is_some() {
             return Ok(false);
         }
         Ok(!self.waits_before(&row.queue, row.priority)?)
@@ -135,6 +150,15 @@ impl Transaction<'_> {
         Ok(found.map(|(id, fingerprint)| (JobId(uuid::Uuid::from_bytes(id)), fingerprint)))
     }
 
+    /// The job with this unique key that has not ended. Repeats the conditions of the index `jobs_unique`, so that SQLite uses it.
+    pub(super) fn holder_of(&self, unique_key: &str) -> Result<Option<JobId>, StorageError> {
+        let query = "SELECT job_id FROM jobs WHERE tenant = ? AND unique_key = ? AND unique_key IS NOT NULL
+                         AND state NOT IN ('succeeded', 'failed', 'cancelled')";
+        let mut statement = self.sql.prepare_cached(query)?;
+        let found: Option<[u8; 16]> = statement.query_row(params![TENANT, unique_key], |row| row.get(0)).optional()?;
+        Ok(found.map(|id| JobId(uuid::Uuid::from_bytes(id))))
+    }
+
     fn replayed(&mut self, row: &Row) -> Result<Reply, StorageError> {
         self.count("replayed");
         Ok(Reply::Created(Created {
@@ -145,6 +169,12 @@ impl Transaction<'_> {
             created_at: Timestamp::from_unix_ms(row.created_at),
         }))
     }
+}
+
+pub(super) fn held_by(holder: JobId) -> Problem {
+    let links = serde_json::to_value(Links::of(holder)).unwrap_or_default();
+    let detail = format!("The job {holder} has this unique key and has not ended.");
+    Kind::UniqueConflict.detail(detail).with("job_id", holder.to_string()).with("links", links)
 }
 
 fn unknown_queue(queue: &str, known: &std::collections::BTreeSet<String>) -> Problem {

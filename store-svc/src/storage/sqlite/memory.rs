@@ -7,6 +7,7 @@ use std::sync::Arc;
 use protocol::ids::{Epoch, InstanceId, Position, SessionId, Version};
 use protocol::invalidation::grant::{HolderWatch, Holding};
 use protocol::key::TaskPattern;
+use protocol::queue::Depth;
 use rusqlite::{Connection, params};
 
 use super::columns::Columns;
@@ -39,11 +40,14 @@ pub(super) struct Memory {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
-    pub(super) paused: bool,
+    /// Unix ms.
+    pub(super) paused_at: Option<i64>,
     pub(super) outstanding: u64,
-    /// The highest bell that a claim named, and whether the file knows.
+    /// The highest bell that a claim named.
     pub(super) claimed_through: BellSeq,
-    pub(super) claimed_unsaved: bool,
+    pub(super) depth: Depth,
+    /// The file has older values of these.
+    pub(super) unsaved: bool,
     /// Rows after this place that no session matched may be matched now: they are looked at again before anything behind them is
     /// rung. `None`: all rows are where they belong.
     pub(super) looked_through: Option<Place>,
@@ -58,6 +62,12 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) const START: Self = Self { priority: -1, n: 0 };
+}
+
+impl Queue {
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused_at.is_some()
+    }
 }
 
 impl Memory {
@@ -96,13 +106,15 @@ impl Memory {
     }
 
     fn load_queues(&mut self, sql: &Connection) -> Result<(), StorageError> {
-        let mut statement = sql.prepare_cached("SELECT queue, paused, claimed_through FROM queues WHERE tenant = ?")?;
+        let query = "SELECT queue, paused_at, claimed_through, scheduled, queued, running FROM queues WHERE tenant = ?";
+        let mut statement = sql.prepare_cached(query)?;
         let mut rows = statement.query([TENANT])?;
         while let Some(row) = rows.next()? {
             let mut columns = Columns::of(row);
             let queue = self.queue(columns.word()?);
-            queue.paused = columns.take()?;
+            queue.paused_at = columns.take()?;
             queue.claimed_through = BellSeq(columns.counter()?);
+            queue.depth = columns.depth()?;
         }
         let mut statement = sql.prepare_cached("SELECT queue, count(*) FROM bells WHERE tenant = ? GROUP BY queue")?;
         let mut rows = statement.query([TENANT])?;

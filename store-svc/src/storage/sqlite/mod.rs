@@ -12,12 +12,14 @@ use transaction::Transaction;
 
 pub mod backup;
 mod bells;
+mod bulk_retry;
 mod claim;
 mod columns;
 mod create;
 mod data;
 pub mod lock;
 mod memory;
+mod queue;
 mod read;
 mod ring;
 mod row;
@@ -164,7 +166,9 @@ mod tests {
             run_at: None,
             max_attempts: 1,
             timeout_ms: None,
+            start_deadline_ms: None,
             invalidates: Vec::new(),
+            unique_key: None,
             idempotency_key: None,
             fingerprint: String::new(),
             trace: None,

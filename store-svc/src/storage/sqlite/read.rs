@@ -1,11 +1,14 @@
 //! The reads, each in one read transaction, so that what is read and the log position belong to one instant.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use protocol::api::{JobView, WorkerView, Workers};
+use protocol::bulk_retry::{BulkRetry, RetryFilter, RetryPreview};
+use protocol::explain::Explanation;
 use protocol::ids::{Fence, JobId, Position, SessionId, Version};
 use protocol::job::State;
 use protocol::lease::Held;
+use protocol::queue::QueueView;
 use protocol::store_api::{DataView, JobFence};
 use protocol::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -14,10 +17,12 @@ use serde_json::value::RawValue;
 use super::columns::Columns;
 use super::row::Row;
 use super::view::{result, view};
-use super::{StorageError, TENANT, memory};
+use super::{StorageError, TENANT, bulk_retry, memory};
 use crate::storage::{At, BellSeq, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, Reader, ResultRead};
 
+mod explain;
 mod pages;
+mod queues;
 
 pub(super) struct SqliteReader {
     connection: Connection,
@@ -59,14 +64,34 @@ impl<'c> Viewer<'c> {
 }
 
 fn paused_queues(sql: &Connection) -> Result<HashSet<String>, StorageError> {
-    let mut statement = sql.prepare_cached("SELECT queue FROM queues WHERE tenant = ? AND paused = 1")?;
+    let mut statement = sql.prepare_cached("SELECT queue FROM queues WHERE tenant = ? AND paused_at IS NOT NULL")?;
     let paused = statement.query_map([TENANT], |row| row.get(0))?.collect::<Result<_, _>>()?;
     Ok(paused)
+}
+
+/// Running jobs by session.
+fn busy_slots(sql: &Connection) -> Result<BTreeMap<SessionId, u64>, StorageError> {
+    let query = "SELECT session, count(*) FROM jobs
+                 WHERE tenant = ? AND state = 'running' AND state <> 'succeeded' GROUP BY session";
+    let mut statement = sql.prepare_cached(query)?;
+    let mut rows = statement.query([TENANT])?;
+    let mut busy = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let mut columns = Columns::of(row);
+        if let Some(session) = columns.optional_uuid()? {
+            busy.insert(SessionId(session), columns.counter()?);
+        }
+    }
+    Ok(busy)
 }
 
 impl Reader for SqliteReader {
     fn job(&mut self, job_id: JobId) -> Result<At<Option<JobView>>, StorageError> {
         self.at(|sql| Row::load(sql, job_id)?.map(|row| Viewer::new(sql).view(&row)).transpose())
+    }
+
+    fn explain(&mut self, job_id: JobId) -> Result<At<Option<Explanation>>, StorageError> {
+        self.at(|sql| explain::explain(sql, job_id))
     }
 
     fn result(&mut self, job_id: JobId) -> Result<At<ResultRead>, StorageError> {
@@ -102,17 +127,7 @@ impl Reader for SqliteReader {
 
     fn workers(&mut self) -> Result<At<Workers>, StorageError> {
         self.at(|sql| {
-            let query = "SELECT session, count(*) FROM jobs
-                         WHERE tenant = ? AND state = 'running' AND state <> 'succeeded' GROUP BY session";
-            let mut statement = sql.prepare_cached(query)?;
-            let mut rows = statement.query([TENANT])?;
-            let mut busy = BTreeMap::new();
-            while let Some(row) = rows.next()? {
-                let mut columns = Columns::of(row);
-                if let Some(session) = columns.optional_uuid()? {
-                    busy.insert(SessionId(session), columns.counter()?);
-                }
-            }
+            let busy = busy_slots(sql)?;
             let workers = memory::sessions(sql)?.into_iter().map(|session| WorkerView {
                 busy: busy.get(&session.id).copied().unwrap_or(0),
                 session_id: session.id,
@@ -124,6 +139,18 @@ impl Reader for SqliteReader {
             });
             Ok(Workers { workers: workers.collect() })
         })
+    }
+
+    fn queues(&mut self, always: &BTreeSet<String>) -> Result<At<Vec<QueueView>>, StorageError> {
+        self.at(|sql| queues::queues(sql, always))
+    }
+
+    fn bulk_retries(&mut self) -> Result<At<Vec<BulkRetry>>, StorageError> {
+        self.at(bulk_retry::load_all)
+    }
+
+    fn preview_retry(&mut self, filter: &RetryFilter) -> Result<At<RetryPreview>, StorageError> {
+        self.at(|sql| pages::preview_retry(sql, filter))
     }
 
     fn leases(&mut self) -> Result<Vec<Held<JobFence>>, StorageError> {
@@ -170,7 +197,8 @@ impl Reader for SqliteReader {
         let scheduled = "SELECT min(due_at) FROM jobs WHERE tenant = ? AND state = 'scheduled'";
         let deferred = "SELECT min(ring_at) FROM jobs WHERE tenant = ? AND ring = 'deferred'";
         let mut earliest: Option<i64> = None;
-        for query in [scheduled, deferred] {
+        let to_start = "SELECT min(start_by) FROM jobs WHERE tenant = ? AND start_by IS NOT NULL";
+        for query in [scheduled, deferred, to_start] {
             let due: Option<i64> = self.connection.prepare_cached(query)?.query_row([TENANT], |row| row.get(0))?;
             earliest = [earliest, due].into_iter().flatten().min();
         }

@@ -19,7 +19,7 @@ const STRETCH: usize = 16;
 const LOOKED_AT_MAX: usize = 1_024;
 
 /// From high to low, as in the rows.
-const PRIORITIES: std::ops::RangeInclusive<i64> = 0..=2;
+pub(super) const PRIORITIES: std::ops::RangeInclusive<i64> = 0..=2;
 
 /// A waiting row, as far as ringing needs it.
 struct Waiting {
@@ -30,7 +30,7 @@ struct Waiting {
 
 impl Transaction<'_> {
     pub(super) fn ring_queue(&mut self, name: &str) -> Result<Rung, StorageError> {
-        let paused = self.memory.queue(name).paused;
+        let paused = self.memory.queue(name).is_paused();
         if paused || !self.memory.live.consumes(name) {
             self.memory.restless.remove(name);
             return Ok(Rung::default());

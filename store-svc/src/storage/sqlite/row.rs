@@ -13,7 +13,7 @@ macro_rules! job_columns {
     () => {
         "n, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts, dispatch, fence, claim, renewal, \
          settled, ring, ring_at, refusals, session, lease_ms, timeout_ms, progress, error_kind, error_message, \
-         fingerprint, invalidates, invalidation, trace, created_at, due_at, started_at, finished_at, cancel_requested_at"
+         fingerprint, invalidates, invalidation, unique_key, start_deadline_ms, start_by, trace, created_at, due_at, started_at, finished_at, cancel_requested_at"
     };
 }
 pub(super) use job_columns;
@@ -41,6 +41,9 @@ pub(super) struct Row {
     /// A JSON array of keys.
     pub(super) invalidates: Option<String>,
     pub(super) invalidation: Option<i64>,
+    pub(super) unique_key: Option<String>,
+    pub(super) start_deadline_ms: Option<u64>,
+    pub(super) start_by: Option<i64>,
     pub(super) trace: Option<String>,
     pub(super) created_at: i64,
     pub(super) due_at: Option<i64>,
@@ -75,15 +78,13 @@ impl Row {
         let lease_ms = columns.counter()?;
         let timeout_ms = columns.take::<Option<i64>>()?.map(i64::cast_unsigned);
         let progress = columns.take()?;
-        let kind = columns.take::<Option<String>>()?;
-        let message = columns.take::<Option<String>>()?.unwrap_or_default();
-        let error = match kind {
-            Some(kind) => Some(JobError { kind: columns::error_kind(&kind)?, message }),
-            None => None,
-        };
+        let error = columns.job_error()?;
         let fingerprint = columns.take()?;
         let invalidates: Option<String> = columns.take()?;
         let invalidation = columns.take()?;
+        let unique_key = columns.take()?;
+        let start_deadline_ms = columns.take::<Option<i64>>()?.map(i64::cast_unsigned);
+        let start_by = columns.take()?;
         let trace = columns.take()?;
         let created_at = columns.take()?;
         let due_at = columns.take()?;
@@ -111,6 +112,9 @@ impl Row {
             fingerprint,
             invalidates,
             invalidation,
+            unique_key,
+            start_deadline_ms,
+            start_by,
             trace,
             created_at,
             due_at,
@@ -138,8 +142,8 @@ impl Row {
     pub(super) fn insert(&mut self, sql: &Connection) -> Result<(), StorageError> {
         let query = "INSERT INTO jobs (tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts,
                          dispatch, fence, renewal, settled, ring, refusals, lease_ms, timeout_ms, fingerprint, invalidates,
-                         trace, created_at, due_at)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                         unique_key, start_deadline_ms, start_by, trace, created_at, due_at)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sql.prepare_cached(query)?.execute(params![
             TENANT,
             self.job_id.0.as_bytes(),
@@ -161,6 +165,9 @@ impl Row {
             self.timeout_ms.map(u64::cast_signed),
             self.fingerprint,
             self.invalidates,
+            self.unique_key,
+            self.start_deadline_ms.map(u64::cast_signed),
+            self.start_by,
             self.trace,
             self.created_at,
             self.due_at,
@@ -173,8 +180,8 @@ impl Row {
     pub(super) fn save(&self, sql: &Connection) -> Result<(), StorageError> {
         let query = "UPDATE jobs SET state = ?, run = ?, attempt = ?, crashes = ?, dispatch = ?, fence = ?, claim = ?,
                          renewal = ?, settled = ?, ring = ?, ring_at = ?, refusals = ?, session = ?, lease_ms = ?,
-                         progress = ?, error_kind = ?, error_message = ?, invalidation = ?, due_at = ?, started_at = ?,
-                         finished_at = ?, cancel_requested_at = ?
+                         progress = ?, error_kind = ?, error_message = ?, invalidation = ?, start_by = ?, due_at = ?,
+                         started_at = ?, finished_at = ?, cancel_requested_at = ?
                      WHERE n = ?";
         sql.prepare_cached(query)?.execute(params![
             columns::state_word(self.job.state),
@@ -195,6 +202,7 @@ impl Row {
             self.error.as_ref().map(|error| columns::error_kind_word(error.kind)),
             self.error.as_ref().map(|error| error.message.as_str()),
             self.invalidation,
+            self.start_by,
             self.due_at,
             self.started_at,
             self.finished_at,

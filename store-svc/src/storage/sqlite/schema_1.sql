@@ -40,6 +40,9 @@ CREATE TABLE jobs (
     fingerprint TEXT NOT NULL,
     invalidates TEXT,
     invalidation INTEGER,              -- the log position that a finishing job waits for
+    unique_key TEXT,
+    start_deadline_ms INTEGER,
+    start_by INTEGER,                  -- when it fails, until an attempt of the run has begun
     trace TEXT,
     created_at INTEGER NOT NULL,
     due_at INTEGER,
@@ -53,7 +56,10 @@ CREATE INDEX jobs_ready ON jobs (tenant, queue, priority, n) WHERE ring = 'ready
 CREATE INDEX jobs_no_match ON jobs (tenant, queue, priority, n, task) WHERE ring = 'no_match';
 CREATE INDEX jobs_deferred ON jobs (tenant, ring_at) WHERE ring = 'deferred';
 CREATE INDEX jobs_due ON jobs (tenant, due_at) WHERE state = 'scheduled';
+CREATE INDEX jobs_start_by ON jobs (tenant, start_by) WHERE start_by IS NOT NULL;
 CREATE INDEX jobs_finishing ON jobs (tenant, invalidation) WHERE state = 'finishing';
+CREATE UNIQUE INDEX jobs_unique ON jobs (tenant, unique_key)
+    WHERE unique_key IS NOT NULL AND state NOT IN ('succeeded', 'failed', 'cancelled');
 
 -- Apart from the rows that change, because SQLite rewrites a row whole.
 CREATE TABLE payloads (n INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, payload TEXT NOT NULL);
@@ -85,9 +91,28 @@ CREATE INDEX bells_unsent ON bells (tenant, seq) WHERE unsent = 1;
 CREATE TABLE queues (
     tenant INTEGER NOT NULL,
     queue TEXT NOT NULL,
-    paused INTEGER NOT NULL,
+    paused_at INTEGER,                 -- of a paused one: since when
     claimed_through INTEGER NOT NULL,  -- the highest bell that a claim named
+    scheduled INTEGER NOT NULL,        -- jobs that have not ended, by what they do
+    queued INTEGER NOT NULL,
+    running INTEGER NOT NULL,
     PRIMARY KEY (tenant, queue)
+) WITHOUT ROWID;
+
+-- Retries of many jobs: those that run, and the last ones that have ended.
+CREATE TABLE retries (
+    tenant INTEGER NOT NULL,
+    retry BLOB NOT NULL,
+    filter TEXT NOT NULL,              -- JSON
+    rate INTEGER NOT NULL,             -- jobs per second
+    jobs_max INTEGER NOT NULL,
+    cursor INTEGER NOT NULL,           -- n of the last job that was dealt with
+    retried INTEGER NOT NULL,
+    skipped INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    stopped INTEGER NOT NULL,          -- 1: by an operator
+    PRIMARY KEY (tenant, retry)
 ) WITHOUT ROWID;
 
 CREATE TABLE sessions (

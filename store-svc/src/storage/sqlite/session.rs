@@ -37,6 +37,11 @@ impl Transaction<'_> {
         for held in &heartbeat.holds {
             self.renew(held, &mut reply)?;
         }
+        for queue in heartbeat.queues.keys() {
+            if self.memory.queue(queue.as_str()).is_paused() {
+                reply.paused.push(queue.to_string());
+            }
+        }
         Ok(Ok(Reply::Heartbeat(reply)))
     }
 

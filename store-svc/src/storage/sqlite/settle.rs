@@ -3,14 +3,23 @@
 use protocol::api::{ErrorKind, JobError};
 use protocol::ids::{Epoch, JobId, Position};
 use protocol::job::{Cancelled, Ended, Settled, State};
-use protocol::problem::Kind;
+use protocol::problem::{Kind, Problem};
 use protocol::store_api::{Complete, JobFence, Outcome, Release, Reply};
 use rusqlite::params;
 
+use super::create::held_by;
 use super::row::{Row, job_columns};
 use super::transaction::{Decided, Transaction};
 use super::{StorageError, TENANT};
 use crate::storage::NewsItem;
+
+/// What became of a retry.
+pub(super) enum Reopened {
+    Open,
+    /// It has not failed and was not cancelled.
+    NotEnded,
+    Refused(Problem),
+}
 
 impl Transaction<'_> {
     pub(super) fn complete(&mut self, complete: &Complete) -> Result<Decided, StorageError> {
@@ -114,18 +123,65 @@ impl Transaction<'_> {
         let Some(mut row) = Row::load(self.sql, job_id)? else {
             return Ok(Err(Kind::NotFound.problem()));
         };
+        match self.reopen(&mut row)? {
+            Reopened::Open => Ok(Ok(Reply::Retried { job: Some(Box::new(self.view(&row)?)) })),
+            Reopened::NotEnded => Ok(Ok(Reply::Retried { job: None })),
+            Reopened::Refused(problem) => Ok(Err(problem)),
+        }
+    }
+
+    /// Opens the next run of a job; unless it says so, nothing was changed.
+    pub(super) fn reopen(&mut self, row: &mut Row) -> Result<Reopened, StorageError> {
         let before = row.job.clone();
         if !row.job.retry() {
-            return Ok(Ok(Reply::Retried { job: None }));
+            return Ok(Reopened::NotEnded);
+        }
+        if let Some(key) = &row.unique_key
+            && let Some(holder) = self.holder_of(key)?
+        {
+            return Ok(Reopened::Refused(held_by(holder)));
+        }
+        if let Some(full) = self.full(&row.queue) {
+            return Ok(Reopened::Refused(full));
         }
         (row.started_at, row.finished_at, row.cancel_requested_at, row.due_at) = (None, None, None, None);
         (row.error, row.progress, row.session) = (None, None, None);
-        self.record(&mut row, &before)?;
+        row.start_by = row.start_deadline_ms.map(|ms| self.context.wall_ms.saturating_add_unsigned(ms));
+        if let Some(start_by) = row.start_by {
+            self.due(start_by);
+        }
+        self.record(row, &before)?;
         self.count("retried");
-        Ok(Ok(Reply::Retried { job: Some(Box::new(self.view(&row)?)) }))
+        Ok(Reopened::Open)
     }
 
+    /// Ends a job whose start deadline has passed before it started; `false`: it had.
+    pub(super) fn miss_start(&mut self, row: &mut Row) -> Result<bool, StorageError> {
+        let before = row.job.clone();
+        if row.start_by.is_none_or(|start_by| start_by > self.context.wall_ms) || !row.job.miss_start() {
+            return Ok(false);
+        }
+        let within_ms = row.start_deadline_ms.unwrap_or_default();
+        let message = format!("it had not started {within_ms} ms after it was due");
+        row.error = Some(JobError { kind: ErrorKind::Deadline, message });
+        self.count("start_missed");
+        self.record(row, &before)?;
+        Ok(true)
+    }
+
+    /// What missed its start first: it must not be queued any more.
     pub(super) fn queue_due(&mut self, limit: u32) -> Result<bool, StorageError> {
+        let query = concat!(
+            "SELECT ",
+            job_columns!(),
+            " FROM jobs WHERE tenant = ?1 AND start_by <= ?2 ORDER BY start_by LIMIT ?3"
+        );
+        let late = self.rows(query, limit)?;
+        let full = |rows: &[Row]| u32::try_from(rows.len()).is_ok_and(|count| count >= limit);
+        let more_late = full(&late);
+        for mut row in late {
+            self.miss_start(&mut row)?;
+        }
         let query = concat!(
             "SELECT ",
             job_columns!(),
@@ -138,8 +194,7 @@ impl Transaction<'_> {
             " FROM jobs WHERE tenant = ?1 AND ring = 'deferred' AND ring_at <= ?2 ORDER BY ring_at LIMIT ?3"
         );
         let deferred = self.rows(query, limit)?;
-        let full = |rows: &[Row]| u32::try_from(rows.len()).is_ok_and(|count| count >= limit);
-        let more = full(&scheduled) || full(&deferred);
+        let more = more_late || full(&scheduled) || full(&deferred);
         for mut row in scheduled {
             let before = row.job.clone();
             if row.job.due() {

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use protocol::ids::{Position, SessionId};
+use protocol::ids::{Position, RetryId, SessionId};
 use protocol::job::{Job, State};
 use protocol::problem::Problem;
 use protocol::store_api::{Answer, BellId, Change, Command, JobFence, Reply};
 use rusqlite::{Connection, params};
 
 use super::columns::Ring;
-use super::memory::Memory;
+use super::memory::{Memory, Queue};
 use super::row::Row;
 use super::{StorageError, TENANT};
-use crate::storage::{BellSeq, Context, NewsItem, Rung, RungBell, SequencerRenewal, Signals, Transitions};
+use crate::storage::{BellSeq, Context, NewsItem, RetryStep, Rung, RungBell, SequencerRenewal, Signals, Transitions};
 
 pub(super) struct Transaction<'t> {
     pub(super) sql: &'t Connection,
@@ -21,6 +21,22 @@ pub(super) struct Transaction<'t> {
     pub(super) signals: Signals,
     draws: u64,
     changes_before: u64,
+}
+
+fn save_queue(sql: &Connection, name: &str, queue: &Queue) -> Result<(), StorageError> {
+    let query = "INSERT INTO queues (tenant, queue, paused_at, claimed_through, scheduled, queued, running)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT DO UPDATE SET paused_at = ?3, claimed_through = ?4, scheduled = ?5, queued = ?6, running = ?7";
+    sql.prepare_cached(query)?.execute(params![
+        TENANT,
+        name,
+        queue.paused_at,
+        queue.claimed_through.0.cast_signed(),
+        queue.depth.scheduled.cast_signed(),
+        queue.depth.queued.cast_signed(),
+        queue.depth.running.cast_signed(),
+    ])?;
+    Ok(())
 }
 
 /// The answer to a command, or why it is refused.
@@ -35,15 +51,9 @@ impl<'t> Transaction<'t> {
     /// Writes what was kept back until the end.
     pub(super) fn finish(mut self) -> Result<(Memory, Signals), StorageError> {
         for (name, queue) in &mut self.memory.queues {
-            if queue.claimed_unsaved {
-                let query = "INSERT INTO queues (tenant, queue, paused, claimed_through) VALUES (?1, ?2, 0, ?3)
-                             ON CONFLICT DO UPDATE SET claimed_through = ?3";
-                self.sql.prepare_cached(query)?.execute(params![
-                    TENANT,
-                    name,
-                    queue.claimed_through.0.cast_signed()
-                ])?;
-                queue.claimed_unsaved = false;
+            if queue.unsaved {
+                save_queue(self.sql, name, queue)?;
+                queue.unsaved = false;
             }
         }
         if self.memory.holding_unsaved && self.sql.total_changes() != self.changes_before {
@@ -106,8 +116,12 @@ impl<'t> Transaction<'t> {
         } else if effects.bell {
             self.place(row);
         }
+        self.moved(&row.queue, Some(before.state), row.job.state);
         if row.job.state.is_terminal() && !before.state.is_terminal() {
             row.finished_at = Some(self.context.wall_ms);
+        }
+        if row.job.started || row.job.state.is_terminal() {
+            row.start_by = None;
         }
         if effects.visible {
             self.log(&Change::Job { job_id: row.job_id, run: row.job.run, status: row.job.state.into() })?;
@@ -118,6 +132,20 @@ impl<'t> Transaction<'t> {
             row.invalidation = (row.job.state == State::Finishing).then_some(position.0.cast_signed());
         }
         row.save(self.sql)
+    }
+
+    /// Counts a step of a job in its queue; `before` is `None` when it was created.
+    pub(super) fn moved(&mut self, queue: &str, before: Option<State>, after: State) {
+        if before == Some(after) {
+            return;
+        }
+        let known = self.memory.queue(queue);
+        known.depth.moved(before, after);
+        known.unsaved = true;
+        match self.signals.flows.get_mut(queue) {
+            Some(flow) => flow.moved(before, after),
+            None => self.signals.flows.entry(queue.to_owned()).or_default().moved(before, after),
+        }
     }
 
     /// Puts a queued row where the dispatcher finds it, or where it waits for a session that knows its task.
@@ -142,6 +170,10 @@ impl Transitions for Transaction<'_> {
             Command::EndSession { session } => self.end_session(*session),
             Command::Cancel { job_id } => self.cancel(*job_id),
             Command::Retry { job_id } => self.retry(*job_id),
+            Command::RetryJobs(asked) => self.begin_retry(asked),
+            Command::StopRetry { retry_id } => self.stop_retry(*retry_id),
+            Command::PauseQueue { queue } => self.set_paused(queue, true),
+            Command::ResumeQueue { queue } => self.set_paused(queue, false),
             Command::Bells(fates) => self.bell_fates(fates),
             Command::PutData(put) => self.put_data(put),
             Command::DeleteData(delete) => self.delete_data(delete),
@@ -181,6 +213,10 @@ impl Transitions for Transaction<'_> {
 
     fn due(&mut self, limit: u32) -> Result<bool, StorageError> {
         self.queue_due(limit)
+    }
+
+    fn retry_some(&mut self, retry: RetryId, jobs: u32) -> Result<RetryStep, StorageError> {
+        self.retry_matching(retry, jobs)
     }
 
     fn reap(&mut self, lease: JobFence, renewal: u64) -> Result<bool, StorageError> {

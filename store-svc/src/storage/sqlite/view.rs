@@ -13,7 +13,7 @@ use crate::storage::Live;
 
 impl Transaction<'_> {
     pub(super) fn view(&mut self, row: &Row) -> Result<JobView, StorageError> {
-        let paused = self.memory.queue(&row.queue).paused;
+        let paused = self.memory.queue(&row.queue).is_paused();
         view(self.sql, row, &self.memory.live, paused)
     }
 }
@@ -38,8 +38,11 @@ pub(super) fn view(sql: &Connection, row: &Row, live: &Live, paused: bool) -> Re
         error: row.error.clone(),
         invalidates: invalidates.unwrap_or_default(),
         timeout_ms: row.timeout_ms,
+        start_deadline_ms: row.start_deadline_ms,
+        unique_key: row.unique_key.clone(),
         created_at: Timestamp::from_unix_ms(row.created_at),
         run_at: row.due_at.filter(|_| state == State::Scheduled).map(Timestamp::from_unix_ms),
+        start_by: row.start_by.map(Timestamp::from_unix_ms),
         started_at: row.started_at.map(Timestamp::from_unix_ms),
         finished_at: row.finished_at.map(Timestamp::from_unix_ms),
         cancel_requested_at: row.cancel_requested_at.map(Timestamp::from_unix_ms),
@@ -48,7 +51,7 @@ pub(super) fn view(sql: &Connection, row: &Row, live: &Live, paused: bool) -> Re
 }
 
 /// Whether the broker is away is not in the rows: whoever answers turns `slot` into `broker` then.
-fn waiting_for(row: &Row, live: &Live, paused: bool) -> Option<WaitingFor> {
+pub(super) fn waiting_for(row: &Row, live: &Live, paused: bool) -> Option<WaitingFor> {
     match row.job.state {
         State::Scheduled => Some(WaitingFor::DueTime),
         State::Queued if paused => Some(WaitingFor::QueuePaused),

@@ -15,17 +15,21 @@ use store_svc::storage::{
 };
 
 mod batches;
+mod bulk_retrying;
 mod cancelling;
 mod creating;
 mod data;
+mod explaining;
 mod fencing;
 mod leases;
 mod log;
 mod pages;
+mod pausing;
 mod random;
 mod retrying;
 mod ringing;
 mod sqlite;
+mod unique;
 
 /// A storage under test.
 pub(crate) trait Fixture {
@@ -48,6 +52,11 @@ macro_rules! suite {
 
 suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
     batches { one_bad_command_does_not_fail_its_batch, failed_work_leaves_nothing_behind, committed_work_survives_a_kill }
+    bulk_retrying {
+        a_filter_chooses_who_is_retried, a_step_retries_so_many_and_goes_on, what_fails_again_is_not_retried_again,
+        a_limit_ends_it, held_keys_are_skipped, a_full_queue_is_waited_for, only_so_many_run_at_once, one_is_stopped,
+        a_preview_counts_and_shows_the_first, many_strangers_are_passed_in_bounded_steps,
+    }
     cancelling {
         waiting_jobs_are_cancelled_at_once, running_jobs_are_asked, the_first_outcome_wins_over_a_cancel,
         cancelled_bell_keeps_its_place_until_named,
@@ -57,6 +66,10 @@ suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
         a_key_is_forgotten_after_a_day, the_same_id_is_repeated_or_refused, unknown_queues_are_refused,
     }
     data { writes_are_versioned_and_logged, preconditions_are_kept, deleted_entries_are_gone }
+    explaining {
+        a_position_counts_what_is_offered_before, a_position_is_exact_up_to_a_bound, waits_are_explained, owners_are_named,
+        a_fence_is_named,
+    }
     fencing {
         a_job_that_invalidates_succeeds_when_fenced, only_the_present_epoch_fences, one_sequencer_at_a_time,
         a_silent_sequencer_is_replaced, unsuccessful_ends_invalidate_without_waiting,
@@ -71,9 +84,14 @@ suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
         what_is_not_fenced_is_not_trimmed, pages_of_the_log_follow_each_other,
     }
     pages { newest_first_without_gaps_or_repeats, filters_select, a_page_looks_at_a_bounded_number_of_rows }
+    pausing {
+        a_paused_queue_rings_nothing, a_claim_refused_by_a_pause_puts_the_row_back, pauses_are_logged_and_told, a_pause_survives_a_kill,
+        a_full_queue_takes_nothing_more, bells_of_creators_are_not_repeated_into_a_pause, queues_show_what_they_hold, depth_survives_a_kill, only_known_queues_are_paused,
+    }
     retrying {
         a_failure_waits_before_the_next_attempt, the_last_failure_ends_the_job, retry_opens_the_next_run,
-        scheduled_jobs_start_when_due, an_error_may_forbid_retries,
+        scheduled_jobs_start_when_due, an_error_may_forbid_retries, a_job_that_does_not_start_in_time_fails,
+        a_start_deadline_counts_from_the_due_time, a_deadline_holds_before_its_loop_comes, a_retry_has_its_deadline_anew,
     }
     random { ringing_agrees_with_its_definition }
     ringing {
@@ -83,6 +101,10 @@ suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
         bells_that_may_still_be_there_are_not_lost, an_unknown_task_waits_longer_each_time,
         unsent_bells_give_their_places_back, an_empty_broker_frees_all_places, tasks_that_are_forgotten_lie_apart,
         a_wider_session_ends_the_wait_for_it,
+    }
+    unique {
+        one_job_with_a_key_is_open, a_key_is_free_when_its_job_has_ended, a_repeat_is_the_same_job_and_no_conflict,
+        a_retry_needs_its_key,
     }
 }
 
@@ -107,6 +129,7 @@ impl<F: Fixture> Lab<F> {
             backoff: Backoff { base_ms: 1_000, max_ms: 60_000 },
             queues: ["default", "reports"].map(ToOwned::to_owned).into(),
             sequencer_lease_ms: 5_000,
+            queue_depth_max: 1_000_000,
         };
         Self { fixture: F::fresh(), wall_ms: BEGIN_MS, now_ms: 0, settings, signals: Signals::default(), seed: 0 }
     }
@@ -282,7 +305,9 @@ pub(crate) fn create(task: &str) -> Create {
         run_at: None,
         max_attempts: 3,
         timeout_ms: None,
+        start_deadline_ms: None,
         invalidates: Vec::new(),
+        unique_key: None,
         idempotency_key: None,
         fingerprint: format!("fingerprint of {task}"),
         trace: None,

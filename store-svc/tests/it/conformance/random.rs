@@ -25,6 +25,7 @@ struct Expected {
     /// Bells that hold a place.
     out: Vec<BellId>,
     sessions: Vec<(SessionId, &'static [&'static str])>,
+    paused: bool,
 }
 
 impl Expected {
@@ -38,7 +39,7 @@ impl Expected {
     }
 
     fn ring(&mut self) -> Vec<JobId> {
-        let free = WINDOW.saturating_sub(self.out.len());
+        let free = if self.paused { 0 } else { WINDOW.saturating_sub(self.out.len()) };
         let due: Vec<_> = self.waiting.iter().filter(|(_, (_, task))| self.known(task)).take(free).collect();
         let due: Vec<_> = due.into_iter().map(|(place, (job, _))| (*place, *job)).collect();
         due.into_iter()
@@ -70,6 +71,7 @@ pub(crate) fn ringing_agrees_with_its_definition<F: Fixture>() {
         let mut history = History::<F>::new(seed);
         for _ in 0..120 {
             history.step();
+            history.count();
         }
     }
 }
@@ -97,6 +99,7 @@ impl<F: Fixture> History<F> {
             14 => self.lose(),
             15 => self.unring(),
             16 => self.cancel(),
+            17 => self.pause(),
             _ => self.ring(),
         }
     }
@@ -121,6 +124,7 @@ impl<F: Fixture> History<F> {
         let age = self.expected.places.len();
         self.expected.places.insert(created.job_id, (priority, age, task));
         let Some(dispatch) = created.bell else { return self.expected.wait_again(created.job_id) };
+        assert!(!self.expected.paused, "seed {}: granted in a paused queue", self.seed);
         let known = self.expected.known(task) && self.expected.out.len() < WINDOW;
         assert!(known, "seed {}: granted without a place", self.seed);
         let before = |place: &(Priority, usize), task: &str| *place < (priority, age) && self.expected.known(task);
@@ -161,9 +165,32 @@ impl<F: Fixture> History<F> {
                 self.lab.step(|transitions| transitions.due(1_000));
                 self.expected.wait_again(bell.job_id);
             }
+            Err(Ok(ClaimRefusal::QueuePaused)) => {
+                assert!(self.expected.paused, "seed {}: refused by a pause", self.seed);
+                self.expected.wait_again(bell.job_id);
+            }
             Err(Ok(_)) => assert!(self.ended.contains(&bell.job_id), "seed {}: refused", self.seed),
             Err(Err(problem)) => panic!("seed {}: {problem}", self.seed),
         }
+    }
+
+    fn pause(&mut self) {
+        self.expected.paused = !self.expected.paused;
+        self.lab.pause(self.expected.paused);
+    }
+
+    /// What the queue says of itself is what was created and has not ended.
+    fn count(&mut self) {
+        let queue = self.lab.queue();
+        assert_eq!(
+            queue.depth.queued,
+            u64::try_from(self.expected.places.len() - self.ended.len()).expect("a few"),
+            "seed {}",
+            self.seed
+        );
+        assert_eq!((queue.depth.scheduled, queue.depth.running), (0, 0), "seed {}", self.seed);
+        let out = u64::try_from(self.expected.out.len()).expect("a few");
+        assert_eq!((queue.paused, queue.bells), (self.expected.paused, out), "seed {}", self.seed);
     }
 
     fn begin_session(&mut self) {

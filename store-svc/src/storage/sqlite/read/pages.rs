@@ -1,11 +1,13 @@
 //! Pages: of jobs, newest first, and of the log, oldest first. Each call looks at a bounded number of rows.
 
 use protocol::api::Status;
+use protocol::bulk_retry::{PREVIEW_LOOKED_AT_MAX, RetryFilter, RetryPreview, SAMPLE_MAX};
 use protocol::ids::Position;
 use rusqlite::{Connection, params};
 
 use super::Viewer;
 use crate::storage::sqlite::TENANT;
+use crate::storage::sqlite::bulk_retry::each_ended;
 use crate::storage::sqlite::columns::Columns;
 use crate::storage::sqlite::row::Row;
 use crate::storage::{JobsPage, JobsQuery, LogKinds, LogRead, StorageError};
@@ -46,6 +48,27 @@ pub(super) fn jobs(sql: &Connection, query: &JobsQuery) -> Result<JobsPage, Stor
         }
     }
     Ok(page)
+}
+
+pub(super) fn preview_retry(sql: &Connection, filter: &RetryFilter) -> Result<RetryPreview, StorageError> {
+    let (mut looked_at, mut matching, mut first) = (0, 0, Vec::new());
+    let limit = usize::try_from(PREVIEW_LOOKED_AT_MAX).unwrap_or(usize::MAX);
+    each_ended(sql, filter, 0, limit, |n, selected| {
+        looked_at += 1;
+        if selected {
+            matching += 1;
+            if first.len() < SAMPLE_MAX {
+                first.push(n);
+            }
+        }
+    })?;
+    let (mut viewer, mut sample) = (Viewer::new(sql), Vec::new());
+    for n in first {
+        if let Some(row) = Row::load_n(sql, n)? {
+            sample.push(viewer.view(&row)?);
+        }
+    }
+    Ok(RetryPreview { matching, exact: looked_at < PREVIEW_LOOKED_AT_MAX, sample })
 }
 
 /// Repeats the condition of the index `jobs_open`, so that SQLite uses it.

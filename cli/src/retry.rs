@@ -1,0 +1,115 @@
+//! `longshore retry`, of one job or of many by filter, and `longshore retries`.
+
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use chassis::client::Answer;
+use chassis::config::Source;
+use http::Method;
+use protocol::bulk_retry::{BulkRetries, BulkRetry, BulkState, RetryMany, RetryPreview};
+use serde::de::DeserializeOwned;
+
+use crate::arguments::{Retries, Retry};
+use crate::client::{Client, get, post, request};
+use crate::{control, output};
+
+const PATH: &str = "/jobs:retry";
+
+pub(crate) async fn run(arguments: Retry, source: &Source) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&arguments.service, source)?;
+    let status = match (arguments.job_id, arguments.status) {
+        (Some(job_id), _) => return control::retry(&client, job_id).await,
+        (None, Some(status)) => status.into(),
+        (None, None) => anyhow::bail!("neither a job nor --status was given"),
+    };
+    let asked = RetryMany {
+        status,
+        queue: arguments.queue,
+        task: arguments.task,
+        error_kind: arguments.error_kind.map(Into::into),
+        after: arguments.after,
+        before: arguments.before,
+        dry_run: arguments.dry_run,
+        rate_per_second: arguments.rate,
+        limit: arguments.limit,
+    };
+    let answer = client.call(&post(PATH, &asked)?).await?;
+    if arguments.dry_run {
+        let preview: RetryPreview = read(&client, &answer)?;
+        for job in &preview.sample {
+            let error = job.error.as_ref().map_or("", |error| error.message.as_str());
+            output::line(format!("{}  {}  {error}", job.job_id, job.task).trim_end())?;
+        }
+        output::note(counted(&preview));
+    } else {
+        let retry: BulkRetry = read(&client, &answer)?;
+        output::line(retry.retry_id.to_string())?;
+        output::note(format!("They are retried at {} per second. See `longshore retries`.", retry.rate_per_second));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn list(arguments: &Retries, source: &Source) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&arguments.service, source)?;
+    if let Some(retry_id) = arguments.stop {
+        let answer = client.call(&request(Method::DELETE, format!("{PATH}/{retry_id}"))).await?;
+        output::line(line(&read(&client, &answer)?))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let answer = client.call(&get(PATH)).await?;
+    if arguments.json {
+        output::line(String::from_utf8_lossy(&answer.body).trim_end())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let BulkRetries { retries } = read(&client, &answer)?;
+    if retries.is_empty() {
+        output::note("There are none: begin one with `longshore retry --status failed`, perhaps with --dry-run first.");
+    }
+    for retry in &retries {
+        output::line(line(retry))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read<T: DeserializeOwned>(client: &Client, answer: &Answer<Bytes>) -> anyhow::Result<T> {
+    Ok(serde_json::from_slice(&answer.body).map_err(|error| client.misunderstood(&error))?)
+}
+
+fn counted(preview: &RetryPreview) -> String {
+    let at_least = if preview.exact { "" } else { "at least " };
+    let shown = preview.sample.len();
+    match preview.matching {
+        1 => format!("{at_least}1 job would be retried."),
+        jobs if jobs > shown as u64 => format!("{at_least}{jobs} jobs would be retried; these are the first {shown}."),
+        jobs => format!("{at_least}{jobs} jobs would be retried."),
+    }
+}
+
+fn line(retry: &BulkRetry) -> String {
+    let state = match retry.state {
+        BulkState::Running => "running",
+        BulkState::Done => "done",
+        BulkState::Stopped => "stopped",
+    };
+    let skipped = match retry.skipped {
+        0 => String::new(),
+        skipped => format!(", {skipped} skipped because another job has their unique key"),
+    };
+    format!("{}  {state}  {} retried{skipped}", retry.retry_id, retry.retried)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_dry_run_found_is_said() {
+        let check = |matching: u64, exact: bool, expected: &str| {
+            assert_eq!(counted(&RetryPreview { matching, exact, sample: Vec::new() }), expected);
+        };
+        check(0, true, "0 jobs would be retried.");
+        check(1, true, "1 job would be retried.");
+        check(7, true, "7 jobs would be retried; these are the first 0.");
+        check(7, false, "at least 7 jobs would be retried; these are the first 0.");
+    }
+}
