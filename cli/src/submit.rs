@@ -34,6 +34,8 @@ pub(crate) async fn run(arguments: Submit, source: &Source) -> anyhow::Result<Ex
         max_attempts: arguments.max_attempts,
         timeout_ms: arguments.timeout,
         invalidates: arguments.invalidates,
+        job_id: None,
+        idempotency_key: None,
     };
     let accepted = submit(&client, &body, arguments.idempotency_key.as_deref()).await?;
     if arguments.wait {

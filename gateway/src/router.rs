@@ -6,7 +6,7 @@ use axum::routing::{delete, get, post, put};
 
 use crate::admission::{Room, admit};
 use crate::data::{read, write};
-use crate::jobs::{control, list, status, submit};
+use crate::jobs::{batch, control, list, status, submit};
 use crate::state::Gateway;
 
 pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
@@ -15,6 +15,7 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
     Router::new()
         .route("/longtask", post(submit::post).layer(admitted.clone()))
         .route("/jobs", get(list::jobs))
+        .route("/jobs:batch", post(batch::post).layer(admitted.clone()))
         .route("/jobs/{id}", get(status::job).merge(put(submit::put).layer(admitted.clone())))
         .route("/jobs/{id}/result", get(status::result))
         .route("/jobs/{id}/cancel", post(control::cancel))

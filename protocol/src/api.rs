@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::ids::JobId;
 use crate::job::State;
 use crate::key::{DataKey, QueueName, TaskName};
+use crate::problem::Problem;
 use crate::time::Timestamp;
 
 pub const DEFAULT_QUEUE: &str = "default";
@@ -23,8 +24,10 @@ pub const TIMEOUT_MS_MAX: u64 = 30 * 24 * 3_600 * 1_000;
 pub const WAIT_S_MAX: u64 = 30;
 /// The longest `Idempotency-Key`, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// The most submits in one `POST /jobs:batch`.
+pub const BATCH_ITEMS_MAX: usize = crate::store_api::ITEMS_MAX;
 
-/// `POST /longtask` and `PUT /jobs/{id}`; only `task` is needed.
+/// `POST /longtask`, `PUT /jobs/{id}` and an item of `POST /jobs:batch`; only `task` is needed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Submit {
@@ -45,6 +48,12 @@ pub struct Submit {
     pub timeout_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invalidates: Vec<DataKey>,
+    /// In a batch only, as in the path of a `PUT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<JobId>,
+    /// In a batch only, as in the header of a `POST`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
 }
 
 /// Which of the waiting jobs of a queue is rung first.
@@ -194,6 +203,29 @@ pub struct Accepted {
     pub task: String,
     pub status: Status,
     pub links: Links,
+}
+
+/// The answer to `POST /jobs:batch`: one item for each submit, in order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Batch {
+    pub items: Vec<BatchItem>,
+}
+
+/// What became of one submit of a batch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum BatchItem {
+    Accepted {
+        status: u16,
+        job: Accepted,
+        /// It was there before, under this id or idempotency key.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        replayed: bool,
+    },
+    Refused {
+        status: u16,
+        error: Box<Problem>,
+    },
 }
 
 /// `GET /jobs`: one page, newest first.

@@ -136,11 +136,18 @@ pub struct Created {
     /// The id under which it is known: of the first job with this idempotency key.
     pub job_id: JobId,
     pub status: Status,
-    /// It was there before, in this present state.
-    pub replayed: Option<Box<JobView>>,
+    /// It was there before, in this present state. Not the whole job: a batch of repeats would carry all their results.
+    pub replayed: Option<Replayed>,
     /// The creator may publish this bell, and says in `Bells` how that went.
     pub bell: Option<Dispatch>,
     pub created_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replayed {
+    pub status: Status,
+    /// When it is due, while it is scheduled.
+    pub run_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

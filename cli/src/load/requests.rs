@@ -50,6 +50,8 @@ impl Requests {
             max_attempts: None,
             timeout_ms: None,
             invalidates: Vec::new(),
+            job_id: None,
+            idempotency_key: None,
         };
         let submit = Call::post("/longtask", &job)?.within(plan.timeout);
         let held = HeaderValue::try_from(format!("wait={WAIT_S_MAX}")).expect("digits are a header value");

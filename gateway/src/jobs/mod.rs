@@ -1,5 +1,6 @@
 //! Jobs over HTTP: submit, status, waiting for the end, cancel.
 
+pub(crate) mod batch;
 pub(crate) mod bells;
 mod body;
 pub(crate) mod control;

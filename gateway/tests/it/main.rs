@@ -1,5 +1,6 @@
 //! The gateway from outside: over HTTP, against a scripted store and the embedded broker.
 
+mod batch;
 mod bells;
 mod data;
 mod gateway;

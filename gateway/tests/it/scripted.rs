@@ -19,7 +19,7 @@ use protocol::job::Cancelled;
 use protocol::problem::Kind;
 use protocol::store_api::{
     Answer, Applied, Apply, BellId, Change, Command, Create, Created, DataView, FencedThrough, INCARNATION_HEADER,
-    LogEntry, LogPage, POSITION_HEADER, PutData, Reply,
+    LogEntry, LogPage, POSITION_HEADER, PutData, Replayed, Reply,
 };
 use protocol::time::Timestamp;
 use serde_json::value::RawValue;
@@ -37,6 +37,8 @@ pub(crate) struct Inner {
     /// The log does not reach back.
     pub(crate) trimmed: bool,
     pub(crate) creates: Vec<Create>,
+    /// Requests with creates.
+    pub(crate) applies: usize,
     pub(crate) sent: Vec<BellId>,
     pub(crate) ring_again: Vec<BellId>,
     pub(crate) log_calls: usize,
@@ -173,7 +175,8 @@ impl Inner {
             if *fingerprint != create.fingerprint {
                 return Err(if known.is_some() { Kind::IdempotencyMismatch } else { Kind::Conflict });
             }
-            return Ok(created(job_id, view.status, Some(Box::new(view.clone())), None));
+            let replayed = Replayed { status: view.status, run_at: view.run_at };
+            return Ok(created(job_id, view.status, Some(replayed), None));
         }
         let status = if create.run_at.is_some() { Status::Scheduled } else { Status::Queued };
         self.jobs.insert(job_id, (view(job_id, create.task.as_str(), status), create.fingerprint.clone()));
@@ -225,7 +228,7 @@ impl Inner {
     }
 }
 
-fn created(job_id: JobId, status: Status, replayed: Option<Box<JobView>>, bell: Option<Dispatch>) -> Created {
+fn created(job_id: JobId, status: Status, replayed: Option<Replayed>, bell: Option<Dispatch>) -> Created {
     Created { job_id, status, replayed, bell, created_at: Timestamp::from_unix_ms(CREATED_AT_MS) }
 }
 
@@ -277,6 +280,7 @@ async fn apply(State(store): State<ScriptedStore>, body: Bytes) -> Response {
     };
     let applied = {
         let mut inner = store.inner();
+        inner.applies += usize::from(items.iter().any(|item| matches!(item, Command::Create(_))));
         let items = items.into_iter().map(|command| answer(&mut inner, command)).collect();
         Applied { incarnation: inner.incarnation(), position: inner.position(), items }
     };

@@ -4,7 +4,7 @@ use protocol::api::Priority;
 use protocol::ids::JobId;
 use protocol::job::{Job, State};
 use protocol::problem::{Kind, Problem};
-use protocol::store_api::{Change, Create, Created, IDEMPOTENCY_KEY_MS, Reply};
+use protocol::store_api::{Change, Create, Created, IDEMPOTENCY_KEY_MS, Replayed, Reply};
 use protocol::time::Timestamp;
 use rusqlite::{OptionalExtension as _, params};
 
@@ -22,7 +22,7 @@ impl Transaction<'_> {
                 return Ok(Err(Kind::IdempotencyMismatch.problem()));
             }
             return Ok(match Row::load(self.sql, job_id)? {
-                Some(row) => Ok(self.replayed(&row)?),
+                Some(row) => Ok(self.replayed(&row)),
                 None => Err(Kind::Gone.detail("The job of this idempotency key has expired.")),
             });
         }
@@ -30,7 +30,7 @@ impl Transaction<'_> {
             if row.fingerprint != create.fingerprint {
                 return Ok(Err(Kind::Conflict.detail("This id belongs to a job with another body.")));
             }
-            return Ok(Ok(self.replayed(&row)?));
+            return Ok(Ok(self.replayed(&row)));
         }
         if !self.context.settings.queues.contains(create.queue.as_str()) {
             return Ok(Err(unknown_queue(create.queue.as_str(), &self.context.settings.queues)));
@@ -135,15 +135,13 @@ impl Transaction<'_> {
         Ok(found.map(|(id, fingerprint)| (JobId(uuid::Uuid::from_bytes(id)), fingerprint)))
     }
 
-    fn replayed(&mut self, row: &Row) -> Result<Reply, StorageError> {
+    fn replayed(&mut self, row: &Row) -> Reply {
         self.count("replayed");
-        Ok(Reply::Created(Created {
-            job_id: row.job_id,
-            status: row.job.state.into(),
-            replayed: Some(Box::new(self.view(row)?)),
-            bell: None,
-            created_at: Timestamp::from_unix_ms(row.created_at),
-        }))
+        let status = row.job.state.into();
+        let run_at = row.due_at.filter(|_| row.job.state == State::Scheduled).map(Timestamp::from_unix_ms);
+        let created_at = Timestamp::from_unix_ms(row.created_at);
+        let replayed = Some(Replayed { status, run_at });
+        Reply::Created(Created { job_id: row.job_id, status, replayed, bell: None, created_at })
     }
 }
 

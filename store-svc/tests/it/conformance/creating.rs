@@ -90,7 +90,7 @@ pub(crate) fn the_same_id_is_repeated_or_refused<F: Fixture>() {
     let first = create("a");
     lab.create(first.clone());
     let again = lab.try_create(first.clone()).expect("repeated");
-    assert_eq!(again.replayed.map(|job| job.job_id), Some(first.job_id));
+    assert_eq!((again.job_id, again.replayed.map(|job| job.status)), (first.job_id, Some(Status::Queued)));
     let other = Create { fingerprint: "another".to_owned(), ..first };
     assert_eq!(lab.try_create(other).expect_err("refused").kind(), Some(Kind::Conflict));
 }
