@@ -6,7 +6,7 @@ use axum::routing::{delete, get, post, put};
 
 use crate::admission::{Room, admit};
 use crate::data::{read, write};
-use crate::jobs::{batch, control, list, status, submit};
+use crate::jobs::{batch, control, events, list, status, submit};
 use crate::state::Gateway;
 
 pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
@@ -17,6 +17,7 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/jobs", get(list::jobs))
         .route("/jobs:batch", post(batch::post).layer(admitted.clone()))
         .route("/jobs/{id}", get(status::job).merge(put(submit::put).layer(admitted.clone())))
+        .route("/jobs/{id}/events", get(events::events))
         .route("/jobs/{id}/result", get(status::result))
         .route("/jobs/{id}/cancel", post(control::cancel))
         .route("/jobs/{id}/retry", post(control::retry))

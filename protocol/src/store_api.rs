@@ -20,6 +20,8 @@ pub const ITEMS_MAX: usize = 1_000;
 pub const IDEMPOTENCY_KEY_MS: i64 = 24 * 3_600 * 1_000;
 /// Header of every answer: the log position at which it was read.
 pub const POSITION_HEADER: &str = "x-longshore-position";
+/// Header of a job's answer: the log position of its last change.
+pub const CHANGED_HEADER: &str = "x-longshore-changed";
 /// Header of every answer: the store's incarnation.
 pub const INCARNATION_HEADER: &str = "x-longshore-incarnation";
 

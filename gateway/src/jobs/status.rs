@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use protocol::api::Links;
 use protocol::etag::entity_tag;
 use protocol::ids::JobId;
-use protocol::problem::Kind;
+use protocol::problem::{Kind, Problem};
 
 use super::prefer::{PREFERENCE_APPLIED, Prefer};
 use super::seen::{Seen, retry_after_s};
@@ -87,6 +87,6 @@ fn json_with_etag(json: Bytes, headers: &HeaderMap) -> Response {
     response
 }
 
-fn too_many_wait() -> protocol::problem::Problem {
+fn too_many_wait() -> Problem {
     Kind::RateLimited.detail("Too many requests wait for the end of a job; ask without Prefer: wait, or later.")
 }

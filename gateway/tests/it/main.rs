@@ -3,6 +3,7 @@
 mod batch;
 mod bells;
 mod data;
+mod events;
 mod gateway;
 mod refusals;
 mod scripted;

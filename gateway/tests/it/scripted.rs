@@ -13,13 +13,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use chassis::http::{Json, Rejection};
 use chassis::task::Tasks;
-use protocol::api::{JobView, Links, Priority, Status};
+use protocol::api::{JobView, Links, Priority, Progress, Status};
 use protocol::ids::{Dispatch, Incarnation, JobId, Position, Version};
 use protocol::job::Cancelled;
 use protocol::problem::Kind;
 use protocol::store_api::{
-    Answer, Applied, Apply, BellId, Change, Command, Create, Created, DataView, FencedThrough, INCARNATION_HEADER,
-    LogEntry, LogPage, POSITION_HEADER, PutData, Replayed, Reply,
+    Answer, Applied, Apply, BellId, CHANGED_HEADER, Change, Command, Create, Created, DataView, FencedThrough,
+    INCARNATION_HEADER, LogEntry, LogPage, POSITION_HEADER, PutData, Replayed, Reply,
 };
 use protocol::time::Timestamp;
 use serde_json::value::RawValue;
@@ -124,6 +124,26 @@ impl ScriptedStore {
         self.changed.notify_waiters();
     }
 
+    /// The job looks different, and the log says so.
+    pub(crate) fn becomes(&self, job_id: JobId, status: Status) {
+        let mut inner = self.inner();
+        if let Some((job, _)) = inner.jobs.get_mut(&job_id) {
+            job.status = status;
+        }
+        inner.append(Change::Job { job_id, run: 1, status });
+        drop(inner);
+        self.changed.notify_waiters();
+    }
+
+    /// The job gets on.
+    pub(crate) fn progresses(&self, job_id: JobId, progress: Progress) {
+        let mut inner = self.inner();
+        inner.jobs.get_mut(&job_id).expect("a job").0.progress = Some(progress.clone());
+        inner.append(Change::Progress { job_id, progress });
+        drop(inner);
+        self.changed.notify_waiters();
+    }
+
     /// Something else happens.
     pub(crate) fn go_on(&self) {
         let job_id = JobId::generate();
@@ -162,6 +182,15 @@ impl Inner {
 
     fn position(&self) -> Position {
         self.log.last().map_or(Position(0), |entry| entry.position)
+    }
+
+    /// Where the job last changed.
+    fn changed(&self, of: JobId) -> Position {
+        let is_of = |entry: &&LogEntry| {
+            let (Change::Job { job_id, .. } | Change::Progress { job_id, .. }) = &entry.change else { return false };
+            *job_id == of
+        };
+        self.log.iter().rev().find(is_of).map_or(Position(0), |entry| entry.position)
     }
 
     fn incarnation(&self) -> Incarnation {
@@ -294,10 +323,13 @@ async fn job(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -> R
         if inner.away {
             return away();
         }
-        inner.jobs.get(&job_id).map(|(view, _)| serde_json::to_string(view).expect("JSON"))
+        let changed = inner.changed(job_id).to_string();
+        inner.jobs.get(&job_id).map(|(view, _)| (serde_json::to_string(view).expect("JSON"), changed))
     };
     match found {
-        Some(json) => store.at(([("content-type", "application/json")], json)),
+        Some((json, changed)) => {
+            store.at(([("content-type", "application/json"), (CHANGED_HEADER, changed.as_str())], json))
+        }
         None => store.at(Rejection::from(Kind::NotFound)),
     }
 }

@@ -3,13 +3,15 @@
 use axum::extract::State;
 use axum::response::Response;
 use chassis::http::{Json, Path, Query, Rejection};
+use http::HeaderValue;
 use protocol::api::{JobPage, Status};
 use protocol::ids::JobId;
 use protocol::problem::{Kind, Problem};
+use protocol::store_api::CHANGED_HEADER;
 use serde::Deserialize;
 
 use super::Service;
-use crate::storage::{At, JobsQuery, ResultRead};
+use crate::storage::{At, JobRead, JobsQuery, ResultRead};
 
 const PAGE_DEFAULT: u32 = 50;
 const PAGE_MAX: u32 = 500;
@@ -51,8 +53,11 @@ fn checked(query: ListQuery) -> Result<JobsQuery, Problem> {
 pub(super) async fn job(State(service): State<Service>, Path(id): Path<JobId>) -> Result<Response, Rejection> {
     let found = service.inner.readers.read(move |reader| reader.job(id)).await?;
     Ok(match found.read {
-        Some(job) => service.at(found.position, Json(service.seen(job))),
-        None => service.at(found.position, Rejection::from(Kind::NotFound)),
+        JobRead::Unknown => service.at(found.position, Rejection::from(Kind::NotFound)),
+        JobRead::Job(job, changed) => {
+            let changed = [(CHANGED_HEADER, HeaderValue::from(changed.0))];
+            service.at(found.position, (changed, Json(service.seen(*job))))
+        }
     })
 }
 

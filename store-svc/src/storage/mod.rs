@@ -167,7 +167,7 @@ pub enum NewsItem {
 
 /// The reads. Each answer is of one instant, with the log position at that instant.
 pub trait Reader: Send {
-    fn job(&mut self, job_id: JobId) -> Result<At<Option<JobView>>, StorageError>;
+    fn job(&mut self, job_id: JobId) -> Result<At<JobRead>, StorageError>;
     fn result(&mut self, job_id: JobId) -> Result<At<ResultRead>, StorageError>;
     fn jobs(&mut self, query: &JobsQuery) -> Result<At<JobsPage>, StorageError>;
     fn log(&mut self, after: Position, kinds: LogKinds, limit: u32) -> Result<At<LogRead>, StorageError>;
@@ -190,6 +190,13 @@ pub trait Reader: Send {
 pub struct At<T> {
     pub position: Position,
     pub read: T,
+}
+
+#[derive(Debug)]
+pub enum JobRead {
+    Unknown,
+    /// With the log position of its last change.
+    Job(Box<JobView>, Position),
 }
 
 #[derive(Debug)]

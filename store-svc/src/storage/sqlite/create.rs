@@ -1,7 +1,7 @@
 //! Accepting a job: one commit, under one id and at most one idempotency key.
 
 use protocol::api::Priority;
-use protocol::ids::JobId;
+use protocol::ids::{JobId, Position};
 use protocol::job::{Job, State};
 use protocol::problem::{Kind, Problem};
 use protocol::store_api::{Change, Create, Created, IDEMPOTENCY_KEY_MS, Replayed, Reply};
@@ -46,6 +46,8 @@ impl Transaction<'_> {
         } else if row.ring == Some(Ring::Ready) {
             self.memory.agitate(&row.queue);
         }
+        let status = row.job.state.into();
+        row.changed = self.log(&Change::Job { job_id: row.job_id, run: row.job.run, status })?;
         row.insert(self.sql)?;
         if granted {
             self.hold_place(&row, true)?;
@@ -60,8 +62,6 @@ impl Transaction<'_> {
             let (id, now) = (row.job_id.0.into_bytes(), self.context.wall_ms);
             self.sql.prepare_cached(query)?.execute(params![TENANT, key, id, create.fingerprint, now])?;
         }
-        let status = row.job.state.into();
-        self.log(&Change::Job { job_id: row.job_id, run: row.job.run, status })?;
         if let (State::Scheduled, Some(due_at)) = (row.job.state, row.due_at) {
             self.due(due_at);
         }
@@ -105,6 +105,7 @@ impl Transaction<'_> {
             started_at: None,
             finished_at: None,
             cancel_requested_at: None,
+            changed: Position(0),
         })
     }
 

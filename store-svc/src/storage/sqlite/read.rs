@@ -15,7 +15,9 @@ use super::columns::Columns;
 use super::row::Row;
 use super::view::{result, view};
 use super::{StorageError, TENANT, memory};
-use crate::storage::{At, BellSeq, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, Reader, ResultRead};
+use crate::storage::{
+    At, BellSeq, JobRead, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, Reader, ResultRead,
+};
 
 mod pages;
 
@@ -65,8 +67,13 @@ fn paused_queues(sql: &Connection) -> Result<HashSet<String>, StorageError> {
 }
 
 impl Reader for SqliteReader {
-    fn job(&mut self, job_id: JobId) -> Result<At<Option<JobView>>, StorageError> {
-        self.at(|sql| Row::load(sql, job_id)?.map(|row| Viewer::new(sql).view(&row)).transpose())
+    fn job(&mut self, job_id: JobId) -> Result<At<JobRead>, StorageError> {
+        self.at(|sql| {
+            Ok(match Row::load(sql, job_id)? {
+                None => JobRead::Unknown,
+                Some(row) => JobRead::Job(Box::new(Viewer::new(sql).view(&row)?), row.changed),
+            })
+        })
     }
 
     fn result(&mut self, job_id: JobId) -> Result<At<ResultRead>, StorageError> {

@@ -1,7 +1,7 @@
 //! A job's row: loaded whole, decided upon, saved as far as it can have changed.
 
 use protocol::api::{JobError, Priority};
-use protocol::ids::{ClaimId, Dispatch, Fence, JobId, SessionId};
+use protocol::ids::{ClaimId, Dispatch, Fence, JobId, Position, SessionId};
 use protocol::job::Job;
 use rusqlite::{Connection, params};
 
@@ -13,7 +13,8 @@ macro_rules! job_columns {
     () => {
         "n, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts, dispatch, fence, claim, renewal, \
          settled, ring, ring_at, refusals, session, lease_ms, timeout_ms, progress, error_kind, error_message, \
-         fingerprint, invalidates, invalidation, trace, created_at, due_at, started_at, finished_at, cancel_requested_at"
+         fingerprint, invalidates, invalidation, trace, created_at, due_at, started_at, finished_at, cancel_requested_at, \
+         changed"
     };
 }
 pub(super) use job_columns;
@@ -47,6 +48,8 @@ pub(super) struct Row {
     pub(super) started_at: Option<i64>,
     pub(super) finished_at: Option<i64>,
     pub(super) cancel_requested_at: Option<i64>,
+    /// Where in the log it last changed.
+    pub(super) changed: Position,
 }
 
 impl Row {
@@ -90,6 +93,7 @@ impl Row {
         let started_at: Option<i64> = columns.take()?;
         let finished_at = columns.take()?;
         let cancel_requested_at: Option<i64> = columns.take()?;
+        let changed = Position(columns.counter()?);
         job.invalidates = invalidates.is_some();
         job.started = started_at.is_some();
         job.cancel_requested = cancel_requested_at.is_some();
@@ -117,6 +121,7 @@ impl Row {
             started_at,
             finished_at,
             cancel_requested_at,
+            changed,
         })
     }
 
@@ -138,8 +143,8 @@ impl Row {
     pub(super) fn insert(&mut self, sql: &Connection) -> Result<(), StorageError> {
         let query = "INSERT INTO jobs (tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts,
                          dispatch, fence, renewal, settled, ring, refusals, lease_ms, timeout_ms, fingerprint, invalidates,
-                         trace, created_at, due_at)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                         trace, created_at, due_at, changed)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sql.prepare_cached(query)?.execute(params![
             TENANT,
             self.job_id.0.as_bytes(),
@@ -164,6 +169,7 @@ impl Row {
             self.trace,
             self.created_at,
             self.due_at,
+            self.changed.0.cast_signed(),
         ])?;
         self.n = sql.last_insert_rowid();
         Ok(())
@@ -174,7 +180,7 @@ impl Row {
         let query = "UPDATE jobs SET state = ?, run = ?, attempt = ?, crashes = ?, dispatch = ?, fence = ?, claim = ?,
                          renewal = ?, settled = ?, ring = ?, ring_at = ?, refusals = ?, session = ?, lease_ms = ?,
                          progress = ?, error_kind = ?, error_message = ?, invalidation = ?, due_at = ?, started_at = ?,
-                         finished_at = ?, cancel_requested_at = ?
+                         finished_at = ?, cancel_requested_at = ?, changed = ?
                      WHERE n = ?";
         sql.prepare_cached(query)?.execute(params![
             columns::state_word(self.job.state),
@@ -199,6 +205,7 @@ impl Row {
             self.started_at,
             self.finished_at,
             self.cancel_requested_at,
+            self.changed.0.cast_signed(),
             self.n,
         ])?;
         Ok(())
@@ -206,8 +213,9 @@ impl Row {
 
     /// Writes what a renewal changes. Apart from [`Row::save`] because it touches no index.
     pub(super) fn save_renewal(&self, sql: &Connection) -> Result<(), StorageError> {
-        let query = "UPDATE jobs SET renewal = ?, progress = ? WHERE n = ?";
-        sql.prepare_cached(query)?.execute(params![self.job.renewal.cast_signed(), self.progress, self.n])?;
+        let query = "UPDATE jobs SET renewal = ?, progress = ?, changed = ? WHERE n = ?";
+        let (renewal, changed) = (self.job.renewal.cast_signed(), self.changed.0.cast_signed());
+        sql.prepare_cached(query)?.execute(params![renewal, self.progress, changed, self.n])?;
         Ok(())
     }
 }

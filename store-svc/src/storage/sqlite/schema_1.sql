@@ -45,7 +45,8 @@ CREATE TABLE jobs (
     due_at INTEGER,
     started_at INTEGER,
     finished_at INTEGER,
-    cancel_requested_at INTEGER
+    cancel_requested_at INTEGER,
+    changed INTEGER NOT NULL           -- the log position of its last change
 );
 CREATE UNIQUE INDEX jobs_by_id ON jobs (tenant, job_id);
 CREATE INDEX jobs_open ON jobs (tenant, state, n) WHERE state <> 'succeeded';

@@ -110,7 +110,8 @@ impl<'t> Transaction<'t> {
             row.finished_at = Some(self.context.wall_ms);
         }
         if effects.visible {
-            self.log(&Change::Job { job_id: row.job_id, run: row.job.run, status: row.job.state.into() })?;
+            let status = row.job.state.into();
+            row.changed = self.log(&Change::Job { job_id: row.job_id, run: row.job.run, status })?;
         }
         if effects.invalidation {
             let keys = serde_json::from_str(row.invalidates.as_deref().unwrap_or("[]"))?;

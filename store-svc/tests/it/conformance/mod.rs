@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use protocol::api::{JobView, Status};
-use protocol::ids::{ClaimId, Dispatch, Fence, JobId, SessionId};
+use protocol::ids::{ClaimId, Dispatch, Fence, JobId, Position, SessionId};
 use protocol::job::{ClaimRefusal, Settled};
 use protocol::problem::{Kind, Problem};
 use protocol::retry::Backoff;
@@ -11,7 +11,7 @@ use protocol::store_api::{
     Answer, Claim, Claimed, Command, Complete, Create, Created, Heartbeat, HeartbeatReply, Outcome, Release, Reply,
 };
 use store_svc::storage::{
-    Context, LogKinds, LogRead, Reader, RungBell, Settings, Signals, Storage, StorageError, Transitions,
+    Context, JobRead, LogKinds, LogRead, Reader, RungBell, Settings, Signals, Storage, StorageError, Transitions,
 };
 
 mod batches;
@@ -68,7 +68,7 @@ suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
     }
     log {
         the_log_is_in_commit_order, followers_choose_kinds, trimmed_cursors_are_told,
-        what_is_not_fenced_is_not_trimmed, pages_of_the_log_follow_each_other,
+        what_is_not_fenced_is_not_trimmed, pages_of_the_log_follow_each_other, a_job_knows_where_it_last_changed,
     }
     pages { newest_first_without_gaps_or_repeats, filters_select, a_page_looks_at_a_bounded_number_of_rows }
     retrying {
@@ -179,7 +179,15 @@ impl<F: Fixture> Lab<F> {
     }
 
     pub(crate) fn view(&mut self, job_id: JobId) -> JobView {
-        self.read(|reader| reader.job(job_id)).read.expect("the job is known")
+        self.seen(job_id).expect("the job is known").0
+    }
+
+    /// The job and where it last changed.
+    pub(crate) fn seen(&mut self, job_id: JobId) -> Option<(JobView, Position)> {
+        match self.read(|reader| reader.job(job_id)).read {
+            JobRead::Job(job, changed) => Some((*job, changed)),
+            JobRead::Unknown => None,
+        }
     }
 
     pub(crate) fn status(&mut self, job_id: JobId) -> Status {
@@ -262,7 +270,7 @@ impl<F: Fixture> Lab<F> {
     /// Everything in the log after a position.
     pub(crate) fn log(&mut self, after: u64) -> Vec<protocol::store_api::LogEntry> {
         let kinds = LogKinds { jobs: true, invalidations: true };
-        let page = self.read(|reader| reader.log(protocol::ids::Position(after), kinds, 10_000)).read;
+        let page = self.read(|reader| reader.log(Position(after), kinds, 10_000)).read;
         let LogRead::Page { entries, .. } = page else { panic!("trimmed") };
         let entry = |(position, change): (_, String)| protocol::store_api::LogEntry {
             position,
