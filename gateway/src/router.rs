@@ -16,7 +16,7 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/longtask", post(submit::post).layer(admitted.clone()))
         .route("/jobs", get(list::jobs))
         .route("/jobs:batch", post(batch::post).layer(admitted.clone()))
-        .route("/jobs/{id}", get(status::job).merge(put(submit::put).layer(admitted.clone())))
+        .route("/jobs/{id}", get(status::job).merge(put(submit::put).layer(admitted.clone())).delete(control::purge))
         .route("/jobs/{id}/events", get(events::events))
         .route("/jobs/{id}/result", get(status::result))
         .route("/jobs/{id}/cancel", post(control::cancel))

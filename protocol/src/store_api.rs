@@ -63,6 +63,10 @@ pub enum Command {
     Retry {
         job_id: JobId,
     },
+    /// Drops an ended job with all that belongs to it.
+    Purge {
+        job_id: JobId,
+    },
     /// Hints about bells published by a creator; not worth a commit of their own.
     Bells(BellFates),
     PutData(PutData),
@@ -100,6 +104,10 @@ pub enum Reply {
     /// `None`: the job has not failed and was not cancelled.
     Retried {
         job: Option<Box<JobView>>,
+    },
+    /// `false`: the job has not ended.
+    Purged {
+        purged: bool,
     },
     DataWritten {
         version: Version,

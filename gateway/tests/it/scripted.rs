@@ -51,6 +51,7 @@ pub(crate) struct Inner {
     data: BTreeMap<String, String>,
     jobs: BTreeMap<JobId, (JobView, String)>,
     keys: BTreeMap<String, JobId>,
+    expired: Vec<JobId>,
     log: Vec<LogEntry>,
     incarnation: u128,
 }
@@ -184,6 +185,10 @@ impl Inner {
         self.log.last().map_or(Position(0), |entry| entry.position)
     }
 
+    fn absent(&self, job_id: JobId) -> Kind {
+        if self.expired.contains(&job_id) { Kind::JobExpired } else { Kind::NotFound }
+    }
+
     /// Where the job last changed.
     fn changed(&self, of: JobId) -> Position {
         let is_of = |entry: &&LogEntry| {
@@ -243,6 +248,15 @@ impl Inner {
                 let (job, _) = self.jobs.get_mut(&job_id).ok_or(Kind::NotFound)?;
                 let may = matches!(job.status, Status::Failed | Status::Cancelled);
                 Ok(Reply::Retried { job: may.then(|| Box::new(job.clone())) })
+            }
+            Command::Purge { job_id } => {
+                let (job, _) = self.jobs.get(&job_id).ok_or(self.absent(job_id))?;
+                let purged = job.status.is_terminal();
+                if purged {
+                    self.jobs.remove(&job_id);
+                    self.expired.push(job_id);
+                }
+                Ok(Reply::Purged { purged })
             }
             Command::PutData(PutData { key, data, .. }) => {
                 self.writes += 1;
@@ -330,14 +344,20 @@ async fn job(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -> R
         Some((json, changed)) => {
             store.at(([("content-type", "application/json"), (CHANGED_HEADER, changed.as_str())], json))
         }
-        None => store.at(Rejection::from(Kind::NotFound)),
+        None => {
+            let absent = store.inner().absent(job_id);
+            store.at(Rejection::from(absent))
+        }
     }
 }
 
 async fn result(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -> Response {
-    let found = store.inner().jobs.get(&job_id).map(|(view, _)| view.clone());
+    let (found, absent) = {
+        let inner = store.inner();
+        (inner.jobs.get(&job_id).map(|(view, _)| view.clone()), inner.absent(job_id))
+    };
     match found {
-        None => store.at(Rejection::from(Kind::NotFound)),
+        None => store.at(Rejection::from(absent)),
         Some(JobView { result: Some(result), .. }) => store.at(Json(result)),
         Some(job) if job.status.is_terminal() => store.at(Rejection::from(Kind::NoResult)),
         Some(_) => store.at(Rejection::from(Kind::NotFinished)),

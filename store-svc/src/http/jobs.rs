@@ -54,6 +54,7 @@ pub(super) async fn job(State(service): State<Service>, Path(id): Path<JobId>) -
     let found = service.inner.readers.read(move |reader| reader.job(id)).await?;
     Ok(match found.read {
         JobRead::Unknown => service.at(found.position, Rejection::from(Kind::NotFound)),
+        JobRead::Expired => service.at(found.position, Rejection::from(Kind::JobExpired)),
         JobRead::Job(job, changed) => {
             let changed = [(CHANGED_HEADER, HeaderValue::from(changed.0))];
             service.at(found.position, (changed, Json(service.seen(*job))))
@@ -66,6 +67,7 @@ pub(super) async fn result(State(service): State<Service>, Path(id): Path<JobId>
     let refused = |kind: Kind| service.at(found.position, Rejection::from(kind));
     Ok(match found.read {
         ResultRead::Unknown => refused(Kind::NotFound),
+        ResultRead::Expired => refused(Kind::JobExpired),
         ResultRead::NotFinished => refused(Kind::NotFinished),
         ResultRead::NoResult => refused(Kind::NoResult),
         ResultRead::Result(result) => service.at(found.position, Json(result)),

@@ -98,6 +98,10 @@ pub trait Transitions {
 
     /// Renews the sequencer's lease; `false`: it is not the holder's any more.
     fn renew_sequencer(&mut self, renewal: SequencerRenewal) -> Result<bool, StorageError>;
+    /// Drops jobs that ended before `before_wall_ms`, at most `limit`, and keeps their tombstones; `true`: there may be more.
+    fn expire(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError>;
+    /// Drops tombstones made before `before_wall_ms`, and the oldest beyond `kept`, at most `limit`; `true`: there may be more.
+    fn trim_tombstones(&mut self, before_wall_ms: i64, kept: u64, limit: u32) -> Result<bool, StorageError>;
     /// Drops log entries written before `before_wall_ms` and already fenced, at most `limit`; `true`: there may be more.
     fn trim_log(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError>;
     /// Drops idempotency keys made before `before_wall_ms`, at most `limit`; `true`: there may be more.
@@ -179,6 +183,8 @@ pub trait Reader: Send {
     fn sessions(&mut self) -> Result<Vec<(SessionId, u64)>, StorageError>;
     /// Running jobs of a session that are asked to end.
     fn cancelled_of(&mut self, session: SessionId) -> Result<Vec<JobFence>, StorageError>;
+    /// When the oldest of the `kept` jobs that ended last ended, Unix ms; `None`: there are not so many.
+    fn ended_before(&mut self, kept: u64) -> Result<Option<i64>, StorageError>;
     /// When the next row is due, Unix ms.
     fn next_due_ms(&mut self) -> Result<Option<i64>, StorageError>;
     /// How many bells are outstanding, by queue, with the lowest number among them.
@@ -195,6 +201,8 @@ pub struct At<T> {
 #[derive(Debug)]
 pub enum JobRead {
     Unknown,
+    /// It ended and is no longer kept.
+    Expired,
     /// With the log position of its last change.
     Job(Box<JobView>, Position),
 }
@@ -202,6 +210,7 @@ pub enum JobRead {
 #[derive(Debug)]
 pub enum ResultRead {
     Unknown,
+    Expired,
     NotFinished,
     NoResult,
     /// `None`: it succeeded and had nothing to say.

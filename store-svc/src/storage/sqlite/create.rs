@@ -9,6 +9,7 @@ use protocol::time::Timestamp;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::columns::{self, Ring};
+use super::expire::{expired, is_expired};
 use super::row::Row;
 use super::transaction::{Decided, Transaction};
 use super::{StorageError, TENANT};
@@ -23,7 +24,7 @@ impl Transaction<'_> {
             }
             return Ok(match Row::load(self.sql, job_id)? {
                 Some(row) => Ok(self.replayed(&row)),
-                None => Err(Kind::Gone.detail("The job of this idempotency key has expired.")),
+                None => Err(expired(job_id)),
             });
         }
         if let Some(row) = Row::load(self.sql, create.job_id)? {
@@ -31,6 +32,9 @@ impl Transaction<'_> {
                 return Ok(Err(Kind::Conflict.detail("This id belongs to a job with another body.")));
             }
             return Ok(Ok(self.replayed(&row)));
+        }
+        if is_expired(self.sql, create.job_id)? {
+            return Ok(Err(expired(create.job_id)));
         }
         if !self.context.settings.queues.contains(create.queue.as_str()) {
             return Ok(Err(unknown_queue(create.queue.as_str(), &self.context.settings.queues)));
@@ -48,6 +52,8 @@ impl Transaction<'_> {
         }
         let status = row.job.state.into();
         row.changed = self.log(&Change::Job { job_id: row.job_id, run: row.job.run, status })?;
+        self.memory.jobs += 1;
+        row.n = self.memory.jobs;
         row.insert(self.sql)?;
         if granted {
             self.hold_place(&row, true)?;

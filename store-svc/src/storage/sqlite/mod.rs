@@ -16,6 +16,7 @@ mod claim;
 mod columns;
 mod create;
 mod data;
+mod expire;
 pub mod lock;
 mod memory;
 mod read;

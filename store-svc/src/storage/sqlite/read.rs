@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::value::RawValue;
 
 use super::columns::Columns;
+use super::expire::{ended_before, is_expired};
 use super::row::Row;
 use super::view::{result, view};
 use super::{StorageError, TENANT, memory};
@@ -70,6 +71,7 @@ impl Reader for SqliteReader {
     fn job(&mut self, job_id: JobId) -> Result<At<JobRead>, StorageError> {
         self.at(|sql| {
             Ok(match Row::load(sql, job_id)? {
+                None if is_expired(sql, job_id)? => JobRead::Expired,
                 None => JobRead::Unknown,
                 Some(row) => JobRead::Job(Box::new(Viewer::new(sql).view(&row)?), row.changed),
             })
@@ -79,6 +81,7 @@ impl Reader for SqliteReader {
     fn result(&mut self, job_id: JobId) -> Result<At<ResultRead>, StorageError> {
         self.at(|sql| {
             Ok(match Row::load(sql, job_id)? {
+                None if is_expired(sql, job_id)? => ResultRead::Expired,
                 None => ResultRead::Unknown,
                 Some(row) => match row.job.state {
                     State::Succeeded => ResultRead::Result(result(sql, row.n)?),
@@ -171,6 +174,10 @@ impl Reader for SqliteReader {
             cancelled.push(JobFence { job_id, fence: Fence(columns.counter()?) });
         }
         Ok(cancelled)
+    }
+
+    fn ended_before(&mut self, kept: u64) -> Result<Option<i64>, StorageError> {
+        ended_before(&self.connection, kept)
     }
 
     fn next_due_ms(&mut self) -> Result<Option<i64>, StorageError> {

@@ -139,13 +139,14 @@ impl Row {
         rows.next()?.map(Self::read).transpose()
     }
 
-    /// Writes a new row; its `n` is given by the table.
-    pub(super) fn insert(&mut self, sql: &Connection) -> Result<(), StorageError> {
-        let query = "INSERT INTO jobs (tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts,
+    /// Writes a new row.
+    pub(super) fn insert(&self, sql: &Connection) -> Result<(), StorageError> {
+        let query = "INSERT INTO jobs (n, tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts,
                          dispatch, fence, renewal, settled, ring, refusals, lease_ms, timeout_ms, fingerprint, invalidates,
                          trace, created_at, due_at, changed)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sql.prepare_cached(query)?.execute(params![
+            self.n,
             TENANT,
             self.job_id.0.as_bytes(),
             self.task,
@@ -171,7 +172,6 @@ impl Row {
             self.due_at,
             self.changed.0.cast_signed(),
         ])?;
-        self.n = sql.last_insert_rowid();
         Ok(())
     }
 

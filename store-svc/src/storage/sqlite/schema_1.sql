@@ -6,6 +6,7 @@ CREATE TABLE meta (
     version INTEGER NOT NULL,          -- of the last data write
     fenced_through INTEGER NOT NULL,
     log_start INTEGER NOT NULL,        -- the last position that was trimmed
+    jobs_through INTEGER NOT NULL,     -- the highest n of a job that is no longer kept
     epoch INTEGER NOT NULL,            -- of the last grant to a sequencer
     sequencer BLOB,                    -- who holds it
     sequencer_renewal INTEGER NOT NULL
@@ -54,11 +55,21 @@ CREATE INDEX jobs_ready ON jobs (tenant, queue, priority, n) WHERE ring = 'ready
 CREATE INDEX jobs_no_match ON jobs (tenant, queue, priority, n, task) WHERE ring = 'no_match';
 CREATE INDEX jobs_deferred ON jobs (tenant, ring_at) WHERE ring = 'deferred';
 CREATE INDEX jobs_due ON jobs (tenant, due_at) WHERE state = 'scheduled';
+CREATE INDEX jobs_ended ON jobs (tenant, finished_at, n) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_finishing ON jobs (tenant, invalidation) WHERE state = 'finishing';
 
 -- Apart from the rows that change, because SQLite rewrites a row whole.
 CREATE TABLE payloads (n INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, payload TEXT NOT NULL);
 CREATE TABLE results (n INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, result TEXT NOT NULL);
+
+-- Jobs that are no longer kept.
+CREATE TABLE tombstones (
+    seq INTEGER PRIMARY KEY,           -- the order in which they were dropped
+    tenant INTEGER NOT NULL,
+    job_id BLOB NOT NULL,
+    at INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX tombstones_by_id ON tombstones (tenant, job_id);
 
 CREATE TABLE idempotency_keys (
     tenant INTEGER NOT NULL,

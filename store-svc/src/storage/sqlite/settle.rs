@@ -7,6 +7,7 @@ use protocol::problem::Kind;
 use protocol::store_api::{Complete, JobFence, Outcome, Release, Reply};
 use rusqlite::params;
 
+use super::expire::is_expired;
 use super::row::{Row, job_columns};
 use super::transaction::{Decided, Transaction};
 use super::{StorageError, TENANT};
@@ -15,7 +16,7 @@ use crate::storage::NewsItem;
 impl Transaction<'_> {
     pub(super) fn complete(&mut self, complete: &Complete) -> Result<Decided, StorageError> {
         let Some(mut row) = Row::load(self.sql, complete.job_id)? else {
-            return Ok(Err(Kind::NotFound.problem()));
+            return self.too_late(complete.job_id);
         };
         let before = row.job.clone();
         let ended = match &complete.outcome {
@@ -56,7 +57,7 @@ impl Transaction<'_> {
 
     pub(super) fn release(&mut self, release: &Release) -> Result<Decided, StorageError> {
         let Some(mut row) = Row::load(self.sql, release.job_id)? else {
-            return Ok(Err(Kind::NotFound.problem()));
+            return self.too_late(release.job_id);
         };
         let before = row.job.clone();
         let settled = row.job.release(release.fence);
@@ -65,6 +66,15 @@ impl Transaction<'_> {
             self.record(&mut row, &before)?;
         }
         Ok(Ok(self.settled(settled, &row)))
+    }
+
+    /// The word of an owner whose job is not there any more.
+    fn too_late(&mut self, job_id: JobId) -> Result<Decided, StorageError> {
+        if !is_expired(self.sql, job_id)? {
+            return Ok(Err(Kind::NotFound.problem()));
+        }
+        self.count("refused");
+        Ok(Ok(Reply::Settled { settled: Settled::Refused, status: None }))
     }
 
     fn settled(&mut self, settled: Settled, row: &Row) -> Reply {
@@ -93,8 +103,9 @@ impl Transaction<'_> {
     }
 
     pub(super) fn cancel(&mut self, job_id: JobId) -> Result<Decided, StorageError> {
-        let Some(mut row) = Row::load(self.sql, job_id)? else {
-            return Ok(Err(Kind::NotFound.problem()));
+        let mut row = match self.known(job_id)? {
+            Ok(row) => row,
+            Err(problem) => return Ok(Err(problem)),
         };
         let before = row.job.clone();
         let cancelled = row.job.cancel();
@@ -111,8 +122,9 @@ impl Transaction<'_> {
     }
 
     pub(super) fn retry(&mut self, job_id: JobId) -> Result<Decided, StorageError> {
-        let Some(mut row) = Row::load(self.sql, job_id)? else {
-            return Ok(Err(Kind::NotFound.problem()));
+        let mut row = match self.known(job_id)? {
+            Ok(row) => row,
+            Err(problem) => return Ok(Err(problem)),
         };
         let before = row.job.clone();
         if !row.job.retry() {

@@ -143,6 +143,7 @@ impl Transitions for Transaction<'_> {
             Command::EndSession { session } => self.end_session(*session),
             Command::Cancel { job_id } => self.cancel(*job_id),
             Command::Retry { job_id } => self.retry(*job_id),
+            Command::Purge { job_id } => self.purge(*job_id),
             Command::Bells(fates) => self.bell_fates(fates),
             Command::PutData(put) => self.put_data(put),
             Command::DeleteData(delete) => self.delete_data(delete),
@@ -194,6 +195,14 @@ impl Transitions for Transaction<'_> {
 
     fn renew_sequencer(&mut self, renewal: SequencerRenewal) -> Result<bool, StorageError> {
         self.renew_sequencer_lease(renewal)
+    }
+
+    fn expire(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError> {
+        self.expire_jobs(before_wall_ms, limit)
+    }
+
+    fn trim_tombstones(&mut self, before_wall_ms: i64, kept: u64, limit: u32) -> Result<bool, StorageError> {
+        self.trim_oldest_tombstones(before_wall_ms, kept, limit)
     }
 
     fn trim_log(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError> {

@@ -18,6 +18,7 @@ mod batches;
 mod cancelling;
 mod creating;
 mod data;
+mod expiring;
 mod fencing;
 mod leases;
 mod log;
@@ -57,6 +58,12 @@ suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
         a_key_is_forgotten_after_a_day, the_same_id_is_repeated_or_refused, unknown_queues_are_refused,
     }
     data { writes_are_versioned_and_logged, preconditions_are_kept, deleted_entries_are_gone }
+    expiring {
+        ended_jobs_expire_by_age, a_job_that_is_retried_is_kept, ended_jobs_are_counted_from_the_newest,
+        one_ended_job_is_purged_at_once, names_of_expired_jobs_are_not_given_to_others,
+        latecomers_to_an_expired_job_are_told_that_it_has_ended, tombstones_are_trimmed_by_age_and_number,
+        pages_go_on_while_jobs_expire,
+    }
     fencing {
         a_job_that_invalidates_succeeds_when_fenced, only_the_present_epoch_fences, one_sequencer_at_a_time,
         a_silent_sequencer_is_replaced, unsuccessful_ends_invalidate_without_waiting,
@@ -186,7 +193,7 @@ impl<F: Fixture> Lab<F> {
     pub(crate) fn seen(&mut self, job_id: JobId) -> Option<(JobView, Position)> {
         match self.read(|reader| reader.job(job_id)).read {
             JobRead::Job(job, changed) => Some((*job, changed)),
-            JobRead::Unknown => None,
+            JobRead::Unknown | JobRead::Expired => None,
         }
     }
 
