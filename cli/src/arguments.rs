@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Watch(Watch),
     /// List jobs, newest first
     Jobs(Jobs),
+    /// Print what the last attempts of a job wrote to stdout and stderr
+    Logs(OneJob),
     /// Cancel a job
     Cancel(OneJob),
     /// Open the next run of a job that failed or was cancelled

@@ -6,7 +6,7 @@ use anyhow::Context;
 use chassis::config::Source;
 
 use crate::arguments::{Arguments, Command};
-use crate::{backup, control, definitions, health, jobs, load, submit, up, watch};
+use crate::{backup, control, definitions, health, jobs, load, logs, submit, up, watch};
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let source = Source::from_process();
@@ -27,6 +27,7 @@ async fn client_command(command: Command, source: &Source) -> anyhow::Result<Exi
         Command::Submit(arguments) => submit::run(*arguments, source).await,
         Command::Watch(arguments) => watch::run(arguments, source).await,
         Command::Jobs(arguments) => jobs::run(&arguments, source).await,
+        Command::Logs(arguments) => logs::run(&arguments, source).await,
         Command::Cancel(arguments) => control::cancel(&arguments, source).await,
         Command::Retry(arguments) => control::retry(&arguments, source).await,
         Command::Invalidate(arguments) => control::invalidate(&arguments, source).await,

@@ -10,6 +10,7 @@ mod durations;
 mod health;
 mod jobs;
 mod load;
+mod logs;
 mod output;
 mod submit;
 mod up;

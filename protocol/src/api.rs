@@ -27,6 +27,11 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// The most submits in one `POST /jobs:batch`.
 pub const BATCH_ITEMS_MAX: usize = crate::store_api::ITEMS_MAX;
 
+/// The largest result of a job, in bytes of JSON; a larger one fails its attempt for good.
+pub const RESULT_BYTES_MAX: usize = 512 * 1024;
+/// The longest error message that is kept, in bytes; a longer one is cut.
+pub const ERROR_BYTES_MAX: usize = 66_000;
+
 /// `POST /longtask`, `PUT /jobs/{id}` and an item of `POST /jobs:batch`; only `task` is needed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,6 +135,17 @@ pub enum ErrorKind {
 pub struct JobError {
     pub kind: ErrorKind,
     pub message: String,
+}
+
+impl JobError {
+    /// With a message that is cut to its bound.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        if self.message.len() > ERROR_BYTES_MAX {
+            self.message.truncate(self.message.floor_char_boundary(ERROR_BYTES_MAX));
+        }
+        self
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ use crate::api::{JobError, JobView, Priority, Progress, Status};
 use crate::ids::{ClaimId, Dispatch, Epoch, Fence, Incarnation, InstanceId, JobId, Position, SessionId, Version};
 use crate::job::{Cancelled, ClaimRefusal, Settled};
 use crate::key::{DataKey, QueueName, TaskName, TaskPattern};
+use crate::logs::Output;
 use crate::problem::Problem;
 use crate::time::Timestamp;
 
@@ -189,6 +190,9 @@ pub struct Complete {
     pub job_id: JobId,
     pub fence: Fence,
     pub outcome: Outcome,
+    /// What the attempt wrote; more than is kept is cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Box<Output>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -202,6 +206,9 @@ pub enum Outcome {
 pub struct Release {
     pub job_id: JobId,
     pub fence: Fence,
+    /// As of [`Complete`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Box<Output>>,
 }
 
 /// A worker's session: names what it consumes and holds, and renews exactly the fences it names.

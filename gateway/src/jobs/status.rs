@@ -1,4 +1,4 @@
-//! `GET /jobs/{id}` and its result: what the store says, passed on byte by byte.
+//! `GET /jobs/{id}`, its result and its logs: what the store says, passed on byte by byte.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -47,6 +47,16 @@ pub(crate) async fn result(
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {
     let answer = gateway.store.get(format!("/jobs/{job_id}/result")).await?;
+    Ok(json_with_etag(answer.body, &headers))
+}
+
+/// `GET /jobs/{id}/logs`: what its last attempts wrote.
+pub(crate) async fn logs(
+    State(gateway): State<Gateway>,
+    Path(job_id): Path<JobId>,
+    headers: HeaderMap,
+) -> Result<Response, Rejection> {
+    let answer = gateway.store.get(format!("/jobs/{job_id}/logs")).await?;
     Ok(json_with_etag(answer.body, &headers))
 }
 

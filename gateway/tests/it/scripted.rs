@@ -16,6 +16,7 @@ use chassis::task::Tasks;
 use protocol::api::{JobView, Links, Priority, Progress, Status};
 use protocol::ids::{Dispatch, Incarnation, JobId, Position, Version};
 use protocol::job::Cancelled;
+use protocol::logs::JobLogs;
 use protocol::problem::Kind;
 use protocol::store_api::{
     Answer, Applied, Apply, BellId, CHANGED_HEADER, Change, Command, Create, Created, DataView, FencedThrough,
@@ -75,6 +76,7 @@ impl ScriptedStore {
             .route("/jobs", get(list))
             .route("/jobs/{id}", get(job))
             .route("/jobs/{id}/result", get(result))
+            .route("/jobs/{id}/logs", get(logs))
             .route("/log", get(log))
             .route("/fenced", get(fenced))
             .route("/data/{key}", get(data))
@@ -361,6 +363,17 @@ async fn result(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -
         Some(JobView { result: Some(result), .. }) => store.at(Json(result)),
         Some(job) if job.status.is_terminal() => store.at(Rejection::from(Kind::NoResult)),
         Some(_) => store.at(Rejection::from(Kind::NotFinished)),
+    }
+}
+
+async fn logs(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -> Response {
+    let found = {
+        let inner = store.inner();
+        if inner.jobs.contains_key(&job_id) { Ok(()) } else { Err(inner.absent(job_id)) }
+    };
+    match found {
+        Ok(()) => store.at(Json(JobLogs { job_id, attempts: Vec::new() })),
+        Err(absent) => store.at(Rejection::from(absent)),
     }
 }
 

@@ -6,12 +6,13 @@ use chassis::http::{Json, Path, Query, Rejection};
 use http::HeaderValue;
 use protocol::api::{JobPage, Status};
 use protocol::ids::JobId;
+use protocol::logs::JobLogs;
 use protocol::problem::{Kind, Problem};
 use protocol::store_api::CHANGED_HEADER;
 use serde::Deserialize;
 
 use super::Service;
-use crate::storage::{At, JobRead, JobsQuery, ResultRead};
+use crate::storage::{At, AttemptsRead, JobRead, JobsQuery, ResultRead};
 
 const PAGE_DEFAULT: u32 = 50;
 const PAGE_MAX: u32 = 500;
@@ -71,6 +72,15 @@ pub(super) async fn result(State(service): State<Service>, Path(id): Path<JobId>
         ResultRead::NotFinished => refused(Kind::NotFinished),
         ResultRead::NoResult => refused(Kind::NoResult),
         ResultRead::Result(result) => service.at(found.position, Json(result)),
+    })
+}
+
+pub(super) async fn logs(State(service): State<Service>, Path(id): Path<JobId>) -> Result<Response, Rejection> {
+    let found = service.inner.readers.read(move |reader| reader.logs(id)).await?;
+    Ok(match found.read {
+        AttemptsRead::Unknown => service.at(found.position, Rejection::from(Kind::NotFound)),
+        AttemptsRead::Expired => service.at(found.position, Rejection::from(Kind::JobExpired)),
+        AttemptsRead::Logs(attempts) => service.at(found.position, Json(JobLogs { job_id: id, attempts })),
     })
 }
 

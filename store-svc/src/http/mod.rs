@@ -67,6 +67,7 @@ impl Service {
             .route("/jobs", get(jobs::list))
             .route("/jobs/{id}", get(jobs::job))
             .route("/jobs/{id}/result", get(jobs::result))
+            .route("/jobs/{id}/logs", get(jobs::logs))
             .route("/workers", get(jobs::workers))
             .route("/log", get(log::log))
             .route("/fenced", get(log::fenced))

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use protocol::api::{JobView, Status, Workers};
 use protocol::envelope::Bell;
 use protocol::ids::{Epoch, Incarnation, JobId, Position, SessionId};
+use protocol::logs::AttemptLog;
 use protocol::retry::Backoff;
 use protocol::store_api::{Answer, BellId, Command, DataView, JobFence};
 use serde_json::value::RawValue;
@@ -173,6 +174,7 @@ pub enum NewsItem {
 pub trait Reader: Send {
     fn job(&mut self, job_id: JobId) -> Result<At<JobRead>, StorageError>;
     fn result(&mut self, job_id: JobId) -> Result<At<ResultRead>, StorageError>;
+    fn logs(&mut self, job_id: JobId) -> Result<At<AttemptsRead>, StorageError>;
     fn jobs(&mut self, query: &JobsQuery) -> Result<At<JobsPage>, StorageError>;
     fn log(&mut self, after: Position, kinds: LogKinds, limit: u32) -> Result<At<LogRead>, StorageError>;
     fn data(&mut self, key: &str) -> Result<At<Option<DataView>>, StorageError>;
@@ -215,6 +217,14 @@ pub enum ResultRead {
     NoResult,
     /// `None`: it succeeded and had nothing to say.
     Result(Option<Box<RawValue>>),
+}
+
+#[derive(Debug)]
+pub enum AttemptsRead {
+    Unknown,
+    Expired,
+    /// In the order of the attempts.
+    Logs(Vec<AttemptLog>),
 }
 
 #[derive(Clone, Debug, Default)]

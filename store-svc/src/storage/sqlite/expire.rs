@@ -11,7 +11,11 @@ use super::transaction::{Decided, Transaction};
 use super::{StorageError, TENANT};
 
 /// What belongs to a job besides its row, by its `n`.
-const PARTS: [&str; 2] = ["DELETE FROM payloads WHERE n = ?", "DELETE FROM results WHERE n = ?"];
+const PARTS: [&str; 3] = [
+    "DELETE FROM payloads WHERE tenant = ?1 AND n = ?2",
+    "DELETE FROM results WHERE tenant = ?1 AND n = ?2",
+    "DELETE FROM logs WHERE tenant = ?1 AND n = ?2",
+];
 
 impl Transaction<'_> {
     /// The job's row, or what to say when there is none.
@@ -62,7 +66,7 @@ impl Transaction<'_> {
 
     fn bury(&self, n: i64, job_id: JobId) -> Result<(), StorageError> {
         for part in PARTS {
-            self.sql.prepare_cached(part)?.execute([n])?;
+            self.sql.prepare_cached(part)?.execute(params![TENANT, n])?;
         }
         self.sql.prepare_cached("DELETE FROM jobs WHERE n = ?")?.execute([n])?;
         let query = "INSERT INTO tombstones (tenant, job_id, at) VALUES (?, ?, ?)";

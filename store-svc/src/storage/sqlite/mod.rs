@@ -18,6 +18,7 @@ mod create;
 mod data;
 mod expire;
 pub mod lock;
+mod logs;
 mod memory;
 mod read;
 mod ring;

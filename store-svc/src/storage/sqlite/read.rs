@@ -13,11 +13,13 @@ use serde_json::value::RawValue;
 
 use super::columns::Columns;
 use super::expire::{ended_before, is_expired};
+use super::logs::logs;
 use super::row::Row;
 use super::view::{result, view};
 use super::{StorageError, TENANT, memory};
 use crate::storage::{
-    At, BellSeq, JobRead, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, Reader, ResultRead,
+    At, AttemptsRead, BellSeq, JobRead, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, Reader,
+    ResultRead,
 };
 
 mod pages;
@@ -88,6 +90,16 @@ impl Reader for SqliteReader {
                     State::Failed | State::Cancelled => ResultRead::NoResult,
                     State::Scheduled | State::Queued | State::Running | State::Finishing => ResultRead::NotFinished,
                 },
+            })
+        })
+    }
+
+    fn logs(&mut self, job_id: JobId) -> Result<At<AttemptsRead>, StorageError> {
+        self.at(|sql| {
+            Ok(match Row::load(sql, job_id)? {
+                None if is_expired(sql, job_id)? => AttemptsRead::Expired,
+                None => AttemptsRead::Unknown,
+                Some(row) => AttemptsRead::Logs(logs(sql, row.n)?),
             })
         })
     }

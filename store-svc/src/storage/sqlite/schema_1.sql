@@ -61,6 +61,9 @@ CREATE INDEX jobs_finishing ON jobs (tenant, invalidation) WHERE state = 'finish
 -- Apart from the rows that change, because SQLite rewrites a row whole.
 CREATE TABLE payloads (n INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, payload TEXT NOT NULL);
 CREATE TABLE results (n INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, result TEXT NOT NULL);
+-- What the last attempts wrote, by the fences that they had.
+CREATE TABLE logs (tenant INTEGER NOT NULL, n INTEGER NOT NULL, fence INTEGER NOT NULL, log TEXT NOT NULL); -- JSON
+CREATE UNIQUE INDEX logs_by_job ON logs (tenant, n, fence);
 
 -- Jobs that are no longer kept.
 CREATE TABLE tombstones (

@@ -1,9 +1,10 @@
 //! How attempts and jobs end or start again: complete, release, reap, cancel, retry, due, and the fence over invalidations.
 
-use protocol::api::{ErrorKind, JobError};
+use protocol::api::{ErrorKind, JobError, RESULT_BYTES_MAX};
 use protocol::ids::{Epoch, JobId, Position};
 use protocol::job::{Cancelled, Ended, Settled, State};
-use protocol::problem::Kind;
+use protocol::logs::AttemptEnd;
+use protocol::problem::{Kind, Problem};
 use protocol::store_api::{Complete, JobFence, Outcome, Release, Reply};
 use rusqlite::params;
 
@@ -18,13 +19,17 @@ impl Transaction<'_> {
         let Some(mut row) = Row::load(self.sql, complete.job_id)? else {
             return self.too_late(complete.job_id);
         };
+        if let Some(problem) = too_large(&complete.outcome) {
+            return Ok(Err(problem));
+        }
         let before = row.job.clone();
-        let ended = match &complete.outcome {
-            Outcome::Succeeded { .. } => Ended::Succeeded,
-            Outcome::Failed { may_retry, .. } => Ended::Failed { may_retry: *may_retry },
+        let (ended, log) = match &complete.outcome {
+            Outcome::Succeeded { .. } => (Ended::Succeeded, AttemptEnd::Succeeded),
+            Outcome::Failed { may_retry, .. } => (Ended::Failed { may_retry: *may_retry }, AttemptEnd::Failed),
         };
         let settled = row.job.complete(complete.fence, ended);
         if settled == Settled::Recorded {
+            self.keep_log(&row, (before.attempt, complete.fence), log, complete.output.as_deref())?;
             self.take_outcome(&mut row, &complete.outcome)?;
             self.record(&mut row, &before)?;
         }
@@ -42,7 +47,7 @@ impl Transaction<'_> {
                 }
             }
             Outcome::Failed { error, .. } => {
-                row.error = Some(error.clone());
+                row.error = Some(error.clone().bounded());
                 if row.job.state == State::Scheduled {
                     let random = self.random();
                     let wait_ms = self.context.settings.backoff.wait_ms(row.job.attempt, random);
@@ -62,6 +67,8 @@ impl Transaction<'_> {
         let before = row.job.clone();
         let settled = row.job.release(release.fence);
         if settled == Settled::Recorded {
+            let attempt = (before.attempt, release.fence);
+            self.keep_log(&row, attempt, AttemptEnd::Released, release.output.as_deref())?;
             self.count("released");
             self.record(&mut row, &before)?;
         }
@@ -215,4 +222,11 @@ impl Transaction<'_> {
         }
         Ok(())
     }
+}
+
+fn too_large(outcome: &Outcome) -> Option<Problem> {
+    let Outcome::Succeeded { result: Some(result) } = outcome else { return None };
+    let bytes = result.get().len();
+    let detail = || format!("The result has {bytes} bytes, at most {RESULT_BYTES_MAX} are kept.");
+    (bytes > RESULT_BYTES_MAX).then(|| Kind::PayloadTooLarge.detail(detail()))
 }

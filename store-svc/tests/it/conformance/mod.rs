@@ -22,6 +22,7 @@ mod expiring;
 mod fencing;
 mod leases;
 mod log;
+mod logs;
 mod pages;
 mod random;
 mod retrying;
@@ -76,6 +77,10 @@ suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
     log {
         the_log_is_in_commit_order, followers_choose_kinds, trimmed_cursors_are_told,
         what_is_not_fenced_is_not_trimmed, pages_of_the_log_follow_each_other, a_job_knows_where_it_last_changed,
+    }
+    logs {
+        each_attempt_has_its_log, the_word_of_a_former_owner_leaves_no_log, the_last_logs_are_kept_and_each_is_bounded,
+        results_and_errors_are_bounded,
     }
     pages { newest_first_without_gaps_or_repeats, filters_select, a_page_looks_at_a_bounded_number_of_rows }
     retrying {
@@ -253,11 +258,11 @@ impl<F: Fixture> Lab<F> {
     }
 
     pub(crate) fn complete(&mut self, job_id: JobId, fence: Fence, outcome: Outcome) -> (Settled, Status) {
-        self.settle(Command::Complete(Complete { job_id, fence, outcome }))
+        self.settle(Command::Complete(Complete { job_id, fence, outcome, output: None }))
     }
 
     pub(crate) fn release(&mut self, job_id: JobId, fence: Fence) -> (Settled, Status) {
-        self.settle(Command::Release(Release { job_id, fence }))
+        self.settle(Command::Release(Release { job_id, fence, output: None }))
     }
 
     fn settle(&mut self, command: Command) -> (Settled, Status) {
