@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// List jobs, newest first
     Jobs(Jobs),
+    /// Print what the last attempts of a job wrote to stdout and stderr
+    Logs(OneJob),
     /// Cancel a job
     Cancel(OneJob),
     /// Open the next run of a job that failed or was cancelled, or of many of them by filter

@@ -6,7 +6,7 @@ use anyhow::Context;
 use chassis::config::Source;
 
 use crate::arguments::{Arguments, Command};
-use crate::{backup, control, definitions, explain, health, jobs, load, queues, retry, submit, up, watch};
+use crate::{backup, control, definitions, explain, health, jobs, load, logs, queues, retry, submit, up, watch};
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let source = Source::from_process();
@@ -28,6 +28,7 @@ async fn client_command(command: Command, source: &Source) -> anyhow::Result<Exi
         Command::Watch(arguments) => watch::run(arguments, source).await,
         Command::Explain(arguments) => explain::run(&arguments, source).await,
         Command::Jobs(arguments) => jobs::run(&arguments, source).await,
+        Command::Logs(arguments) => logs::run(&arguments, source).await,
         Command::Cancel(arguments) => control::cancel(&arguments, source).await,
         Command::Retry(arguments) => retry::run(*arguments, source).await,
         Command::Retries(arguments) => retry::list(&arguments, source).await,

@@ -11,6 +11,7 @@ mod explain;
 mod health;
 mod jobs;
 mod load;
+mod logs;
 mod output;
 mod queues;
 mod retry;

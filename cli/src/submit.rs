@@ -36,6 +36,8 @@ pub(crate) async fn run(arguments: Submit, source: &Source) -> anyhow::Result<Ex
         start_deadline_ms: arguments.start_deadline,
         invalidates: arguments.invalidates,
         unique_key: arguments.unique_key,
+        job_id: None,
+        idempotency_key: None,
     };
     let accepted = submit(&client, &body, arguments.idempotency_key.as_deref()).await?;
     if arguments.wait {

@@ -26,6 +26,8 @@ pub struct Config {
     pub store_deadline: Duration,
     pub connections_max: usize,
     pub waiters_max: usize,
+    pub streams_max: usize,
+    pub stream_heartbeat: Duration,
     pub bodies_bytes_max: usize,
     pub near_bytes_max: u64,
 }
@@ -42,6 +44,8 @@ struct Settings {
     store_deadline_ms: u64,
     connections_max: u32,
     waiters_max: u32,
+    streams_max: u32,
+    stream_heartbeat_ms: u64,
     bodies_bytes_max: u32,
     near_bytes_max: u64,
 }
@@ -81,6 +85,8 @@ impl Config {
                 faults,
             );
             check_range("LONGSHORE_WAITERS_MAX", settings.waiters_max.into(), 0, 1_000_000, faults);
+            check_range("LONGSHORE_STREAMS_MAX", settings.streams_max.into(), 0, 1_000_000, faults);
+            check_range("LONGSHORE_STREAM_HEARTBEAT_MS", settings.stream_heartbeat_ms, 100, 60_000, faults);
         })?;
         let broker = broker.expect("a missing one is a fault, noted above");
         Ok(Self {
@@ -92,6 +98,8 @@ impl Config {
             store_deadline: Duration::from_millis(settings.store_deadline_ms),
             connections_max: usize::try_from(settings.connections_max).unwrap_or(usize::MAX),
             waiters_max: usize::try_from(settings.waiters_max).unwrap_or(usize::MAX),
+            streams_max: usize::try_from(settings.streams_max).unwrap_or(usize::MAX),
+            stream_heartbeat: Duration::from_millis(settings.stream_heartbeat_ms),
             bodies_bytes_max: usize::try_from(settings.bodies_bytes_max).unwrap_or(usize::MAX),
             near_bytes_max: settings.near_bytes_max,
         })

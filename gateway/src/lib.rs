@@ -29,6 +29,7 @@ pub use config::Config;
 use admission::Room;
 use data::Data;
 use jobs::bells::Bells;
+use jobs::events::Streams;
 use jobs::waiters::Waiters;
 use state::{Gateway, Parts};
 use store::Store;
@@ -62,7 +63,8 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
         near_bytes_max: config.near_bytes_max,
     };
     let data = Data::start(options, &health, &tasks, &shutdown);
-    let parts = Parts { store, data, bells, waiters, queues: config.queues, shutdown: shutdown.clone() };
+    let streams = Streams::new(config.streams_max, config.stream_heartbeat);
+    let parts = Parts { store, data, bells, waiters, streams, queues: config.queues, shutdown: shutdown.clone() };
     let router = router::router(Gateway::new(parts), Room::new(config.bodies_bytes_max));
     let limits = Limits { connections: config.connections_max, ..Limits::default() };
     health.ready();

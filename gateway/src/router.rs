@@ -6,7 +6,7 @@ use axum::routing::{delete, get, post, put};
 
 use crate::admission::{Room, admit};
 use crate::data::{read, write};
-use crate::jobs::{control, list, retry_many, status, submit};
+use crate::jobs::{batch, control, events, list, retry_many, status, submit};
 use crate::queues;
 use crate::state::Gateway;
 
@@ -16,10 +16,13 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
     Router::new()
         .route("/longtask", post(submit::post).layer(admitted.clone()))
         .route("/jobs", get(list::jobs))
+        .route("/jobs:batch", post(batch::post).layer(admitted.clone()))
         .route("/jobs:retry", get(retry_many::list).merge(post(retry_many::post).layer(admitted.clone())))
         .route("/jobs:retry/{id}", delete(retry_many::stop))
-        .route("/jobs/{id}", get(status::job).merge(put(submit::put).layer(admitted.clone())))
+        .route("/jobs/{id}", get(status::job).merge(put(submit::put).layer(admitted.clone())).delete(control::purge))
+        .route("/jobs/{id}/events", get(events::events))
         .route("/jobs/{id}/result", get(status::result))
+        .route("/jobs/{id}/logs", get(status::logs))
         .route("/jobs/{id}/explain", get(status::explain))
         .route("/jobs/{id}/cancel", post(control::cancel))
         .route("/jobs/{id}/retry", post(control::retry))

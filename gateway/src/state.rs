@@ -8,6 +8,7 @@ use protocol::key::QueueName;
 
 use crate::data::Data;
 use crate::jobs::bells::Bells;
+use crate::jobs::events::Streams;
 use crate::jobs::waiters::Waiters;
 use crate::store::Store;
 
@@ -21,6 +22,7 @@ pub(crate) struct Parts {
     pub(crate) bells: Bells,
     pub(crate) data: Data,
     pub(crate) waiters: Waiters,
+    pub(crate) streams: Streams,
     /// The queues that jobs may name.
     pub(crate) queues: Vec<QueueName>,
     pub(crate) shutdown: Shutdown,

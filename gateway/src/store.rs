@@ -23,13 +23,19 @@ use crate::jobs::waiters::Place;
 const PART_BYTES: usize = 1 << 20;
 const READS_MAX: usize = 256;
 
+/// Batches of clients that are under way, and those that wait; their bodies are bounded by the admission.
+const BATCHES: CoalescerLimits =
+    CoalescerLimits { in_flight: 4, patience: Duration::ZERO, batch: 1, waiting: READS_MAX };
+
 /// What became of one create.
-type CreateAnswer = Result<Created, Error>;
+pub(crate) type CreateAnswer = Result<Created, Error>;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     client: StoreClient,
     creator: Coalescer<Create, CreateAnswer, Error>,
+    /// Batches that clients made; each is a request of its own, so that it is applied as one.
+    batches: Coalescer<Vec<Create>, Vec<CreateAnswer>, Error>,
     deadline: Duration,
     /// For errors.
     address: Address,
@@ -46,10 +52,13 @@ impl Store {
         tasks: &Tasks,
     ) -> Self {
         let creator = Creator { client: client.clone(), bells: bells.clone(), deadline };
+        let of_batches = creator.clone();
+        let send = move |batch| of_batches.clone().create_each(batch);
+        let batches = Coalescer::start(tasks, "batches", BATCHES, send);
         let send = move |batch| creator.clone().create_all(batch);
         let creator = Coalescer::start(tasks, "creator", CoalescerLimits::default(), send);
         let reads = Arc::new(Semaphore::new(READS_MAX));
-        Self { client: client.clone(), creator, deadline, address: address.clone(), reads }
+        Self { client: client.clone(), creator, batches, deadline, address: address.clone(), reads }
     }
 
     /// Records a job. Its bell, if it is ours to ring, is rung before this returns, and also when nobody waits for the answer any more.
@@ -57,9 +66,20 @@ impl Store {
     /// # Errors
     /// What the store refuses it for; 503 if it is away, slow or overloaded.
     pub(crate) async fn create(&self, create: Create) -> Result<Created, Rejection> {
-        let answer = tokio::time::timeout(self.deadline, self.creator.call(create)).await;
-        match answer {
-            Ok(Ok(created)) => Ok(created?),
+        Ok(self.answered(self.creator.call(create)).await??)
+    }
+
+    /// Records the jobs of one batch in one commit; each has its own answer, in order. Bells as in [`Store::create`].
+    ///
+    /// # Errors
+    /// 503 if the store is away, slow or overloaded, or too many batches wait: what became of the jobs is unknown.
+    pub(crate) async fn create_batch(&self, creates: Vec<Create>) -> Result<Vec<CreateAnswer>, Rejection> {
+        self.answered(self.batches.call(creates)).await
+    }
+
+    async fn answered<T>(&self, call: impl Future<Output = Result<T, CallError<Error>>>) -> Result<T, Rejection> {
+        match tokio::time::timeout(self.deadline, call).await {
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(CallError::Failed(error))) => Err(error.into()),
             Ok(Err(error @ (CallError::Overloaded | CallError::Dropped))) => {
                 tracing::warn!(%error, "a job was not created");
@@ -193,14 +213,27 @@ impl Creator {
     }
 
     async fn create_part(&self, part: Vec<Create>) -> Vec<CreateAnswer> {
-        let rings: Vec<Ring> = part.iter().map(Ring::of).collect();
-        let items = part.into_iter().map(|create| Command::Create(Box::new(create))).collect();
-        match apply_all(&self.client, items, self.deadline, Repeat::WhenUnsure).await {
-            Ok(Answers { address, items }) => {
-                items.into_iter().zip(rings).map(|(reply, ring)| self.created(&address, reply?, ring)).collect()
-            }
-            Err(error) => rings.iter().map(|_| Err(error.clone())).collect(),
+        let count = part.len();
+        match self.create_at_once(part).await {
+            Ok(answers) => answers,
+            Err(error) => vec![Err(error); count],
         }
+    }
+
+    /// Batches of clients, each in a request of its own.
+    async fn create_each(self, batches: Vec<Vec<Create>>) -> Result<Vec<Vec<CreateAnswer>>, Error> {
+        let mut answers = Vec::with_capacity(batches.len());
+        for batch in batches {
+            answers.push(self.create_at_once(batch).await?);
+        }
+        Ok(answers)
+    }
+
+    async fn create_at_once(&self, creates: Vec<Create>) -> Result<Vec<CreateAnswer>, Error> {
+        let rings: Vec<Ring> = creates.iter().map(Ring::of).collect();
+        let items = creates.into_iter().map(|create| Command::Create(Box::new(create))).collect();
+        let Answers { address, items } = apply_all(&self.client, items, self.deadline, Repeat::WhenUnsure).await?;
+        Ok(items.into_iter().zip(rings).map(|(reply, ring)| self.created(&address, reply?, ring)).collect())
     }
 
     fn created(&self, address: &Address, reply: Reply, ring: Ring) -> CreateAnswer {

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::ids::JobId;
 use crate::job::State;
 use crate::key::{DataKey, QueueName, TaskName, UniqueKey};
+use crate::problem::Problem;
 use crate::time::Timestamp;
 
 pub const DEFAULT_QUEUE: &str = "default";
@@ -25,8 +26,15 @@ pub const START_DEADLINE_MS_MAX: u64 = DELAY_MS_MAX;
 pub const WAIT_S_MAX: u64 = 30;
 /// The longest `Idempotency-Key`, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// The most submits in one `POST /jobs:batch`.
+pub const BATCH_ITEMS_MAX: usize = crate::store_api::ITEMS_MAX;
 
-/// `POST /longtask` and `PUT /jobs/{id}`; only `task` is needed.
+/// The largest result of a job, in bytes of JSON; a larger one fails its attempt for good.
+pub const RESULT_BYTES_MAX: usize = 512 * 1024;
+/// The longest error message that is kept, in bytes; a longer one is cut.
+pub const ERROR_BYTES_MAX: usize = 66_000;
+
+/// `POST /longtask`, `PUT /jobs/{id}` and an item of `POST /jobs:batch`; only `task` is needed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Submit {
@@ -53,6 +61,12 @@ pub struct Submit {
     /// Refused while another job with it has not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_key: Option<UniqueKey>,
+    /// In a batch only, as in the path of a `PUT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<JobId>,
+    /// In a batch only, as in the header of a `POST`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
 }
 
 /// Which of the waiting jobs of a queue is rung first.
@@ -130,6 +144,17 @@ pub enum ErrorKind {
 pub struct JobError {
     pub kind: ErrorKind,
     pub message: String,
+}
+
+impl JobError {
+    /// With a message that is cut to its bound.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        if self.message.len() > ERROR_BYTES_MAX {
+            self.message.truncate(self.message.floor_char_boundary(ERROR_BYTES_MAX));
+        }
+        self
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -210,6 +235,29 @@ pub struct Accepted {
     pub task: String,
     pub status: Status,
     pub links: Links,
+}
+
+/// The answer to `POST /jobs:batch`: one item for each submit, in order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Batch {
+    pub items: Vec<BatchItem>,
+}
+
+/// What became of one submit of a batch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum BatchItem {
+    Accepted {
+        status: u16,
+        job: Accepted,
+        /// It was there before, under this id or idempotency key.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        replayed: bool,
+    },
+    Refused {
+        status: u16,
+        error: Box<Problem>,
+    },
 }
 
 /// `GET /jobs`: one page, newest first.

@@ -273,6 +273,12 @@ impl Job {
         true
     }
 
+    /// Whether nothing can happen to it any more but a retry, so that it need not be kept.
+    #[must_use]
+    pub fn may_be_purged(&self) -> bool {
+        self.state.is_terminal()
+    }
+
     /// What the step from `before` to `self` asks of the store.
     #[must_use]
     pub fn effects_since(&self, before: &Self) -> Effects {

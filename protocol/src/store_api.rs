@@ -14,6 +14,7 @@ use crate::ids::{
 };
 use crate::job::{Cancelled, ClaimRefusal, Settled};
 use crate::key::{DataKey, QueueName, TaskName, TaskPattern, UniqueKey};
+use crate::logs::Output;
 use crate::problem::Problem;
 use crate::queue::Pause;
 use crate::time::Timestamp;
@@ -24,6 +25,8 @@ pub const ITEMS_MAX: usize = 1_000;
 pub const IDEMPOTENCY_KEY_MS: i64 = 24 * 3_600 * 1_000;
 /// Header of every answer: the log position at which it was read.
 pub const POSITION_HEADER: &str = "x-longshore-position";
+/// Header of a job's answer: the log position of its last change.
+pub const CHANGED_HEADER: &str = "x-longshore-changed";
 /// Header of every answer: the store's incarnation.
 pub const INCARNATION_HEADER: &str = "x-longshore-incarnation";
 
@@ -77,6 +80,10 @@ pub enum Command {
     ResumeQueue {
         queue: QueueName,
     },
+    /// Drops an ended job with all that belongs to it.
+    Purge {
+        job_id: JobId,
+    },
     /// Hints about bells published by a creator; not worth a commit of their own.
     Bells(BellFates),
     PutData(PutData),
@@ -119,6 +126,10 @@ pub enum Reply {
     BulkRetry(Box<BulkRetry>),
     /// The queue as it is now.
     Pause(Pause),
+    /// `false`: the job has not ended.
+    Purged {
+        purged: bool,
+    },
     DataWritten {
         version: Version,
         position: Position,
@@ -162,11 +173,18 @@ pub struct Created {
     /// The id under which it is known: of the first job with this idempotency key.
     pub job_id: JobId,
     pub status: Status,
-    /// It was there before, in this present state.
-    pub replayed: Option<Box<JobView>>,
+    /// It was there before, in this present state. Not the whole job: a batch of repeats would carry all their results.
+    pub replayed: Option<Replayed>,
     /// The creator may publish this bell, and says in `Bells` how that went.
     pub bell: Option<Dispatch>,
     pub created_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replayed {
+    pub status: Status,
+    /// When it is due, while it is scheduled.
+    pub run_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -198,6 +216,9 @@ pub struct Complete {
     pub job_id: JobId,
     pub fence: Fence,
     pub outcome: Outcome,
+    /// What the attempt wrote; more than is kept is cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Box<Output>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -211,6 +232,9 @@ pub enum Outcome {
 pub struct Release {
     pub job_id: JobId,
     pub fence: Fence,
+    /// As of [`Complete`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Box<Output>>,
 }
 
 /// A worker's session: names what it consumes and holds, and renews exactly the fences it names.

@@ -32,6 +32,10 @@ pub struct Config {
     pub sequencer_lease_ms: u64,
     pub log_kept_ms: u64,
     pub queue_depth_max: u64,
+    pub retention_ms: u64,
+    pub retention_jobs: u64,
+    pub tombstones_kept_ms: u64,
+    pub tombstones_max: u64,
 }
 
 /// The settings as they are written.
@@ -48,6 +52,10 @@ struct Settings {
     sequencer_lease_ms: u64,
     log_kept_ms: u64,
     queue_depth_max: u64,
+    retention_ms: u64,
+    retention_jobs: u64,
+    tombstones_kept_ms: u64,
+    tombstones_max: u64,
 }
 
 impl Config {
@@ -91,6 +99,10 @@ impl Config {
             sequencer_lease_ms: settings.sequencer_lease_ms,
             log_kept_ms: settings.log_kept_ms,
             queue_depth_max: settings.queue_depth_max,
+            retention_ms: settings.retention_ms,
+            retention_jobs: settings.retention_jobs,
+            tombstones_kept_ms: settings.tombstones_kept_ms,
+            tombstones_max: settings.tombstones_max,
         })
     }
 }
@@ -103,6 +115,10 @@ fn check_ranges(settings: &Settings, faults: &mut Vec<Fault>) {
     within("LONGSHORE_SEQUENCER_LEASE_MS", settings.sequencer_lease_ms, 500, 60_000);
     within("LONGSHORE_QUEUE_DEPTH_MAX", settings.queue_depth_max, 1, 1_000_000_000);
     within("LONGSHORE_LOG_KEPT_MS", settings.log_kept_ms, 60_000, 365 * DAY_MS);
+    within("LONGSHORE_RETENTION_MS", settings.retention_ms, 60_000, 3_650 * DAY_MS);
+    within("LONGSHORE_RETENTION_JOBS", settings.retention_jobs, 1, 1_000_000_000);
+    within("LONGSHORE_TOMBSTONES_KEPT_MS", settings.tombstones_kept_ms, 60_000, 3_650 * DAY_MS);
+    within("LONGSHORE_TOMBSTONES_MAX", settings.tombstones_max, 1, 1_000_000_000);
 }
 
 /// The file of a `sqlite:PATH` URL; `sqlite://PATH` is understood as well.

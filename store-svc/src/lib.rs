@@ -18,6 +18,7 @@ pub use config::{Config, DEFAULTS};
 
 use hub::Hub;
 use readers::Readers;
+use reaper::Kept;
 use storage::Settings;
 use storage::Storage as _;
 use storage::sqlite::Sqlite;
@@ -74,7 +75,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
 
     let parts =
         Parts { hub: Arc::clone(&hub), writer: writer.clone(), readers: readers.clone(), broker: broker.clone() };
-    let loops = parts.start(&health, Duration::from_millis(config.log_kept_ms));
+    let loops = parts.start(&health, kept(&config));
     drop(parts);
 
     let limits = Limits { body_bytes: BODY_BYTES, ..Limits::default() };
@@ -107,7 +108,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn start(&self, health: &Health, log_kept: Duration) -> Tasks {
+    fn start(&self, health: &Health, kept: Kept) -> Tasks {
         let hub = || Arc::clone(&self.hub);
         let (writer, readers, broker) = (|| self.writer.clone(), || self.readers.clone(), || self.broker.clone());
         let loops = Tasks::new();
@@ -118,7 +119,7 @@ impl Parts {
         loops.spawn("reaper", reaper::reap(readers(), writer()));
         loops.spawn("due", reaper::queue_due(readers(), writer(), hub()));
         loops.spawn("bulk retry", bulk_retry::work(readers(), writer(), hub()));
-        loops.spawn("trim", reaper::trim(writer(), log_kept));
+        loops.spawn("trim", reaper::trim(readers(), writer(), kept));
         loops
     }
 }
@@ -133,6 +134,16 @@ fn open(config: &Config, holder: &str) -> anyhow::Result<Sqlite> {
             anyhow::Error::from(error).context(format!("opening {}", config.database.display()))
         }
     })
+}
+
+fn kept(config: &Config) -> Kept {
+    Kept {
+        log_ms: config.log_kept_ms.cast_signed(),
+        jobs_ms: config.retention_ms.cast_signed(),
+        jobs: config.retention_jobs,
+        tombstones_ms: config.tombstones_kept_ms.cast_signed(),
+        tombstones: config.tombstones_max,
+    }
 }
 
 fn settings(config: &Config) -> Settings {

@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 use crate::hub::Hub;
 use crate::readers::Readers;
 use crate::storage::{Reader, StorageError};
-use crate::writer::{WriteError, Writer};
+use crate::writer::Writer;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A session ends when its heartbeat stood still for this long (and the margin of a lease), ms.
@@ -23,6 +23,8 @@ const DUE_LOOK: Duration = Duration::from_secs(5);
 const TRIM_EVERY: Duration = Duration::from_secs(30);
 /// Rows dropped in one transaction.
 const TRIM_ROWS: u32 = 2_000;
+/// Jobs dropped in one transaction: each is several rows, in as many places.
+const EXPIRED_ROWS: u32 = 256;
 
 /// Ends what stood still: leases of jobs, and sessions.
 pub(crate) async fn reap(readers: Readers, writer: Writer) {
@@ -106,20 +108,108 @@ async fn queue_all_due(readers: &Readers, writer: &Writer, hub: &Hub) -> anyhow:
     Ok(())
 }
 
+/// How long and how much is kept of what only grows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    pub(crate) log_ms: i64,
+    /// Ended jobs: so long, and so many.
+    pub(crate) jobs_ms: i64,
+    pub(crate) jobs: u64,
+    pub(crate) tombstones_ms: i64,
+    pub(crate) tombstones: u64,
+}
+
 /// Drops what has been kept long enough.
-pub(crate) async fn trim(writer: Writer, log_kept: Duration) {
-    let log_kept_ms = i64::try_from(log_kept.as_millis()).unwrap_or(i64::MAX);
+pub(crate) async fn trim(readers: Readers, writer: Writer, kept: Kept) {
     loop {
         tokio::time::sleep(TRIM_EVERY).await;
-        let now_ms = chassis::clock::wall_ms();
-        if let Err(error) = trim_all(&writer, now_ms - log_kept_ms, now_ms - IDEMPOTENCY_KEY_MS).await {
-            tracing::warn!(%error, "could not trim");
+        if let Err(error) = trim_all(&readers, &writer, kept, chassis::clock::wall_ms()).await {
+            tracing::warn!(error = format!("{error:#}"), "could not trim");
         }
     }
 }
 
-async fn trim_all(writer: &Writer, log_before_ms: i64, keys_before_ms: i64) -> Result<(), WriteError> {
+async fn trim_all(readers: &Readers, writer: &Writer, kept: Kept, now_ms: i64) -> anyhow::Result<()> {
+    let Kept { log_ms, jobs_ms, jobs, tombstones_ms, tombstones } = kept;
+    let log_before_ms = now_ms.saturating_sub(log_ms);
     while writer.step(move |transitions| transitions.trim_log(log_before_ms, TRIM_ROWS)).await? {}
+    let keys_before_ms = now_ms - IDEMPOTENCY_KEY_MS;
     while writer.step(move |transitions| transitions.trim_keys(keys_before_ms, TRIM_ROWS)).await? {}
+    let too_many = readers.read(move |reader| reader.ended_before(jobs)).await?;
+    let jobs_before_ms = too_many.unwrap_or(i64::MIN).max(now_ms.saturating_sub(jobs_ms));
+    while writer.step(move |transitions| transitions.expire(jobs_before_ms, EXPIRED_ROWS)).await? {}
+    let before_ms = now_ms.saturating_sub(tombstones_ms);
+    while writer.step(move |transitions| transitions.trim_tombstones(before_ms, tombstones, TRIM_ROWS)).await? {}
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::ids::JobId;
+    use protocol::store_api::{Command, Create};
+
+    use super::*;
+    use crate::storage::sqlite::Sqlite;
+    use crate::storage::{JobRead, Settings};
+
+    const DAY_MS: i64 = 24 * 3_600 * 1_000;
+
+    fn create(number: usize) -> Command {
+        Command::Create(Box::new(Create {
+            job_id: JobId::generate(),
+            task: "a".try_into().expect("a task"),
+            payload: None,
+            queue: "default".try_into().expect("a queue"),
+            priority: protocol::api::Priority::Normal,
+            run_at: None,
+            max_attempts: 1,
+            timeout_ms: None,
+            invalidates: Vec::new(),
+            idempotency_key: Some(number.to_string()),
+            fingerprint: String::new(),
+            trace: None,
+            wants_bell: false,
+        }))
+    }
+
+    #[tokio::test]
+    async fn ended_jobs_are_dropped_in_their_time_and_forgotten_in_theirs() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let storage = Sqlite::open(&folder.path().join("store.db"), "a test").expect("it opens");
+        let readers = Readers::start(&storage).expect("it opens again");
+        let settings = Arc::new(Settings { queues: ["default".to_owned()].into(), ..Settings::default() });
+        let (writer, _ended) = Writer::start(Box::new(storage), settings, Arc::default()).expect("a thread");
+        let count = usize::try_from(EXPIRED_ROWS).expect("small") + 10;
+        let creates: Vec<Command> = (0..count).map(create).collect();
+        let ids: Vec<JobId> = creates
+            .iter()
+            .filter_map(|command| if let Command::Create(create) = command { Some(create.job_id) } else { None })
+            .collect();
+        writer.apply(creates).await.expect("created");
+        let (open, ended) = ids.split_first().expect("some");
+        let cancels = ended.iter().map(|job_id| Command::Cancel { job_id: *job_id }).collect();
+        writer.apply(cancels).await.expect("cancelled");
+        let kept =
+            Kept { log_ms: DAY_MS, jobs_ms: 7 * DAY_MS, jobs: 10_000, tombstones_ms: 30 * DAY_MS, tombstones: 100 };
+        let after = async |days: i64| {
+            let now_ms = chassis::clock::wall_ms() + days * DAY_MS;
+            trim_all(&readers, &writer, kept, now_ms).await.expect("trimmed");
+            let (open, ended) = (*open, ended.to_vec());
+            let reads = move |reader: &mut dyn Reader| {
+                let mut seen = (0, 0);
+                for job_id in ended {
+                    match reader.job(job_id)?.read {
+                        JobRead::Job(..) => seen.0 += 1,
+                        JobRead::Expired => seen.1 += 1,
+                        JobRead::Unknown => {}
+                    }
+                }
+                Ok((matches!(reader.job(open)?.read, JobRead::Job(..)), seen))
+            };
+            readers.read(reads).await.expect("read")
+        };
+        assert_eq!(after(6).await, (true, (count - 1, 0)));
+        assert_eq!(after(8).await, (true, (0, 100)), "as many tombstones as may be kept");
+        assert_eq!(after(40).await, (true, (0, 0)));
+    }
 }

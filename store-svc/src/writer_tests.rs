@@ -101,6 +101,14 @@ impl Transitions for Transaction {
         unused()
     }
 
+    fn expire(&mut self, _: i64, _: u32) -> Result<bool, StorageError> {
+        unused()
+    }
+
+    fn trim_tombstones(&mut self, _: i64, _: u64, _: u32) -> Result<bool, StorageError> {
+        unused()
+    }
+
     fn trim_log(&mut self, _: i64, _: u32) -> Result<bool, StorageError> {
         unused()
     }

@@ -2,6 +2,7 @@
 
 mod backup;
 mod bad_input;
+mod events;
 mod fairness;
 mod faults;
 mod garbage;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use protocol::envelope::Bell;
 use protocol::ids::Fence;
+use protocol::logs::Output;
 use protocol::store_api::{Claimed, Command, Complete, JobFence, Outcome, Release};
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -74,7 +75,7 @@ impl Attempt {
                 tracing::info!(outcome = word.name(), duration_ms, "job ended");
             }
         }
-        tell(runtime, who, word).await;
+        tell(runtime, who, word, job.take_output().map(Box::new)).await;
         runtime.session.ledger.end(who);
     }
 }
@@ -91,11 +92,11 @@ async fn run(runtime: &Runtime, job: &JobContext) -> Ended {
 }
 
 /// Says it until it is recorded or refused.
-async fn tell(runtime: &Runtime, who: JobFence, word: Word) {
+async fn tell(runtime: &Runtime, who: JobFence, word: Word, output: Option<Box<Output>>) {
     let JobFence { job_id, fence } = who;
     let mut command = match word {
-        Word::Complete(outcome) => Command::Complete(Complete { job_id, fence, outcome }),
-        Word::Release => Command::Release(Release { job_id, fence }),
+        Word::Complete(outcome) => Command::Complete(Complete { job_id, fence, outcome, output }),
+        Word::Release => Command::Release(Release { job_id, fence, output }),
         Word::Nothing => return,
     };
     let mut backoff = store_backoff();
@@ -126,11 +127,11 @@ async fn tell(runtime: &Runtime, who: JobFence, word: Word) {
 /// What to say when the store does not take an outcome: a failure instead of the result, a release instead of the failure. A release
 /// that is not taken either is left to the lease.
 fn replacement(command: &Command, fence: Fence, reason: &str) -> Option<Command> {
-    let Command::Complete(Complete { job_id, outcome, .. }) = command else { return None };
-    let job_id = *job_id;
-    let Outcome::Succeeded { .. } = outcome else { return Some(Command::Release(Release { job_id, fence })) };
+    let Command::Complete(Complete { job_id, outcome, output, .. }) = command else { return None };
+    let (job_id, output) = (*job_id, output.clone());
+    let Outcome::Succeeded { .. } = outcome else { return Some(Command::Release(Release { job_id, fence, output })) };
     let Word::Complete(outcome) = failed(Failure::permanent(format!("the result was not accepted: {reason}"))) else {
         return None;
     };
-    Some(Command::Complete(Complete { job_id, fence, outcome }))
+    Some(Command::Complete(Complete { job_id, fence, outcome, output }))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use protocol::api::Progress;
 use protocol::ids::{Fence, JobId};
+use protocol::logs::Output;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, watch};
@@ -69,6 +70,7 @@ struct Inner {
     job: Job,
     deadline: Instant,
     progress: Mutex<Option<Progress>>,
+    output: Mutex<Option<Output>>,
     progress_news: Arc<Notify>,
     stop: watch::Sender<Option<Stop>>,
     guard: Option<Arc<Guard>>,
@@ -94,8 +96,9 @@ impl JobContext {
     /// `progress_news` is notified whenever any job of the worker reports progress; `guard` ends the job's programs if the worker cannot.
     #[must_use]
     pub fn new(job: Job, deadline: Instant, progress_news: Arc<Notify>, guard: Option<Arc<Guard>>) -> Self {
-        let (progress, lease, stop) = (Mutex::default(), Mutex::default(), watch::Sender::new(None));
-        let inner = Inner { job, deadline, progress, progress_news, stop, guard, lease };
+        let (progress, output, lease) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let stop = watch::Sender::new(None);
+        let inner = Inner { job, deadline, progress, output, progress_news, stop, guard, lease };
         Self { inner: Arc::new(inner) }
     }
 
@@ -191,6 +194,17 @@ impl JobContext {
     #[must_use]
     pub fn take_progress(&self) -> Option<Progress> {
         self.latest_progress().take()
+    }
+
+    /// What the attempt wrote, for the job's logs; it is kept however the attempt ends.
+    pub fn keep_output(&self, output: Output) {
+        *self.inner.output.lock().unwrap_or_else(PoisonError::into_inner) = Some(output);
+    }
+
+    /// What the attempt wrote, if anything.
+    #[must_use]
+    pub fn take_output(&self) -> Option<Output> {
+        self.inner.output.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|output| !output.is_empty())
     }
 
     /// The lease lasts until then, by `chassis::clock::now_ms`.

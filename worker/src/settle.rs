@@ -1,14 +1,10 @@
 //! What the store is told about an attempt that has ended. Pure.
 
-use protocol::api::{ErrorKind, JobError};
+use protocol::api::{ErrorKind, JobError, RESULT_BYTES_MAX};
 use protocol::store_api::Outcome;
 
-use crate::context::{StopReason, cut};
+use crate::context::StopReason;
 use crate::handler::{Failure, Output};
-use crate::tasks::RESULT_BYTES_MAX;
-
-/// Longest error message that is recorded, in bytes: the largest stderr tail and a sentence.
-const ERROR_BYTES_MAX: usize = 66_000;
 
 /// How an attempt ended here.
 #[derive(Debug)]
@@ -86,7 +82,7 @@ fn succeeded(result: Output) -> Word {
 
 pub(crate) fn failed(failure: Failure) -> Word {
     let Failure { kind, message, may_retry } = failure;
-    let error = JobError { kind, message: cut(message, ERROR_BYTES_MAX) };
+    let error = JobError { kind, message }.bounded();
     Word::Complete(Outcome::Failed { error, may_retry })
 }
 

@@ -11,14 +11,16 @@ use chassis::health::Health;
 use chassis::task::Tasks;
 use protocol::ids::SessionId;
 use protocol::problem::{Kind, Problem};
-use protocol::store_api::{Answer, Applied, Apply, Command, Heartbeat, HeartbeatReply, News, Outcome, Reply};
+use protocol::store_api::{
+    Answer, Applied, Apply, Command, Complete, Heartbeat, HeartbeatReply, News, Outcome, Release, Reply,
+};
 use thiserror::Error;
 
 /// How long one batch may take; all calls in it may be repeated.
 const APPLY_DEADLINE: Duration = Duration::from_secs(5);
 /// Commands in a batch: as many claims are answered with as many payloads of up to a mebibyte.
 const BATCH: usize = 48;
-/// A larger result travels alone, so that a batch stays far below the store's bound on a request.
+/// A larger result, or log, travels alone, so that a batch stays far below the store's bound on a request.
 const ALONE_BYTES: usize = 8 * 1024;
 /// Added to how long the store may hold a question, for the way.
 const NEWS_SLACK: Duration = Duration::from_secs(5);
@@ -145,11 +147,19 @@ async fn apply(client: &StoreClient, items: Vec<Command>, deadline: Duration) ->
 
 /// Whether it could make a batch too large.
 fn is_large(command: &Command) -> bool {
-    let Command::Complete(complete) = command else { return false };
-    match &complete.outcome {
-        Outcome::Succeeded { result } => result.as_ref().is_some_and(|result| result.get().len() > ALONE_BYTES),
-        Outcome::Failed { error, .. } => error.message.len() > ALONE_BYTES,
-    }
+    let (said, output) = match command {
+        Command::Complete(Complete { outcome, output, .. }) => {
+            let said = match outcome {
+                Outcome::Succeeded { result } => result.as_ref().map_or(0, |result| result.get().len()),
+                Outcome::Failed { error, .. } => error.message.len(),
+            };
+            (said, output)
+        }
+        Command::Release(Release { output, .. }) => (0, output),
+        _ => return false,
+    };
+    let written = output.as_ref().map_or(0, |output| output.stdout.text.len() + output.stderr.text.len());
+    said + written > ALONE_BYTES
 }
 
 fn away(reason: String, may_have_been_applied: bool) -> StoreError {

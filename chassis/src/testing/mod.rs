@@ -1,9 +1,11 @@
-//! What tests need: waiting for a condition, and checks that every service's configuration keeps.
+//! What tests need: waiting for a condition, a client of server-sent events, and checks that every service's configuration keeps.
 
 mod defaults;
+mod events;
 #[cfg(all(feature = "testing", feature = "broker"))]
 pub mod rabbit;
 mod wait;
 
 pub use defaults::check_defaults;
+pub use events::{EventSource, SentEvent};
 pub use wait::wait_until;

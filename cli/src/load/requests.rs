@@ -52,6 +52,8 @@ impl Requests {
             start_deadline_ms: None,
             unique_key: None,
             invalidates: Vec::new(),
+            job_id: None,
+            idempotency_key: None,
         };
         let submit = Call::post("/longtask", &job)?.within(plan.timeout);
         let held = HeaderValue::try_from(format!("wait={WAIT_S_MAX}")).expect("digits are a header value");

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use protocol::api::{
-    DEFAULT_QUEUE, DELAY_MS_MAX, INVALIDATES_MAX, MAX_ATTEMPTS_DEFAULT, MAX_ATTEMPTS_MAX, Priority,
-    START_DEADLINE_MS_MAX, Submit, TIMEOUT_MS_MAX,
+    DEFAULT_QUEUE, DELAY_MS_MAX, IDEMPOTENCY_KEY_BYTES_MAX, INVALIDATES_MAX, MAX_ATTEMPTS_DEFAULT, MAX_ATTEMPTS_MAX,
+    Priority, START_DEADLINE_MS_MAX, Submit, TIMEOUT_MS_MAX,
 };
 use protocol::etag::fingerprint;
 use protocol::ids::JobId;
@@ -91,6 +91,43 @@ pub(super) fn to_create(submit: Submit, queues: &[QueueName], origin: Origin) ->
         trace: origin.trace,
         wants_bell: origin.wants_bell && run_at.is_none(),
     })
+}
+
+/// The names that an item of a batch gives its job.
+///
+/// # Errors
+/// 422 if there are two, or the key could not stand in a header.
+pub(super) fn take_names(submit: &mut Submit) -> Result<(Option<JobId>, Option<String>), Problem> {
+    let (job_id, key) = (submit.job_id.take(), submit.idempotency_key.take());
+    let fault = match &key {
+        Some(_) if job_id.is_some() => Some("must not be given together with job_id, which names the job already"),
+        Some(key) if !is_header_text(key) => Some("must have 1 to 255 printable ASCII characters"),
+        _ => None,
+    };
+    match fault {
+        Some(fault) => Err(Problem::invalid("/idempotency_key", fault)),
+        None => Ok((job_id, key)),
+    }
+}
+
+/// A key in a batch and one in a header are the same key.
+fn is_header_text(key: &str) -> bool {
+    let is_printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(is_printable)
+}
+
+/// Only an item of a batch names its job in the body.
+///
+/// # Errors
+/// 422 that says where the name belongs.
+pub(super) fn refuse_names(submit: &Submit) -> Result<(), Problem> {
+    let elsewhere = [
+        ("/job_id", submit.job_id.is_some(), "belongs into the path: PUT /jobs/{id}"),
+        ("/idempotency_key", submit.idempotency_key.is_some(), "belongs into the header Idempotency-Key"),
+    ];
+    let stated = elsewhere.into_iter().filter(|(_, is_stated, _)| *is_stated);
+    let errors: Vec<FieldError> = stated.map(|(pointer, _, detail)| FieldError::new(pointer, detail)).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Problem::invalid_fields(errors)) }
 }
 
 /// What makes two submits the same one: the fields with their defaults, as the client meant them.

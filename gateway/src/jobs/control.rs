@@ -1,4 +1,4 @@
-//! `POST /jobs/{id}/cancel` and `/retry`.
+//! `POST /jobs/{id}/cancel` and `/retry`, and `DELETE /jobs/{id}`.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -37,6 +37,20 @@ pub(crate) async fn retry(State(gateway): State<Gateway>, Path(job_id): Path<Job
         Reply::Retried { job: Some(job) } => Ok(under_way(*job)),
         Reply::Retried { job: None } => {
             Err(Kind::Conflict.detail("Only a job that failed or was cancelled can be retried.").into())
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// 204 when the ended job and all that belongs to it is gone, 409 if it has not ended.
+pub(crate) async fn purge(State(gateway): State<Gateway>, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
+    match gateway.store.apply(Command::Purge { job_id }).await? {
+        Reply::Purged { purged: true } => {
+            tracing::info!(%job_id, "purged");
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+        Reply::Purged { purged: false } => {
+            Err(Kind::Conflict.detail("The job has not ended, so it cannot be purged; cancel it first.").into())
         }
         other => Err(unexpected(&other)),
     }

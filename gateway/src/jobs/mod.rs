@@ -1,8 +1,10 @@
-//! Jobs over HTTP: submit, status, waiting for the end, cancel.
+//! Jobs over HTTP: submit, status, waiting for the end, streams of changes, cancel.
 
+pub(crate) mod batch;
 pub(crate) mod bells;
 mod body;
 pub(crate) mod control;
+pub(crate) mod events;
 mod fates;
 pub(crate) mod follower;
 mod idempotency;

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use chassis::client::{Answer, Error};
 use protocol::api::Status;
-use protocol::ids::JobId;
+use protocol::ids::{JobId, Position};
+use protocol::store_api::CHANGED_HEADER;
 use protocol::time::Timestamp;
 use serde::Deserialize;
 
@@ -20,14 +21,24 @@ pub(super) struct Seen {
     pub(super) state: Glimpse,
     /// Where it was read. Absent only if the store does not say, then nobody can wait.
     pub(super) place: Option<Place>,
+    /// Where it last changed.
+    pub(super) changed: Option<Place>,
 }
 
-/// The members that decide about the answer.
+/// The members that decide about the answer: all that can change but the progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Glimpse {
     pub(super) status: Status,
     #[serde(default)]
     pub(super) run_at: Option<Timestamp>,
+    #[serde(default)]
+    run: u32,
+    #[serde(default)]
+    attempt: u32,
+    #[serde(default)]
+    crashes: u32,
+    #[serde(default)]
+    cancel_requested_at: Option<Timestamp>,
 }
 
 impl Seen {
@@ -38,9 +49,11 @@ impl Seen {
     pub(super) async fn read(store: &Store, job_id: JobId) -> Result<Self, Error> {
         let answer = store.get(format!("/jobs/{job_id}")).await?;
         let place = place_of(&answer);
+        let changed = answer.number(CHANGED_HEADER).map(Position);
+        let changed = place.zip(changed).map(|(place, position)| Place { position, ..place });
         let json = answer.body.clone();
         let Answer { body: state, .. } = answer.json::<Glimpse>()?;
-        Ok(Self { json, state, place })
+        Ok(Self { json, state, place, changed })
     }
 
     pub(super) fn is_terminal(&self) -> bool {

@@ -1,4 +1,4 @@
-//! `GET /jobs/{id}` and its result: what the store says, passed on byte by byte.
+//! `GET /jobs/{id}`, its result and its logs: what the store says, passed on byte by byte.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use protocol::api::Links;
 use protocol::etag::entity_tag;
 use protocol::ids::JobId;
-use protocol::problem::Kind;
+use protocol::problem::{Kind, Problem};
 
 use super::list::pass_on;
 use super::prefer::{PREFERENCE_APPLIED, Prefer};
@@ -56,6 +56,16 @@ pub(crate) async fn explain(State(gateway): State<Gateway>, Path(job_id): Path<J
     pass_on(&gateway, &format!("/jobs/{job_id}/explain"), None).await
 }
 
+/// `GET /jobs/{id}/logs`: what its last attempts wrote.
+pub(crate) async fn logs(
+    State(gateway): State<Gateway>,
+    Path(job_id): Path<JobId>,
+    headers: HeaderMap,
+) -> Result<Response, Rejection> {
+    let answer = gateway.store.get(format!("/jobs/{job_id}/logs")).await?;
+    Ok(json_with_etag(answer.body, &headers))
+}
+
 /// 200 with a job as it was seen, or 304.
 fn answer(seen: Seen, headers: &HeaderMap) -> Response {
     let Seen { json, state, .. } = seen;
@@ -93,6 +103,6 @@ fn json_with_etag(json: Bytes, headers: &HeaderMap) -> Response {
     response
 }
 
-fn too_many_wait() -> protocol::problem::Problem {
+fn too_many_wait() -> Problem {
     Kind::RateLimited.detail("Too many requests wait for the end of a job; ask without Prefer: wait, or later.")
 }

@@ -6,13 +6,13 @@ use chassis::clock;
 use chassis::http::{Context, Json, Path, Rejection};
 use http::header::{LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use protocol::api::{Accepted, JobView, Links, Submit};
+use protocol::api::{Accepted, Links, Submit};
 use protocol::ids::JobId;
 use protocol::problem::Kind;
 use protocol::store_api::Created;
 use protocol::time::Timestamp;
 
-use super::body::{Origin, to_create};
+use super::body::{Origin, refuse_names, to_create};
 use super::idempotency::{self, IDEMPOTENT_REPLAYED};
 use super::prefer::{PREFERENCE_APPLIED, Prefer};
 use super::seen::{Seen, retry_after_s};
@@ -46,6 +46,7 @@ pub(crate) async fn post(
     headers: HeaderMap,
     Json(submit): Json<Submit>,
 ) -> Result<Response, Rejection> {
+    refuse_names(&submit)?;
     let key = idempotency::key_from_headers(&headers)?;
     let origin = origin(&gateway, &context, Named::ByUs, JobId::generate(), key);
     let request = Request { named: Named::ByUs, prefer: Prefer::from_headers(&headers), place };
@@ -65,12 +66,13 @@ pub(crate) async fn put(
         let detail = "The id of a PUT names the job already; Idempotency-Key is for POST /longtask.";
         return Err(Kind::BadRequest.detail(detail).into());
     }
+    refuse_names(&submit)?;
     let origin = origin(&gateway, &context, Named::ByClient, job_id, None);
     let request = Request { named: Named::ByClient, prefer: Prefer::from_headers(&headers), place };
     accept(&gateway, request, submit, origin).await
 }
 
-fn origin(
+pub(super) fn origin(
     gateway: &Gateway,
     context: &Context,
     named: Named,
@@ -98,12 +100,16 @@ async fn accept(gateway: &Gateway, request: Request, submit: Submit, origin: Ori
     let job_id = created.job_id;
     // A create that was sent twice because its answer was lost finds its own job: that is no replay.
     let is_replay = created.replayed.is_some() && (named == Named::ByClient || job_id != proposed);
-    count(named, is_replay);
+    count(if named == Named::ByClient { "PUT" } else { "POST" }, is_replay);
     tracing::info!(%job_id, task, replay = is_replay, "accepted");
-    let (mut response, applied) = match wait_for_end(gateway, job_id, prefer).await {
-        Wait::Ended(seen) => (found(seen, job_id), prefer.applied(true, false)),
-        Wait::TimeOver => (accepted(created, named, task, run_at), prefer.applied(true, true)),
-        Wait::No => (accepted(created, named, task, run_at), prefer.applied(false, true)),
+    let wait = wait_for_end(gateway, job_id, prefer).await;
+    let applied = prefer.applied(!matches!(wait, Wait::No), !matches!(wait, Wait::Ended(_)));
+    let mut response = match wait {
+        Wait::Ended(seen) => found(seen, job_id),
+        Wait::TimeOver | Wait::No if is_replay && named == Named::ByClient => {
+            found(Seen::read(&gateway.store, job_id).await?, job_id)
+        }
+        Wait::TimeOver | Wait::No => accepted(&created, task, run_at),
     };
     if let Some(applied) = applied {
         response.headers_mut().insert(PREFERENCE_APPLIED, applied);
@@ -135,19 +141,15 @@ async fn wait_for_end(gateway: &Gateway, job_id: JobId, prefer: Prefer) -> Wait 
     }
 }
 
-/// 202; 200 with the whole job to a repeated `PUT`.
-fn accepted(created: Created, named: Named, task: String, run_at: Option<Timestamp>) -> Response {
+fn accepted(created: &Created, task: String, run_at: Option<Timestamp>) -> Response {
     let job_id = created.job_id;
     let links = Links::of(job_id);
     let location = HeaderValue::try_from(links.this.clone()).ok();
-    let (status, run_at) = match &created.replayed {
+    let (status, run_at) = match created.replayed {
         Some(job) => (job.status, job.run_at),
         None => (created.status, run_at),
     };
-    let mut response = match created.replayed {
-        Some(job) if named == Named::ByClient => Json::<JobView>(*job).into_response(),
-        _ => (StatusCode::ACCEPTED, Json(Accepted { job_id, task, status, links })).into_response(),
-    };
+    let mut response = (StatusCode::ACCEPTED, Json(Accepted { job_id, task, status, links })).into_response();
     let headers = response.headers_mut();
     if let Some(location) = location {
         headers.insert(LOCATION, location);
@@ -158,8 +160,7 @@ fn accepted(created: Created, named: Named, task: String, run_at: Option<Timesta
     response
 }
 
-fn count(named: Named, is_replay: bool) {
-    let method = if named == Named::ByClient { "PUT" } else { "POST" };
+pub(super) fn count(method: &'static str, is_replay: bool) {
     let outcome = if is_replay { "replayed" } else { "created" };
     metrics::counter!("longshore_submits_total", "program" => "gateway", "method" => method, "outcome" => outcome)
         .increment(1);

@@ -1,7 +1,7 @@
-//! Who waits for which job's end, and how far the log has been followed for them. No I/O: `follower.rs` moves the cursor.
+//! Who waits for which job's end or next change, and how far the log has been followed for them. No I/O: `follower.rs` moves the cursor.
 //!
-//! A waiter first takes a ticket, then reads the job. The job's end is either in that read, or it lies behind the read's position and the
-//! follower will come to it; [`Ticket::saw`] tells when neither is certain, and the job must be read again.
+//! A waiter first takes a ticket, then reads the job. What it waits for is either in that read, or it lies behind the read's position and
+//! the follower will come to it; [`Ticket::saw`] tells when neither is certain, and the job must be read again.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -43,6 +43,7 @@ impl fmt::Debug for Waiters {
 #[derive(Debug, Default)]
 struct State {
     waiting: HashMap<JobId, Vec<Waiter>>,
+    /// Of those who wait for an end; who streams changes is counted with the streams.
     count: usize,
     next_id: u64,
     following: Option<Following>,
@@ -59,7 +60,14 @@ struct Following {
 #[derive(Debug)]
 struct Waiter {
     id: u64,
+    until: Until,
     wake: oneshot::Sender<()>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    Ended,
+    Changed,
 }
 
 /// One who waits. Dropped, it waits no more.
@@ -68,6 +76,7 @@ pub(crate) struct Ticket {
     waiters: Waiters,
     job_id: JobId,
     id: u64,
+    until: Until,
     woken: oneshot::Receiver<()>,
     /// How far the follower was when the ticket was taken: of what came before, its holder is not told.
     told_after: Option<Position>,
@@ -97,14 +106,23 @@ impl Waiters {
         if state.count >= self.shared.waiters_max {
             return None;
         }
+        self.shared.gauge.increment(1.0);
+        Some(self.admit(&mut state, job_id, Until::Ended))
+    }
+
+    /// A ticket for the next change of a job. The caller bounds how many there are.
+    #[must_use]
+    pub(crate) fn watch(&self, job_id: JobId) -> Ticket {
+        self.admit(&mut self.state(), job_id, Until::Changed)
+    }
+
+    fn admit(&self, state: &mut State, job_id: JobId, until: Until) -> Ticket {
         let (wake, woken) = oneshot::channel();
         let id = state.next_id;
         state.next_id += 1;
-        state.count += 1;
-        state.waiting.entry(job_id).or_insert_with(|| Vec::with_capacity(1)).push(Waiter { id, wake });
-        self.shared.gauge.increment(1.0);
+        state.add(job_id, Waiter { id, until, wake });
         let told_after = state.following.map(|following| following.reached.position);
-        Some(Ticket { waiters: self.clone(), job_id, id, woken, told_after })
+        Ticket { waiters: self.clone(), job_id, id, until, woken, told_after }
     }
 
     /// Waits until somebody waits, and says from where to follow.
@@ -129,10 +147,10 @@ impl Waiters {
             return;
         }
         for entry in &page.entries {
-            if let Change::Job { job_id, status, .. } = &entry.change
-                && status.is_terminal()
-            {
-                state.wake(*job_id);
+            match &entry.change {
+                Change::Job { job_id, status, .. } if status.is_terminal() => state.wake(*job_id),
+                Change::Job { job_id, .. } | Change::Progress { job_id, .. } => state.wake_watching(*job_id),
+                Change::Data { .. } | Change::Invalidates { .. } => {}
             }
         }
         if state.waiting.is_empty() {
@@ -163,9 +181,17 @@ impl Waiters {
 impl State {
     fn wake(&mut self, job_id: JobId) {
         for waiter in self.waiting.remove(&job_id).unwrap_or_default() {
-            self.count -= 1;
-            // One who has gone meanwhile needs no waking.
-            waiter.wake.send(()).unwrap_or_default();
+            self.count -= waiter.until.counted();
+            waiter.wake();
+        }
+    }
+
+    /// Wakes those who want to see every change.
+    fn wake_watching(&mut self, job_id: JobId) {
+        let Some(waiters) = self.waiting.get_mut(&job_id) else { return };
+        waiters.extract_if(.., |waiter| waiter.until == Until::Changed).for_each(Waiter::wake);
+        if waiters.is_empty() {
+            self.waiting.remove(&job_id);
         }
     }
 
@@ -178,13 +204,27 @@ impl State {
     }
 }
 
+impl Waiter {
+    fn wake(self) {
+        // One who has gone meanwhile needs no waking.
+        self.wake.send(()).unwrap_or_default();
+    }
+}
+
+impl Until {
+    /// What one such waiter adds to the count.
+    fn counted(self) -> usize {
+        usize::from(self == Self::Ended)
+    }
+}
+
 impl Ticket {
     #[must_use]
     pub(crate) fn job_id(&self) -> JobId {
         self.job_id
     }
 
-    /// Says where the job was seen unfinished. The first of all sights is where the follower begins.
+    /// Says where the job was seen, if what is waited for was not seen yet. The first of all sights is where the follower begins.
     pub(crate) fn saw(&self, seen: Place) -> Sight {
         let mut state = self.waiters.state();
         match state.following {
@@ -197,7 +237,9 @@ impl Ticket {
                     // Another history: what the others saw says nothing about it.
                     let own = state.take(self.job_id, self.id);
                     state.wake_all();
-                    state.put_back(self.job_id, own);
+                    if let Some(own) = own {
+                        state.add(self.job_id, own);
+                    }
                 }
                 state.following = Some(Following { from: seen.position, reached: seen });
                 drop(state);
@@ -207,7 +249,7 @@ impl Ticket {
         }
     }
 
-    /// Waits until the job has ended or must be read again. Cancel-safe.
+    /// Waits until the job has ended, or changed, or must be read again. Cancel-safe.
     pub(crate) async fn woken(&mut self) {
         // A sender that is gone has woken, too.
         drop((&mut self.woken).await);
@@ -222,21 +264,21 @@ impl State {
         if waiters.is_empty() {
             self.waiting.remove(&job_id);
         }
-        self.count -= 1;
+        self.count -= waiter.until.counted();
         Some(waiter)
     }
 
-    fn put_back(&mut self, job_id: JobId, waiter: Option<Waiter>) {
-        if let Some(waiter) = waiter {
-            self.count += 1;
-            self.waiting.entry(job_id).or_default().push(waiter);
-        }
+    fn add(&mut self, job_id: JobId, waiter: Waiter) {
+        self.count += waiter.until.counted();
+        self.waiting.entry(job_id).or_insert_with(|| Vec::with_capacity(1)).push(waiter);
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.waiters.shared.gauge.decrement(1.0);
+        if self.until == Until::Ended {
+            self.waiters.shared.gauge.decrement(1.0);
+        }
         let mut state = self.waiters.state();
         drop(state.take(self.job_id, self.id));
     }

@@ -148,3 +148,45 @@ fn places_are_bounded_and_given_back() {
     drop(second);
     assert_eq!(waiters.count(), 0);
 }
+
+#[test]
+fn who_watches_is_woken_by_each_change_and_counts_elsewhere() {
+    let waiters = Waiters::new(1);
+    let mut waiting = waiters.register(job(1)).expect("a place");
+    waiting.saw(place(7));
+    let watch = |from: u64| {
+        let ticket = waiters.watch(job(1));
+        assert_eq!(ticket.saw(place(from)), Sight::Ahead);
+        ticket
+    };
+    let mut watching = watch(7);
+    assert_eq!(waiters.count(), 1, "a stream takes no place of those who wait");
+    waiters.told(place(7), &page(place(8), &[(8, job(2), Status::Running)]));
+    assert!(!is_woken(&mut watching));
+    waiters.told(place(8), &page(place(9), &[(9, job(1), Status::Running)]));
+    assert!(is_woken(&mut watching) && !is_woken(&mut waiting));
+    let mut watching = watch(9);
+    let mut progress = page(place(10), &[(10, job(1), Status::Running)]);
+    progress.entries[0].change =
+        Change::Progress { job_id: job(1), progress: protocol::api::Progress { fraction: Some(0.5), message: None } };
+    waiters.told(place(9), &progress);
+    assert!(is_woken(&mut watching) && !is_woken(&mut waiting));
+    let mut watching = watch(10);
+    waiters.told(place(10), &page(place(11), &[(11, job(1), Status::Succeeded)]));
+    assert!(is_woken(&mut watching) && is_woken(&mut waiting));
+    assert_eq!(waiters.count(), 0);
+}
+
+#[test]
+fn a_change_between_the_ticket_and_the_read_wakes_or_is_read() {
+    let waiters = Waiters::new(10);
+    let other = waiters.register(job(9)).expect("a place");
+    other.saw(place(7));
+    let mut early = waiters.watch(job(1));
+    waiters.told(place(7), &page(place(8), &[(8, job(1), Status::Running)]));
+    // Its read may have been before the change or after it: in both cases it is told to look again.
+    assert_eq!(early.saw(place(7)), Sight::Ahead);
+    assert!(is_woken(&mut early));
+    let late = waiters.watch(job(1));
+    assert_eq!((late.saw(place(7)), late.saw(place(8))), (Sight::ReadAgain, Sight::Ahead));
+}

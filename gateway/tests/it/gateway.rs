@@ -42,7 +42,15 @@ impl TestGateway {
     }
 
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
-        let store = ScriptedStore::start().await;
+        Self::of(ScriptedStore::start().await, settings).await
+    }
+
+    /// Another gateway of the same store.
+    pub(crate) async fn beside(other: &Self) -> Self {
+        Self::of(other.store.clone(), &[]).await
+    }
+
+    async fn of(store: ScriptedStore, settings: &[(&str, &str)]) -> Self {
         let queues = ["default", "reports"].map(|name| QueueName::try_from(name).expect("a name"));
         let broker = EmbeddedBroker::new(&Topology::new(&queues));
         let source = Source::from_pairs(settings.iter().copied())

@@ -1,7 +1,9 @@
 //! The gateway from outside: over HTTP, against a scripted store and the embedded broker.
 
+mod batch;
 mod bells;
 mod data;
+mod events;
 mod gateway;
 mod queues;
 mod refusals;

@@ -78,13 +78,13 @@ async fn requests_of_the_wrong_form_are_refused_by_name() {
     let told = send(Method::GET, "/longtask", &[], "").await;
     check(&told, 405, "method-not-allowed", &[]);
     assert_eq!(told.header("allow"), Some("POST"));
-    let told = send(Method::DELETE, &format!("/jobs/{}", JobId::generate()), &[], "").await;
+    let told = send(Method::POST, &format!("/jobs/{}", JobId::generate()), &[], "").await;
     check(&told, 405, "method-not-allowed", &[]);
-    assert_eq!(told.header("allow"), Some("GET,HEAD,PUT"));
+    assert_eq!(told.header("allow"), Some("GET,HEAD,PUT,DELETE"));
     let told = send(Method::POST, "/longtask", &[("x-large", &"h".repeat(20_000))], task).await;
     assert_eq!(told.status, 431);
     // Not built yet, so not promised.
-    for path in ["/queues/default", "/jobs:batch", "/nowhere", "/jobs/", "/longtask/x"] {
+    for path in ["/queues/default", "/nowhere", "/jobs/", "/longtask/x"] {
         check(&send(Method::GET, path, &[], "").await, 404, "not-found", &[]);
     }
 }
@@ -177,4 +177,19 @@ async fn bodies_that_would_take_too_much_memory_are_told_to_come_back() {
     check(&told[1], 503, "unavailable", &[]);
     gateway.store.inner().silent = false;
     assert_eq!(gateway.submit(&large).await.status, 202);
+}
+
+#[tokio::test]
+async fn what_was_purged_is_gone_and_what_has_not_ended_is_kept() {
+    let gateway = TestGateway::start().await;
+    let purge = async |job_id: JobId| gateway.send(call(Method::DELETE, &format!("/jobs/{job_id}"), &[], "")).await;
+    check(&purge(gateway.store.has_job(Status::Running)).await, 409, "conflict", &[]);
+    check(&purge(JobId::generate()).await, 404, "not-found", &[]);
+    let ended = gateway.store.has_job(Status::Succeeded);
+    let told = purge(ended).await;
+    assert_eq!((told.status, told.text.as_str()), (204, ""));
+    check(&purge(ended).await, 410, "job-expired", &[]);
+    for path in ["", "/result", "/logs", "/events"] {
+        check(&gateway.get(&format!("/jobs/{ended}{path}")).await, 410, "job-expired", &[]);
+    }
 }

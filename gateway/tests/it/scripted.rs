@@ -13,15 +13,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use chassis::http::{Json, Rejection};
 use chassis::task::Tasks;
-use protocol::api::{JobView, Links, Priority, Status};
+use protocol::api::{JobView, Links, Priority, Progress, Status};
 use protocol::bulk_retry::{BulkRetries, BulkRetry, BulkState, RetryFilter, RetryPreview};
 use protocol::ids::{Dispatch, Incarnation, JobId, Position, Version};
 use protocol::job::Cancelled;
+use protocol::logs::JobLogs;
 use protocol::problem::{Kind, Problem};
 use protocol::queue::{Pause, QueueView, Queues};
 use protocol::store_api::{
-    Answer, Applied, Apply, BellId, Change, Command, Create, Created, DataView, FencedThrough, INCARNATION_HEADER,
-    LogEntry, LogPage, POSITION_HEADER, PutData, Reply, RetryJobs,
+    Answer, Applied, Apply, BellId, CHANGED_HEADER, Change, Command, Create, Created, DataView, FencedThrough,
+    INCARNATION_HEADER, LogEntry, LogPage, POSITION_HEADER, PutData, Replayed, Reply, RetryJobs,
 };
 use protocol::time::Timestamp;
 use serde_json::value::RawValue;
@@ -41,6 +42,8 @@ pub(crate) struct Inner {
     /// The log does not reach back.
     pub(crate) trimmed: bool,
     pub(crate) creates: Vec<Create>,
+    /// Requests with creates.
+    pub(crate) applies: usize,
     pub(crate) sent: Vec<BellId>,
     pub(crate) ring_again: Vec<BellId>,
     pub(crate) log_calls: usize,
@@ -57,6 +60,7 @@ pub(crate) struct Inner {
     jobs: BTreeMap<JobId, (JobView, String)>,
     keys: BTreeMap<String, JobId>,
     unique: BTreeMap<String, JobId>,
+    expired: Vec<JobId>,
     log: Vec<LogEntry>,
     incarnation: u128,
 }
@@ -84,6 +88,7 @@ impl ScriptedStore {
             .route("/queues", get(queues))
             .route("/retries", get(retries))
             .route("/retries:preview", post(preview))
+            .route("/jobs/{id}/logs", get(logs))
             .route("/log", get(log))
             .route("/fenced", get(fenced))
             .route("/data/{key}", get(data))
@@ -134,6 +139,26 @@ impl ScriptedStore {
         self.changed.notify_waiters();
     }
 
+    /// The job looks different, and the log says so.
+    pub(crate) fn becomes(&self, job_id: JobId, status: Status) {
+        let mut inner = self.inner();
+        if let Some((job, _)) = inner.jobs.get_mut(&job_id) {
+            job.status = status;
+        }
+        inner.append(Change::Job { job_id, run: 1, status });
+        drop(inner);
+        self.changed.notify_waiters();
+    }
+
+    /// The job gets on.
+    pub(crate) fn progresses(&self, job_id: JobId, progress: Progress) {
+        let mut inner = self.inner();
+        inner.jobs.get_mut(&job_id).expect("a job").0.progress = Some(progress.clone());
+        inner.append(Change::Progress { job_id, progress });
+        drop(inner);
+        self.changed.notify_waiters();
+    }
+
     /// Something else happens.
     pub(crate) fn go_on(&self) {
         let job_id = JobId::generate();
@@ -174,6 +199,19 @@ impl Inner {
         self.log.last().map_or(Position(0), |entry| entry.position)
     }
 
+    fn absent(&self, job_id: JobId) -> Kind {
+        if self.expired.contains(&job_id) { Kind::JobExpired } else { Kind::NotFound }
+    }
+
+    /// Where the job last changed.
+    fn changed(&self, of: JobId) -> Position {
+        let is_of = |entry: &&LogEntry| {
+            let (Change::Job { job_id, .. } | Change::Progress { job_id, .. }) = &entry.change else { return false };
+            *job_id == of
+        };
+        self.log.iter().rev().find(is_of).map_or(Position(0), |entry| entry.position)
+    }
+
     fn incarnation(&self) -> Incarnation {
         Incarnation(uuid::Uuid::from_u128(self.incarnation + 1))
     }
@@ -185,7 +223,8 @@ impl Inner {
             if *fingerprint != create.fingerprint {
                 return Err(if known.is_some() { Kind::IdempotencyMismatch } else { Kind::Conflict }.problem());
             }
-            return Ok(created(job_id, view.status, Some(Box::new(view.clone())), None));
+            let replayed = Replayed { status: view.status, run_at: view.run_at };
+            return Ok(created(job_id, view.status, Some(replayed), None));
         }
         if self.full {
             return Err(Kind::QueueFull.problem().retry_after_s(5));
@@ -268,6 +307,15 @@ impl Inner {
             }
             Command::PauseQueue { queue } => self.pause(queue.as_str(), true),
             Command::ResumeQueue { queue } => self.pause(queue.as_str(), false),
+            Command::Purge { job_id } => {
+                let (job, _) = self.jobs.get(&job_id).ok_or(self.absent(job_id))?;
+                let purged = job.status.is_terminal();
+                if purged {
+                    self.jobs.remove(&job_id);
+                    self.expired.push(job_id);
+                }
+                Ok(Reply::Purged { purged })
+            }
             Command::PutData(PutData { key, data, .. }) => {
                 self.writes += 1;
                 let version = Version(self.writes);
@@ -281,7 +329,7 @@ impl Inner {
     }
 }
 
-fn created(job_id: JobId, status: Status, replayed: Option<Box<JobView>>, bell: Option<Dispatch>) -> Created {
+fn created(job_id: JobId, status: Status, replayed: Option<Replayed>, bell: Option<Dispatch>) -> Created {
     Created { job_id, status, replayed, bell, created_at: Timestamp::from_unix_ms(CREATED_AT_MS) }
 }
 
@@ -336,6 +384,7 @@ async fn apply(State(store): State<ScriptedStore>, body: Bytes) -> Response {
     };
     let applied = {
         let mut inner = store.inner();
+        inner.applies += usize::from(items.iter().any(|item| matches!(item, Command::Create(_))));
         let items = items.into_iter().map(|command| answer(&mut inner, command)).collect();
         Applied { incarnation: inner.incarnation(), position: inner.position(), items }
     };
@@ -349,18 +398,27 @@ async fn job(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -> R
         if inner.away {
             return away();
         }
-        inner.jobs.get(&job_id).map(|(view, _)| serde_json::to_string(view).expect("JSON"))
+        let changed = inner.changed(job_id).to_string();
+        inner.jobs.get(&job_id).map(|(view, _)| (serde_json::to_string(view).expect("JSON"), changed))
     };
     match found {
-        Some(json) => store.at(([("content-type", "application/json")], json)),
-        None => store.at(Rejection::from(Kind::NotFound)),
+        Some((json, changed)) => {
+            store.at(([("content-type", "application/json"), (CHANGED_HEADER, changed.as_str())], json))
+        }
+        None => {
+            let absent = store.inner().absent(job_id);
+            store.at(Rejection::from(absent))
+        }
     }
 }
 
 async fn result(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -> Response {
-    let found = store.inner().jobs.get(&job_id).map(|(view, _)| view.clone());
+    let (found, absent) = {
+        let inner = store.inner();
+        (inner.jobs.get(&job_id).map(|(view, _)| view.clone()), inner.absent(job_id))
+    };
     match found {
-        None => store.at(Rejection::from(Kind::NotFound)),
+        None => store.at(Rejection::from(absent)),
         Some(JobView { result: Some(result), .. }) => store.at(Json(result)),
         Some(job) if job.status.is_terminal() => store.at(Rejection::from(Kind::NoResult)),
         Some(_) => store.at(Rejection::from(Kind::NotFinished)),
@@ -368,11 +426,24 @@ async fn result(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -
 }
 
 async fn explain(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -> Response {
-    let found = store.inner().jobs.contains_key(&job_id);
-    if found {
-        store.at(Json(serde_json::json!({"reason": "It waits."})))
-    } else {
-        store.at(Rejection::from(Kind::NotFound))
+    let found = {
+        let inner = store.inner();
+        if inner.jobs.contains_key(&job_id) { Ok(()) } else { Err(inner.absent(job_id)) }
+    };
+    match found {
+        Ok(()) => store.at(Json(serde_json::json!({"reason": "It waits."}))),
+        Err(absent) => store.at(Rejection::from(absent)),
+    }
+}
+
+async fn logs(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -> Response {
+    let found = {
+        let inner = store.inner();
+        if inner.jobs.contains_key(&job_id) { Ok(()) } else { Err(inner.absent(job_id)) }
+    };
+    match found {
+        Ok(()) => store.at(Json(JobLogs { job_id, attempts: Vec::new() })),
+        Err(absent) => store.at(Rejection::from(absent)),
     }
 }
 

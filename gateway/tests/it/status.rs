@@ -56,3 +56,14 @@ async fn a_result_is_passed_on_as_it_was_given() {
     let none = read(Status::Failed).await;
     assert_eq!((none.status, none.problem()), (404, "no-result"));
 }
+
+#[tokio::test]
+async fn logs_are_passed_on_as_they_are_kept() {
+    let gateway = TestGateway::start().await;
+    let job_id = gateway.store.has_job(Status::Failed);
+    let logs = gateway.get(&format!("/jobs/{job_id}/logs")).await;
+    assert_eq!((logs.status, &logs.body["attempts"]), (200, &serde_json::json!([])));
+    assert!(logs.header("etag").is_some());
+    let unknown = gateway.get(&format!("/jobs/{}/logs", protocol::ids::JobId::generate())).await;
+    assert_eq!((unknown.status, unknown.problem()), (404, "not-found"));
+}

@@ -23,10 +23,6 @@ fn seen(service: &Service, answer: Answer) -> Answer {
     let reply = match *reply {
         Reply::Cancelled { cancelled, job } => Reply::Cancelled { cancelled, job: Box::new(service.seen(*job)) },
         Reply::Retried { job: Some(job) } => Reply::Retried { job: Some(Box::new(service.seen(*job))) },
-        Reply::Created(mut created) => {
-            created.replayed = created.replayed.map(|job| Box::new(service.seen(*job)));
-            Reply::Created(created)
-        }
         other => other,
     };
     Answer::Ok(Box::new(reply))

@@ -3,14 +3,17 @@
 use axum::extract::State;
 use axum::response::Response;
 use chassis::http::{Json, Path, Query, Rejection};
+use http::HeaderValue;
 use protocol::api::{JobPage, Status};
 use protocol::explain::reason;
 use protocol::ids::JobId;
+use protocol::logs::JobLogs;
 use protocol::problem::{Kind, Problem};
+use protocol::store_api::CHANGED_HEADER;
 use serde::Deserialize;
 
 use super::Service;
-use crate::storage::{At, JobsQuery, ResultRead};
+use crate::storage::{At, AttemptsRead, JobRead, JobsQuery, ResultRead};
 
 const PAGE_DEFAULT: u32 = 50;
 const PAGE_MAX: u32 = 500;
@@ -52,8 +55,12 @@ fn checked(query: ListQuery) -> Result<JobsQuery, Problem> {
 pub(super) async fn job(State(service): State<Service>, Path(id): Path<JobId>) -> Result<Response, Rejection> {
     let found = service.inner.readers.read(move |reader| reader.job(id)).await?;
     Ok(match found.read {
-        Some(job) => service.at(found.position, Json(service.seen(job))),
-        None => service.at(found.position, Rejection::from(Kind::NotFound)),
+        JobRead::Unknown => service.at(found.position, Rejection::from(Kind::NotFound)),
+        JobRead::Expired => service.at(found.position, Rejection::from(Kind::JobExpired)),
+        JobRead::Job(job, changed) => {
+            let changed = [(CHANGED_HEADER, HeaderValue::from(changed.0))];
+            service.at(found.position, (changed, Json(service.seen(*job))))
+        }
     })
 }
 
@@ -74,9 +81,19 @@ pub(super) async fn result(State(service): State<Service>, Path(id): Path<JobId>
     let refused = |kind: Kind| service.at(found.position, Rejection::from(kind));
     Ok(match found.read {
         ResultRead::Unknown => refused(Kind::NotFound),
+        ResultRead::Expired => refused(Kind::JobExpired),
         ResultRead::NotFinished => refused(Kind::NotFinished),
         ResultRead::NoResult => refused(Kind::NoResult),
         ResultRead::Result(result) => service.at(found.position, Json(result)),
+    })
+}
+
+pub(super) async fn logs(State(service): State<Service>, Path(id): Path<JobId>) -> Result<Response, Rejection> {
+    let found = service.inner.readers.read(move |reader| reader.logs(id)).await?;
+    Ok(match found.read {
+        AttemptsRead::Unknown => service.at(found.position, Rejection::from(Kind::NotFound)),
+        AttemptsRead::Expired => service.at(found.position, Rejection::from(Kind::JobExpired)),
+        AttemptsRead::Logs(attempts) => service.at(found.position, Json(JobLogs { job_id: id, attempts })),
     })
 }
 

@@ -9,6 +9,7 @@ use protocol::bulk_retry::{BulkRetry, RetryFilter, RetryPreview};
 use protocol::envelope::Bell;
 use protocol::explain::Explanation;
 use protocol::ids::{Epoch, Incarnation, JobId, Position, RetryId, SessionId};
+use protocol::logs::AttemptLog;
 use protocol::queue::{DEPTH_MAX_DEFAULT, Flow, QueueView};
 use protocol::retry::Backoff;
 use protocol::store_api::{Answer, BellId, Command, DataView, JobFence, QueuePause};
@@ -117,6 +118,10 @@ pub trait Transitions {
 
     /// Renews the sequencer's lease; `false`: it is not the holder's any more.
     fn renew_sequencer(&mut self, renewal: SequencerRenewal) -> Result<bool, StorageError>;
+    /// Drops jobs that ended before `before_wall_ms`, at most `limit`, and keeps their tombstones; `true`: there may be more.
+    fn expire(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError>;
+    /// Drops tombstones made before `before_wall_ms`, and the oldest beyond `kept`, at most `limit`; `true`: there may be more.
+    fn trim_tombstones(&mut self, before_wall_ms: i64, kept: u64, limit: u32) -> Result<bool, StorageError>;
     /// Drops log entries written before `before_wall_ms` and already fenced, at most `limit`; `true`: there may be more.
     fn trim_log(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError>;
     /// Drops idempotency keys made before `before_wall_ms`, at most `limit`; `true`: there may be more.
@@ -200,10 +205,11 @@ pub enum NewsItem {
 
 /// The reads. Each answer is of one instant, with the log position at that instant.
 pub trait Reader: Send {
-    fn job(&mut self, job_id: JobId) -> Result<At<Option<JobView>>, StorageError>;
+    fn job(&mut self, job_id: JobId) -> Result<At<JobRead>, StorageError>;
     /// Everything but the reason.
     fn explain(&mut self, job_id: JobId) -> Result<At<Option<Explanation>>, StorageError>;
     fn result(&mut self, job_id: JobId) -> Result<At<ResultRead>, StorageError>;
+    fn logs(&mut self, job_id: JobId) -> Result<At<AttemptsRead>, StorageError>;
     fn jobs(&mut self, query: &JobsQuery) -> Result<At<JobsPage>, StorageError>;
     fn log(&mut self, after: Position, kinds: LogKinds, limit: u32) -> Result<At<LogRead>, StorageError>;
     fn data(&mut self, key: &str) -> Result<At<Option<DataView>>, StorageError>;
@@ -220,6 +226,8 @@ pub trait Reader: Send {
     fn sessions(&mut self) -> Result<Vec<(SessionId, u64)>, StorageError>;
     /// Running jobs of a session that are asked to end.
     fn cancelled_of(&mut self, session: SessionId) -> Result<Vec<JobFence>, StorageError>;
+    /// When the oldest of the `kept` jobs that ended last ended, Unix ms; `None`: there are not so many.
+    fn ended_before(&mut self, kept: u64) -> Result<Option<i64>, StorageError>;
     /// When the next row is due, Unix ms.
     fn next_due_ms(&mut self) -> Result<Option<i64>, StorageError>;
     /// How many bells are outstanding, by queue, with the lowest number among them.
@@ -234,12 +242,30 @@ pub struct At<T> {
 }
 
 #[derive(Debug)]
+pub enum JobRead {
+    Unknown,
+    /// It ended and is no longer kept.
+    Expired,
+    /// With the log position of its last change.
+    Job(Box<JobView>, Position),
+}
+
+#[derive(Debug)]
 pub enum ResultRead {
     Unknown,
+    Expired,
     NotFinished,
     NoResult,
     /// `None`: it succeeded and had nothing to say.
     Result(Option<Box<RawValue>>),
+}
+
+#[derive(Debug)]
+pub enum AttemptsRead {
+    Unknown,
+    Expired,
+    /// In the order of the attempts.
+    Logs(Vec<AttemptLog>),
 }
 
 #[derive(Clone, Debug, Default)]

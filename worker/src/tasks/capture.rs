@@ -1,7 +1,8 @@
-//! What is kept of a program's output: all of stdout up to a bound, the tail of stderr.
+//! What is kept of a program's output: all of stdout up to a bound, the tail of stderr; of both the end for the job's logs.
 
 use std::collections::VecDeque;
 
+use protocol::logs::LogTail;
 use serde_json::value::RawValue;
 
 use crate::handler::Output;
@@ -25,6 +26,11 @@ impl Head {
         }
         self.bytes.extend_from_slice(bytes);
         true
+    }
+
+    /// Its end, for the logs. `is_cut`: the output went on beyond the bound.
+    pub(super) fn log(&self, is_cut: bool) -> LogTail {
+        LogTail::of(&self.bytes, is_cut)
     }
 
     /// The output as a job's result: JSON as it stands, else a string without its last newline.
@@ -61,14 +67,19 @@ impl Tail {
         self.bytes.extend(fresh);
     }
 
-    /// The tail as text, "…" in front where something is missing.
-    pub(super) fn text(&self) -> String {
+    /// All that is kept, for the logs.
+    pub(super) fn log(&self) -> LogTail {
         let bytes: Vec<u8> = self.bytes.iter().copied().collect();
-        // A cut may fall into the middle of a character: its rest is left out.
-        let rest = bytes.iter().take(3).take_while(|byte| self.cut && **byte & 0xC0 == 0x80).count();
-        let text = String::from_utf8_lossy(bytes.get(rest..).unwrap_or_default());
+        LogTail::of(&bytes, self.cut)
+    }
+
+    /// The last bytes of the tail as text, "…" in front where something is missing.
+    pub(super) fn text(&self, last: usize) -> String {
+        let skipped = self.bytes.len().saturating_sub(last);
+        let bytes: Vec<u8> = self.bytes.iter().skip(skipped).copied().collect();
+        let LogTail { text, truncated } = LogTail::of(&bytes, self.cut || skipped > 0);
         let text = text.trim();
-        if self.cut && !text.is_empty() { format!("…{text}") } else { text.to_owned() }
+        if truncated && !text.is_empty() { format!("…{text}") } else { text.to_owned() }
     }
 }
 
@@ -107,7 +118,7 @@ mod tests {
         let check = |chunks: &[&str], expected: &str| {
             let mut tail = Tail::new(8);
             chunks.iter().for_each(|chunk| tail.push(chunk.as_bytes()));
-            assert_eq!(tail.text(), expected, "{chunks:?}");
+            assert_eq!(tail.text(8), expected, "{chunks:?}");
         };
         check(&[], "");
         check(&["short\n"], "short");
@@ -116,8 +127,9 @@ mod tests {
         check(&["abcd", "efgh", "ij"], "…cdefghij");
         check(&["a very long line", "x"], "…ng linex");
         check(&["üüüü", "abc"], "…üüabc");
-        let mut none = Tail::new(0);
-        none.push(b"abc");
-        assert_eq!(none.text(), "");
+        let mut tail = Tail::new(8);
+        tail.push(b"abcdefgh");
+        assert_eq!((tail.text(2).as_str(), tail.text(0).as_str()), ("…gh", ""));
+        assert_eq!(tail.log(), LogTail { text: "abcdefgh".to_owned(), truncated: false });
     }
 }

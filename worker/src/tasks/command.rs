@@ -11,6 +11,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
+use protocol::logs::{LOG_BYTES_MAX, Output as Written};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
@@ -67,7 +68,7 @@ impl CommandTask {
     async fn execute(&self, job: &JobContext) -> Result<Output, Failure> {
         let (mut child, group, pipes) = self.start(job)?;
         let mut stdout = Head::new(self.stdout_bytes);
-        let mut stderr = Tail::new(self.stderr_bytes);
+        let mut stderr = Tail::new(LOG_BYTES_MAX);
         let end = {
             let transfer = pipes.transfer(job, &mut stdout, &mut stderr);
             tokio::pin!(transfer);
@@ -75,15 +76,18 @@ impl CommandTask {
         };
         // Whatever the program left behind ends with it.
         drop(group);
+        let is_cut = matches!(end, End::TooMuchOutput);
+        job.keep_output(Written { stdout: stdout.log(is_cut), stderr: stderr.log() });
+        let with_tail = |what: &str| with_tail(what, &stderr.text(self.stderr_bytes));
         match end {
             End::Exited(Ok(status)) if status.success() => Ok(stdout.into_output()),
-            End::Exited(Ok(status)) => Err(Failure::new(with_tail(&describe(status), &stderr))),
+            End::Exited(Ok(status)) => Err(Failure::new(with_tail(&describe(status)))),
             End::Exited(Err(error)) => Err(Failure::new(format!("the program's end was not seen: {error}"))),
             End::TooMuchOutput => {
                 let message = format!("stdout has more than {} bytes", self.stdout_bytes);
-                Err(Failure::new(with_tail(&message, &stderr)))
+                Err(Failure::new(with_tail(&message)))
             }
-            End::Stopped => Err(Failure::new(with_tail("the program was ended", &stderr))),
+            End::Stopped => Err(Failure::new(with_tail("the program was ended"))),
         }
     }
 
@@ -298,9 +302,6 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-fn with_tail(what: &str, stderr: &Tail) -> String {
-    match stderr.text() {
-        tail if tail.is_empty() => what.to_owned(),
-        tail => format!("{what}: {tail}"),
-    }
+fn with_tail(what: &str, tail: &str) -> String {
+    if tail.is_empty() { what.to_owned() } else { format!("{what}: {tail}") }
 }

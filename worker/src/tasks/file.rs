@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use protocol::api::RESULT_BYTES_MAX;
 use protocol::key::TaskPattern;
 use thiserror::Error;
 use toml::de::{DeTable, DeValue};
@@ -124,7 +125,7 @@ fn command(table: &TaskTable<'_>, folder: &Path) -> Result<CommandTask, TaskFile
         args: table.texts("args")?,
         env,
         directory: folder.join(directory),
-        stdout_bytes: bound(table, "stdout_bytes", 1..=super::RESULT_BYTES_MAX as u64, CommandTask::STDOUT_BYTES)?,
+        stdout_bytes: bound(table, "stdout_bytes", 1..=RESULT_BYTES_MAX as u64, CommandTask::STDOUT_BYTES)?,
         stderr_bytes: bound(table, "stderr_bytes", 0..=65_536, CommandTask::STDERR_BYTES)?,
     })
 }

@@ -13,9 +13,6 @@ pub use command::CommandTask;
 pub use file::{TaskFileError, load, parse};
 pub use simulate::SimulateTask;
 
-/// The largest result of a job, in bytes. It travels to the store in one request with others.
-pub const RESULT_BYTES_MAX: usize = 512 * 1024;
-
 /// The leases that the store grants, in ms.
 pub const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
 

@@ -220,3 +220,24 @@ async fn shipped_checksum_equals_sha256sum() {
     check("{\"path\":\"/usr/share/../../etc/passwd\"}", "is not under /usr/share").await;
     check("{}", "the payload must be").await;
 }
+
+#[tokio::test]
+async fn what_a_program_wrote_is_kept_however_it_ended() {
+    let check = async |script: &str, keys: &str, timeout_ms: u64, expected: [(&str, bool); 2]| {
+        let job = context("it", "null", timeout_ms);
+        let word = run_job(&shell(script, keys), &job, timeout_ms).await;
+        let output = job.take_output().expect("it wrote something");
+        let found = [&output.stdout, &output.stderr].map(|tail| (tail.text.as_str(), tail.truncated));
+        assert_eq!(found, expected, "{script}: {word:?}");
+    };
+    check("echo out; echo err >&2", "", TIMEOUT_MS, [("out\n", false), ("err\n", false)]).await;
+    check("echo out; echo err >&2; exit 3", "stderr_bytes = 0", TIMEOUT_MS, [("out\n", false), ("err\n", false)]).await;
+    check("echo out; sleep 471112", "grace_ms = 0", 300, [("out\n", false), ("", false)]).await;
+    check("echo 123; sleep 0.1; echo 456", "stdout_bytes = 4", TIMEOUT_MS, [("123\n", true), ("", false)]).await;
+    let tail = "x".repeat(65_536);
+    let many = "head -c 70000 /dev/zero | tr '\\0' x >&2; exit 1";
+    check(many, "", TIMEOUT_MS, [("", false), (&tail, true)]).await;
+    let job = context("it", "null", TIMEOUT_MS);
+    run_job(&shell(":", ""), &job, TIMEOUT_MS).await;
+    assert_eq!(job.take_output(), None);
+}

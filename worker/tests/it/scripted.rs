@@ -190,11 +190,11 @@ impl Inner {
                 self.commands.push("claim");
                 self.claim(&claim)
             }
-            Command::Complete(Complete { job_id, fence, outcome }) => {
+            Command::Complete(Complete { job_id, fence, outcome, .. }) => {
                 self.commands.push("complete");
                 Some(self.complete(job_id, fence, outcome))
             }
-            Command::Release(Release { job_id, fence }) => {
+            Command::Release(Release { job_id, fence, .. }) => {
                 self.commands.push("release");
                 let settled = self.rows.get_mut(&job_id).expect("a row").job.release(fence);
                 Some(self.settled(settled))

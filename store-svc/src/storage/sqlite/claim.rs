@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::StorageError;
 use super::columns::Ring;
+use super::expire::is_expired;
 use super::row::Row;
 use super::transaction::{Decided, Transaction};
 
@@ -25,7 +26,10 @@ impl Transaction<'_> {
         }
         self.free_named_place(bell_of(claim))?;
         let Some(mut row) = Row::load(self.sql, claim.job_id)? else {
-            return Ok(Ok(self.refused(ClaimRefusal::UnknownJob)));
+            // One that is no longer kept has ended; its bell may outlive it.
+            let expired = is_expired(self.sql, claim.job_id)?;
+            let refusal = if expired { ClaimRefusal::NotQueued } else { ClaimRefusal::UnknownJob };
+            return Ok(Ok(self.refused(refusal)));
         };
         // The loop that ends it may be late, the deadline is not.
         self.miss_start(&mut row)?;

@@ -1,14 +1,15 @@
 //! Accepting a job: one commit, under one id and at most one idempotency key.
 
 use protocol::api::{Links, Priority};
-use protocol::ids::JobId;
+use protocol::ids::{JobId, Position};
 use protocol::job::{Job, State};
 use protocol::problem::{Kind, Problem};
-use protocol::store_api::{Change, Create, Created, IDEMPOTENCY_KEY_MS, Reply};
+use protocol::store_api::{Change, Create, Created, IDEMPOTENCY_KEY_MS, Replayed, Reply};
 use protocol::time::Timestamp;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::columns::{self, Ring};
+use super::expire::{expired, is_expired};
 use super::row::Row;
 use super::transaction::{Decided, Transaction};
 use super::{StorageError, TENANT};
@@ -22,15 +23,18 @@ impl Transaction<'_> {
                 return Ok(Err(Kind::IdempotencyMismatch.problem()));
             }
             return Ok(match Row::load(self.sql, job_id)? {
-                Some(row) => Ok(self.replayed(&row)?),
-                None => Err(Kind::Gone.detail("The job of this idempotency key has expired.")),
+                Some(row) => Ok(self.replayed(&row)),
+                None => Err(expired(job_id)),
             });
         }
         if let Some(row) = Row::load(self.sql, create.job_id)? {
             if row.fingerprint != create.fingerprint {
                 return Ok(Err(Kind::Conflict.detail("This id belongs to a job with another body.")));
             }
-            return Ok(Ok(self.replayed(&row)?));
+            return Ok(Ok(self.replayed(&row)));
+        }
+        if is_expired(self.sql, create.job_id)? {
+            return Ok(Err(expired(create.job_id)));
         }
         if !self.context.settings.queues.contains(create.queue.as_str()) {
             return Ok(Err(unknown_queue(create.queue.as_str(), &self.context.settings.queues)));
@@ -54,6 +58,10 @@ impl Transaction<'_> {
         } else if row.ring == Some(Ring::Ready) {
             self.memory.agitate(&row.queue);
         }
+        let status = row.job.state.into();
+        row.changed = self.log(&Change::Job { job_id: row.job_id, run: row.job.run, status })?;
+        self.memory.jobs += 1;
+        row.n = self.memory.jobs;
         row.insert(self.sql)?;
         self.moved(&row.queue, None, row.job.state);
         if granted {
@@ -69,8 +77,6 @@ impl Transaction<'_> {
             let (id, now) = (row.job_id.0.into_bytes(), self.context.wall_ms);
             self.sql.prepare_cached(query)?.execute(params![TENANT, key, id, create.fingerprint, now])?;
         }
-        let status = row.job.state.into();
-        self.log(&Change::Job { job_id: row.job_id, run: row.job.run, status })?;
         if let (State::Scheduled, Some(due_at)) = (row.job.state, row.due_at) {
             self.due(due_at);
         }
@@ -120,6 +126,7 @@ impl Transaction<'_> {
             started_at: None,
             finished_at: None,
             cancel_requested_at: None,
+            changed: Position(0),
         })
     }
 
@@ -159,15 +166,13 @@ impl Transaction<'_> {
         Ok(found.map(|id| JobId(uuid::Uuid::from_bytes(id))))
     }
 
-    fn replayed(&mut self, row: &Row) -> Result<Reply, StorageError> {
+    fn replayed(&mut self, row: &Row) -> Reply {
         self.count("replayed");
-        Ok(Reply::Created(Created {
-            job_id: row.job_id,
-            status: row.job.state.into(),
-            replayed: Some(Box::new(self.view(row)?)),
-            bell: None,
-            created_at: Timestamp::from_unix_ms(row.created_at),
-        }))
+        let status = row.job.state.into();
+        let run_at = row.due_at.filter(|_| row.job.state == State::Scheduled).map(Timestamp::from_unix_ms);
+        let created_at = Timestamp::from_unix_ms(row.created_at);
+        let replayed = Some(Replayed { status, run_at });
+        Reply::Created(Created { job_id: row.job_id, status, replayed, bell: None, created_at })
     }
 }
 

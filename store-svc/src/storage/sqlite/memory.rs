@@ -19,10 +19,16 @@ use crate::storage::live::{Live, Session};
 const HIGHEST_BELL: &str = "SELECT max(coalesce((SELECT max(seq) FROM bells), 0),
                                        coalesce((SELECT max(claimed_through) FROM queues), 0))";
 
+/// Also of jobs that are no longer kept.
+const HIGHEST_JOB: &str =
+    "SELECT max(coalesce((SELECT max(n) FROM jobs), 0), coalesce((SELECT max(jobs_through) FROM meta), 0))";
+
 #[derive(Clone, Debug)]
 pub(super) struct Memory {
     pub(super) head: Position,
     pub(super) bells: BellSeq,
+    /// The highest `n` that a job was given.
+    pub(super) jobs: i64,
     pub(super) version: Version,
     pub(super) fenced_through: Position,
     /// The sequencer's lease, and how long we saw its holder silent.
@@ -76,6 +82,7 @@ impl Memory {
         let mut memory = Self {
             head: position(sql)?,
             bells: BellSeq(counter(sql, HIGHEST_BELL)?),
+            jobs: counter(sql, HIGHEST_JOB)?.cast_signed(),
             version: Version(0),
             fenced_through: Position(0),
             holding: Holding::default(),

@@ -15,10 +15,15 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::value::RawValue;
 
 use super::columns::Columns;
+use super::expire::{ended_before, is_expired};
+use super::logs::logs;
 use super::row::Row;
 use super::view::{result, view};
 use super::{StorageError, TENANT, bulk_retry, memory};
-use crate::storage::{At, BellSeq, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, Reader, ResultRead};
+use crate::storage::{
+    At, AttemptsRead, BellSeq, JobRead, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, Reader,
+    ResultRead,
+};
 
 mod explain;
 mod pages;
@@ -86,8 +91,14 @@ fn busy_slots(sql: &Connection) -> Result<BTreeMap<SessionId, u64>, StorageError
 }
 
 impl Reader for SqliteReader {
-    fn job(&mut self, job_id: JobId) -> Result<At<Option<JobView>>, StorageError> {
-        self.at(|sql| Row::load(sql, job_id)?.map(|row| Viewer::new(sql).view(&row)).transpose())
+    fn job(&mut self, job_id: JobId) -> Result<At<JobRead>, StorageError> {
+        self.at(|sql| {
+            Ok(match Row::load(sql, job_id)? {
+                None if is_expired(sql, job_id)? => JobRead::Expired,
+                None => JobRead::Unknown,
+                Some(row) => JobRead::Job(Box::new(Viewer::new(sql).view(&row)?), row.changed),
+            })
+        })
     }
 
     fn explain(&mut self, job_id: JobId) -> Result<At<Option<Explanation>>, StorageError> {
@@ -97,12 +108,23 @@ impl Reader for SqliteReader {
     fn result(&mut self, job_id: JobId) -> Result<At<ResultRead>, StorageError> {
         self.at(|sql| {
             Ok(match Row::load(sql, job_id)? {
+                None if is_expired(sql, job_id)? => ResultRead::Expired,
                 None => ResultRead::Unknown,
                 Some(row) => match row.job.state {
                     State::Succeeded => ResultRead::Result(result(sql, row.n)?),
                     State::Failed | State::Cancelled => ResultRead::NoResult,
                     State::Scheduled | State::Queued | State::Running | State::Finishing => ResultRead::NotFinished,
                 },
+            })
+        })
+    }
+
+    fn logs(&mut self, job_id: JobId) -> Result<At<AttemptsRead>, StorageError> {
+        self.at(|sql| {
+            Ok(match Row::load(sql, job_id)? {
+                None if is_expired(sql, job_id)? => AttemptsRead::Expired,
+                None => AttemptsRead::Unknown,
+                Some(row) => AttemptsRead::Logs(logs(sql, row.n)?),
             })
         })
     }
@@ -191,6 +213,10 @@ impl Reader for SqliteReader {
             cancelled.push(JobFence { job_id, fence: Fence(columns.counter()?) });
         }
         Ok(cancelled)
+    }
+
+    fn ended_before(&mut self, kept: u64) -> Result<Option<i64>, StorageError> {
+        ended_before(&self.connection, kept)
     }
 
     fn next_due_ms(&mut self) -> Result<Option<i64>, StorageError> {

@@ -1,7 +1,7 @@
 //! A job's row: loaded whole, decided upon, saved as far as it can have changed.
 
 use protocol::api::{JobError, Priority};
-use protocol::ids::{ClaimId, Dispatch, Fence, JobId, SessionId};
+use protocol::ids::{ClaimId, Dispatch, Fence, JobId, Position, SessionId};
 use protocol::job::Job;
 use rusqlite::{Connection, params};
 
@@ -13,7 +13,8 @@ macro_rules! job_columns {
     () => {
         "n, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts, dispatch, fence, claim, renewal, \
          settled, ring, ring_at, refusals, session, lease_ms, timeout_ms, progress, error_kind, error_message, \
-         fingerprint, invalidates, invalidation, unique_key, start_deadline_ms, start_by, trace, created_at, due_at, started_at, finished_at, cancel_requested_at"
+         fingerprint, invalidates, invalidation, unique_key, start_deadline_ms, start_by, trace, created_at, due_at, \
+         started_at, finished_at, cancel_requested_at, changed"
     };
 }
 pub(super) use job_columns;
@@ -50,6 +51,8 @@ pub(super) struct Row {
     pub(super) started_at: Option<i64>,
     pub(super) finished_at: Option<i64>,
     pub(super) cancel_requested_at: Option<i64>,
+    /// Where in the log it last changed.
+    pub(super) changed: Position,
 }
 
 impl Row {
@@ -91,6 +94,7 @@ impl Row {
         let started_at: Option<i64> = columns.take()?;
         let finished_at = columns.take()?;
         let cancel_requested_at: Option<i64> = columns.take()?;
+        let changed = Position(columns.counter()?);
         job.invalidates = invalidates.is_some();
         job.started = started_at.is_some();
         job.cancel_requested = cancel_requested_at.is_some();
@@ -121,6 +125,7 @@ impl Row {
             started_at,
             finished_at,
             cancel_requested_at,
+            changed,
         })
     }
 
@@ -138,13 +143,14 @@ impl Row {
         rows.next()?.map(Self::read).transpose()
     }
 
-    /// Writes a new row; its `n` is given by the table.
-    pub(super) fn insert(&mut self, sql: &Connection) -> Result<(), StorageError> {
-        let query = "INSERT INTO jobs (tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts,
+    /// Writes a new row.
+    pub(super) fn insert(&self, sql: &Connection) -> Result<(), StorageError> {
+        let query = "INSERT INTO jobs (n, tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts,
                          dispatch, fence, renewal, settled, ring, refusals, lease_ms, timeout_ms, fingerprint, invalidates,
-                         unique_key, start_deadline_ms, start_by, trace, created_at, due_at)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                         unique_key, start_deadline_ms, start_by, trace, created_at, due_at, changed)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sql.prepare_cached(query)?.execute(params![
+            self.n,
             TENANT,
             self.job_id.0.as_bytes(),
             self.task,
@@ -171,8 +177,8 @@ impl Row {
             self.trace,
             self.created_at,
             self.due_at,
+            self.changed.0.cast_signed(),
         ])?;
-        self.n = sql.last_insert_rowid();
         Ok(())
     }
 
@@ -181,7 +187,7 @@ impl Row {
         let query = "UPDATE jobs SET state = ?, run = ?, attempt = ?, crashes = ?, dispatch = ?, fence = ?, claim = ?,
                          renewal = ?, settled = ?, ring = ?, ring_at = ?, refusals = ?, session = ?, lease_ms = ?,
                          progress = ?, error_kind = ?, error_message = ?, invalidation = ?, start_by = ?, due_at = ?,
-                         started_at = ?, finished_at = ?, cancel_requested_at = ?
+                         started_at = ?, finished_at = ?, cancel_requested_at = ?, changed = ?
                      WHERE n = ?";
         sql.prepare_cached(query)?.execute(params![
             columns::state_word(self.job.state),
@@ -207,6 +213,7 @@ impl Row {
             self.started_at,
             self.finished_at,
             self.cancel_requested_at,
+            self.changed.0.cast_signed(),
             self.n,
         ])?;
         Ok(())
@@ -214,8 +221,9 @@ impl Row {
 
     /// Writes what a renewal changes. Apart from [`Row::save`] because it touches no index.
     pub(super) fn save_renewal(&self, sql: &Connection) -> Result<(), StorageError> {
-        let query = "UPDATE jobs SET renewal = ?, progress = ? WHERE n = ?";
-        sql.prepare_cached(query)?.execute(params![self.job.renewal.cast_signed(), self.progress, self.n])?;
+        let query = "UPDATE jobs SET renewal = ?, progress = ?, changed = ? WHERE n = ?";
+        let (renewal, changed) = (self.job.renewal.cast_signed(), self.changed.0.cast_signed());
+        sql.prepare_cached(query)?.execute(params![renewal, self.progress, changed, self.n])?;
         Ok(())
     }
 }

@@ -32,8 +32,8 @@ pub(super) fn migrate(connection: &Connection) -> Result<(), StorageError> {
 
 fn create_meta(connection: &Connection) -> Result<(), StorageError> {
     let incarnation = Incarnation(::uuid::Uuid::new_v4());
-    let sql = "INSERT INTO meta (tenant, incarnation, version, fenced_through, log_start, epoch, sequencer_renewal)
-               VALUES (?, ?, 1, 0, 0, 0, 0)";
+    let sql = "INSERT INTO meta (tenant, incarnation, version, fenced_through, log_start, jobs_through, epoch, sequencer_renewal)
+               VALUES (?, ?, 1, 0, 0, 0, 0, 0)";
     connection.execute(sql, params![TENANT, incarnation.0.as_bytes()])?;
     Ok(())
 }

@@ -6,6 +6,7 @@ CREATE TABLE meta (
     version INTEGER NOT NULL,          -- of the last data write
     fenced_through INTEGER NOT NULL,
     log_start INTEGER NOT NULL,        -- the last position that was trimmed
+    jobs_through INTEGER NOT NULL,     -- the highest n of a job that is no longer kept
     epoch INTEGER NOT NULL,            -- of the last grant to a sequencer
     sequencer BLOB,                    -- who holds it
     sequencer_renewal INTEGER NOT NULL
@@ -48,7 +49,8 @@ CREATE TABLE jobs (
     due_at INTEGER,
     started_at INTEGER,
     finished_at INTEGER,
-    cancel_requested_at INTEGER
+    cancel_requested_at INTEGER,
+    changed INTEGER NOT NULL           -- the log position of its last change
 );
 CREATE UNIQUE INDEX jobs_by_id ON jobs (tenant, job_id);
 CREATE INDEX jobs_open ON jobs (tenant, state, n) WHERE state <> 'succeeded';
@@ -57,6 +59,7 @@ CREATE INDEX jobs_no_match ON jobs (tenant, queue, priority, n, task) WHERE ring
 CREATE INDEX jobs_deferred ON jobs (tenant, ring_at) WHERE ring = 'deferred';
 CREATE INDEX jobs_due ON jobs (tenant, due_at) WHERE state = 'scheduled';
 CREATE INDEX jobs_start_by ON jobs (tenant, start_by) WHERE start_by IS NOT NULL;
+CREATE INDEX jobs_ended ON jobs (tenant, finished_at, n) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_finishing ON jobs (tenant, invalidation) WHERE state = 'finishing';
 CREATE UNIQUE INDEX jobs_unique ON jobs (tenant, unique_key)
     WHERE unique_key IS NOT NULL AND state NOT IN ('succeeded', 'failed', 'cancelled');
@@ -64,6 +67,18 @@ CREATE UNIQUE INDEX jobs_unique ON jobs (tenant, unique_key)
 -- Apart from the rows that change, because SQLite rewrites a row whole.
 CREATE TABLE payloads (n INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, payload TEXT NOT NULL);
 CREATE TABLE results (n INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, result TEXT NOT NULL);
+-- What the last attempts wrote, by the fences that they had.
+CREATE TABLE logs (tenant INTEGER NOT NULL, n INTEGER NOT NULL, fence INTEGER NOT NULL, log TEXT NOT NULL); -- JSON
+CREATE UNIQUE INDEX logs_by_job ON logs (tenant, n, fence);
+
+-- Jobs that are no longer kept.
+CREATE TABLE tombstones (
+    seq INTEGER PRIMARY KEY,           -- the order in which they were dropped
+    tenant INTEGER NOT NULL,
+    job_id BLOB NOT NULL,
+    at INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX tombstones_by_id ON tombstones (tenant, job_id);
 
 CREATE TABLE idempotency_keys (
     tenant INTEGER NOT NULL,

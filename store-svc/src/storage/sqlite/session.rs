@@ -95,7 +95,7 @@ impl Transaction<'_> {
             let text = serde_json::to_string(progress)?;
             if row.progress.as_deref() != Some(text.as_str()) {
                 row.progress = Some(text);
-                self.log(&Change::Progress { job_id: row.job_id, progress: progress.clone() })?;
+                row.changed = self.log(&Change::Progress { job_id: row.job_id, progress: progress.clone() })?;
             }
         }
         row.save_renewal(self.sql)

@@ -1,13 +1,15 @@
 //! How attempts and jobs end or start again: complete, release, reap, cancel, retry, due, and the fence over invalidations.
 
-use protocol::api::{ErrorKind, JobError};
+use protocol::api::{ErrorKind, JobError, RESULT_BYTES_MAX};
 use protocol::ids::{Epoch, JobId, Position};
 use protocol::job::{Cancelled, Ended, Settled, State};
+use protocol::logs::AttemptEnd;
 use protocol::problem::{Kind, Problem};
 use protocol::store_api::{Complete, JobFence, Outcome, Release, Reply};
 use rusqlite::params;
 
 use super::create::held_by;
+use super::expire::is_expired;
 use super::row::{Row, job_columns};
 use super::transaction::{Decided, Transaction};
 use super::{StorageError, TENANT};
@@ -24,15 +26,19 @@ pub(super) enum Reopened {
 impl Transaction<'_> {
     pub(super) fn complete(&mut self, complete: &Complete) -> Result<Decided, StorageError> {
         let Some(mut row) = Row::load(self.sql, complete.job_id)? else {
-            return Ok(Err(Kind::NotFound.problem()));
+            return self.too_late(complete.job_id);
         };
+        if let Some(problem) = too_large(&complete.outcome) {
+            return Ok(Err(problem));
+        }
         let before = row.job.clone();
-        let ended = match &complete.outcome {
-            Outcome::Succeeded { .. } => Ended::Succeeded,
-            Outcome::Failed { may_retry, .. } => Ended::Failed { may_retry: *may_retry },
+        let (ended, log) = match &complete.outcome {
+            Outcome::Succeeded { .. } => (Ended::Succeeded, AttemptEnd::Succeeded),
+            Outcome::Failed { may_retry, .. } => (Ended::Failed { may_retry: *may_retry }, AttemptEnd::Failed),
         };
         let settled = row.job.complete(complete.fence, ended);
         if settled == Settled::Recorded {
+            self.keep_log(&row, (before.attempt, complete.fence), log, complete.output.as_deref())?;
             self.take_outcome(&mut row, &complete.outcome)?;
             self.record(&mut row, &before)?;
         }
@@ -50,7 +56,7 @@ impl Transaction<'_> {
                 }
             }
             Outcome::Failed { error, .. } => {
-                row.error = Some(error.clone());
+                row.error = Some(error.clone().bounded());
                 if row.job.state == State::Scheduled {
                     let random = self.random();
                     let wait_ms = self.context.settings.backoff.wait_ms(row.job.attempt, random);
@@ -65,15 +71,26 @@ impl Transaction<'_> {
 
     pub(super) fn release(&mut self, release: &Release) -> Result<Decided, StorageError> {
         let Some(mut row) = Row::load(self.sql, release.job_id)? else {
-            return Ok(Err(Kind::NotFound.problem()));
+            return self.too_late(release.job_id);
         };
         let before = row.job.clone();
         let settled = row.job.release(release.fence);
         if settled == Settled::Recorded {
+            let attempt = (before.attempt, release.fence);
+            self.keep_log(&row, attempt, AttemptEnd::Released, release.output.as_deref())?;
             self.count("released");
             self.record(&mut row, &before)?;
         }
         Ok(Ok(self.settled(settled, &row)))
+    }
+
+    /// The word of an owner whose job is not there any more.
+    fn too_late(&mut self, job_id: JobId) -> Result<Decided, StorageError> {
+        if !is_expired(self.sql, job_id)? {
+            return Ok(Err(Kind::NotFound.problem()));
+        }
+        self.count("refused");
+        Ok(Ok(Reply::Settled { settled: Settled::Refused, status: None }))
     }
 
     fn settled(&mut self, settled: Settled, row: &Row) -> Reply {
@@ -102,8 +119,9 @@ impl Transaction<'_> {
     }
 
     pub(super) fn cancel(&mut self, job_id: JobId) -> Result<Decided, StorageError> {
-        let Some(mut row) = Row::load(self.sql, job_id)? else {
-            return Ok(Err(Kind::NotFound.problem()));
+        let mut row = match self.known(job_id)? {
+            Ok(row) => row,
+            Err(problem) => return Ok(Err(problem)),
         };
         let before = row.job.clone();
         let cancelled = row.job.cancel();
@@ -120,8 +138,9 @@ impl Transaction<'_> {
     }
 
     pub(super) fn retry(&mut self, job_id: JobId) -> Result<Decided, StorageError> {
-        let Some(mut row) = Row::load(self.sql, job_id)? else {
-            return Ok(Err(Kind::NotFound.problem()));
+        let mut row = match self.known(job_id)? {
+            Ok(row) => row,
+            Err(problem) => return Ok(Err(problem)),
         };
         match self.reopen(&mut row)? {
             Reopened::Open => Ok(Ok(Reply::Retried { job: Some(Box::new(self.view(&row)?)) })),
@@ -258,4 +277,11 @@ impl Transaction<'_> {
         }
         Ok(())
     }
+}
+
+fn too_large(outcome: &Outcome) -> Option<Problem> {
+    let Outcome::Succeeded { result: Some(result) } = outcome else { return None };
+    let bytes = result.get().len();
+    let detail = || format!("The result has {bytes} bytes, at most {RESULT_BYTES_MAX} are kept.");
+    (bytes > RESULT_BYTES_MAX).then(|| Kind::PayloadTooLarge.detail(detail()))
 }

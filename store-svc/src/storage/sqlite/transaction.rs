@@ -124,7 +124,8 @@ impl<'t> Transaction<'t> {
             row.start_by = None;
         }
         if effects.visible {
-            self.log(&Change::Job { job_id: row.job_id, run: row.job.run, status: row.job.state.into() })?;
+            let status = row.job.state.into();
+            row.changed = self.log(&Change::Job { job_id: row.job_id, run: row.job.run, status })?;
         }
         if effects.invalidation {
             let keys = serde_json::from_str(row.invalidates.as_deref().unwrap_or("[]"))?;
@@ -174,6 +175,7 @@ impl Transitions for Transaction<'_> {
             Command::StopRetry { retry_id } => self.stop_retry(*retry_id),
             Command::PauseQueue { queue } => self.set_paused(queue, true),
             Command::ResumeQueue { queue } => self.set_paused(queue, false),
+            Command::Purge { job_id } => self.purge(*job_id),
             Command::Bells(fates) => self.bell_fates(fates),
             Command::PutData(put) => self.put_data(put),
             Command::DeleteData(delete) => self.delete_data(delete),
@@ -229,6 +231,14 @@ impl Transitions for Transaction<'_> {
 
     fn renew_sequencer(&mut self, renewal: SequencerRenewal) -> Result<bool, StorageError> {
         self.renew_sequencer_lease(renewal)
+    }
+
+    fn expire(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError> {
+        self.expire_jobs(before_wall_ms, limit)
+    }
+
+    fn trim_tombstones(&mut self, before_wall_ms: i64, kept: u64, limit: u32) -> Result<bool, StorageError> {
+        self.trim_oldest_tombstones(before_wall_ms, kept, limit)
     }
 
     fn trim_log(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError> {

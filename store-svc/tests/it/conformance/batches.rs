@@ -12,7 +12,7 @@ pub(crate) fn one_bad_command_does_not_fail_its_batch<F: Fixture>() {
     let mut lab = Lab::<F>::new();
     let before = create("a");
     let conflict = Create { fingerprint: "another".to_owned(), ..before.clone() };
-    let unknown = Complete { job_id: JobId::generate(), fence: Fence(1), outcome: succeeded() };
+    let unknown = Complete { job_id: JobId::generate(), fence: Fence(1), outcome: succeeded(), output: None };
     let after = create("b");
     let answers = lab.apply_all(&[
         Command::Create(Box::new(before.clone())),
@@ -38,7 +38,7 @@ pub(crate) fn failed_work_leaves_nothing_behind<F: Fixture>() {
         Err(StorageError::Internal("by design".to_owned()))
     });
     assert!(matches!(result, Err(StorageError::Internal(_))));
-    assert!(lab.read(|reader| reader.job(lost.job_id)).read.is_none());
+    assert!(lab.seen(lost.job_id).is_none());
     // Neither log positions nor places were used up, and the sessions are still known.
     let head = lab.log(0).last().map(|entry| entry.position.0);
     assert_eq!(head, Some(1));

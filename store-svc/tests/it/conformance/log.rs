@@ -1,12 +1,12 @@
 //! The log: everything that followers see, in commit order.
 
-use protocol::api::Status;
+use protocol::api::{Progress, Status};
 use protocol::ids::{Epoch, InstanceId, Position};
-use protocol::store_api::{Change, Command, PutData};
+use protocol::store_api::{Change, Command, Heartbeat, Held, PutData};
 use serde_json::value::RawValue;
 use store_svc::storage::{LogKinds, LogRead};
 
-use super::{BEGIN_MS, Fixture, Lab, succeeded};
+use super::{BEGIN_MS, Fixture, Lab, heartbeat, succeeded};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -105,4 +105,28 @@ pub(crate) fn what_is_not_fenced_is_not_trimmed<F: Fixture>() {
     lab.apply(Command::Fenced { epoch: Epoch(1), through: Position(2) }).expect("fenced");
     while lab.step(|transitions| transitions.trim_log(i64::MAX, 10)) {}
     assert_eq!(page(&mut lab, 3, BOTH, 10), Some((vec![4], 4)));
+}
+
+pub(crate) fn a_job_knows_where_it_last_changed<F: Fixture>() {
+    let mut lab = Lab::<F>::new();
+    let session = lab.worker(&["a"]);
+    let job_id = lab.job("a");
+    let changed = |lab: &mut Lab<F>| lab.seen(job_id).expect("it is there").1.0;
+    assert_eq!(changed(&mut lab), 1);
+    lab.job("a");
+    assert_eq!(changed(&mut lab), 1, "another job changed");
+    lab.ring();
+    let fence = lab.claim(session, job_id, 1);
+    assert_eq!(changed(&mut lab), 3);
+    let progress = Some(Progress { fraction: Some(0.5), message: None });
+    let holds = vec![Held { job_id, fence, progress }];
+    for _ in 0..2 {
+        lab.beat(Heartbeat { holds: holds.clone(), ..heartbeat(session, &["a"]) }).expect("known");
+        assert_eq!(changed(&mut lab), 4, "the same progress again is no change");
+    }
+    lab.apply(Command::Cancel { job_id }).expect("asked");
+    assert_eq!(changed(&mut lab), 5);
+    lab.complete(job_id, fence, succeeded());
+    let last = lab.log(0).last().expect("entries").position.0;
+    assert_eq!((changed(&mut lab), last), (6, 6));
 }

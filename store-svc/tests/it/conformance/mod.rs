@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use protocol::api::{JobView, Status};
-use protocol::ids::{ClaimId, Dispatch, Fence, JobId, SessionId};
+use protocol::ids::{ClaimId, Dispatch, Fence, JobId, Position, SessionId};
 use protocol::job::{ClaimRefusal, Settled};
 use protocol::problem::{Kind, Problem};
 use protocol::retry::Backoff;
@@ -11,7 +11,7 @@ use protocol::store_api::{
     Answer, Claim, Claimed, Command, Complete, Create, Created, Heartbeat, HeartbeatReply, Outcome, Release, Reply,
 };
 use store_svc::storage::{
-    Context, LogKinds, LogRead, Reader, RungBell, Settings, Signals, Storage, StorageError, Transitions,
+    Context, JobRead, LogKinds, LogRead, Reader, RungBell, Settings, Signals, Storage, StorageError, Transitions,
 };
 
 mod batches;
@@ -20,9 +20,11 @@ mod cancelling;
 mod creating;
 mod data;
 mod explaining;
+mod expiring;
 mod fencing;
 mod leases;
 mod log;
+mod logs;
 mod pages;
 mod pausing;
 mod random;
@@ -70,6 +72,12 @@ suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
         a_position_counts_what_is_offered_before, a_position_is_exact_up_to_a_bound, waits_are_explained, owners_are_named,
         a_fence_is_named,
     }
+    expiring {
+        ended_jobs_expire_by_age, a_job_that_is_retried_is_kept, ended_jobs_are_counted_from_the_newest,
+        one_ended_job_is_purged_at_once, names_of_expired_jobs_are_not_given_to_others,
+        latecomers_to_an_expired_job_are_told_that_it_has_ended, tombstones_are_trimmed_by_age_and_number,
+        pages_go_on_while_jobs_expire,
+    }
     fencing {
         a_job_that_invalidates_succeeds_when_fenced, only_the_present_epoch_fences, one_sequencer_at_a_time,
         a_silent_sequencer_is_replaced, unsuccessful_ends_invalidate_without_waiting,
@@ -81,7 +89,11 @@ suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
     }
     log {
         the_log_is_in_commit_order, followers_choose_kinds, trimmed_cursors_are_told,
-        what_is_not_fenced_is_not_trimmed, pages_of_the_log_follow_each_other,
+        what_is_not_fenced_is_not_trimmed, pages_of_the_log_follow_each_other, a_job_knows_where_it_last_changed,
+    }
+    logs {
+        each_attempt_has_its_log, the_word_of_a_former_owner_leaves_no_log, the_last_logs_are_kept_and_each_is_bounded,
+        results_and_errors_are_bounded,
     }
     pages { newest_first_without_gaps_or_repeats, filters_select, a_page_looks_at_a_bounded_number_of_rows }
     pausing {
@@ -202,7 +214,15 @@ impl<F: Fixture> Lab<F> {
     }
 
     pub(crate) fn view(&mut self, job_id: JobId) -> JobView {
-        self.read(|reader| reader.job(job_id)).read.expect("the job is known")
+        self.seen(job_id).expect("the job is known").0
+    }
+
+    /// The job and where it last changed.
+    pub(crate) fn seen(&mut self, job_id: JobId) -> Option<(JobView, Position)> {
+        match self.read(|reader| reader.job(job_id)).read {
+            JobRead::Job(job, changed) => Some((*job, changed)),
+            JobRead::Unknown | JobRead::Expired => None,
+        }
     }
 
     pub(crate) fn status(&mut self, job_id: JobId) -> Status {
@@ -261,11 +281,11 @@ impl<F: Fixture> Lab<F> {
     }
 
     pub(crate) fn complete(&mut self, job_id: JobId, fence: Fence, outcome: Outcome) -> (Settled, Status) {
-        self.settle(Command::Complete(Complete { job_id, fence, outcome }))
+        self.settle(Command::Complete(Complete { job_id, fence, outcome, output: None }))
     }
 
     pub(crate) fn release(&mut self, job_id: JobId, fence: Fence) -> (Settled, Status) {
-        self.settle(Command::Release(Release { job_id, fence }))
+        self.settle(Command::Release(Release { job_id, fence, output: None }))
     }
 
     fn settle(&mut self, command: Command) -> (Settled, Status) {
@@ -285,7 +305,7 @@ impl<F: Fixture> Lab<F> {
     /// Everything in the log after a position.
     pub(crate) fn log(&mut self, after: u64) -> Vec<protocol::store_api::LogEntry> {
         let kinds = LogKinds { jobs: true, invalidations: true };
-        let page = self.read(|reader| reader.log(protocol::ids::Position(after), kinds, 10_000)).read;
+        let page = self.read(|reader| reader.log(Position(after), kinds, 10_000)).read;
         let LogRead::Page { entries, .. } = page else { panic!("trimmed") };
         let entry = |(position, change): (_, String)| protocol::store_api::LogEntry {
             position,

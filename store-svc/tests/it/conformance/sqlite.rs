@@ -4,10 +4,10 @@ use std::path::Path;
 
 use protocol::api::Status;
 use protocol::job::Settled;
-use store_svc::storage::Storage;
 use store_svc::storage::sqlite::Sqlite;
 use store_svc::storage::sqlite::backup::{back_up, restore};
 use store_svc::storage::sqlite::lock::OpenError;
+use store_svc::storage::{JobRead, Storage};
 use tempfile::TempDir;
 
 use super::{Fixture, Lab, create, succeeded};
@@ -130,7 +130,10 @@ fn what_is_replaced_is_kept_with_its_log() {
         std::fs::copy(folder.join(name), place.path().join(name)).expect("copied");
     }
     let aside = restore(&folder.join("copy.db"), &here).expect("restored").expect("something was there");
-    let exists = |storage: &Sqlite| storage.reader().expect("a reader").job(job_id).expect("read").read.is_some();
+    let exists = |storage: &Sqlite| {
+        let read = storage.reader().expect("a reader").job(job_id).expect("read").read;
+        matches!(read, JobRead::Job(..))
+    };
     assert!(!exists(&Sqlite::open(&here, "the tests").expect("it opens")));
     assert!(exists(&Sqlite::open(&aside, "the tests").expect("it opens")));
 }

@@ -78,6 +78,7 @@ async fn commands_per_second() {
                         job_id: bell.job_id,
                         fence: claimed.fence,
                         outcome: Outcome::Succeeded { result: Some(payload.clone()) },
+                        output: None,
                     })),
                     _ => None,
                 },

@@ -3,6 +3,7 @@
 use protocol::api::{JobView, Status, WaitingFor};
 use protocol::ids::SessionId;
 use protocol::job::Settled;
+use protocol::logs::{JobLogs, LogTail, Output};
 use protocol::store_api::{Command, Complete, DataView, LogPage, Outcome, PutData, Reply};
 use serde_json::json;
 use serde_json::value::to_raw_value;
@@ -27,7 +28,9 @@ async fn a_job_goes_from_create_to_its_result() {
     assert_eq!((running.status, running.attempt), (Status::Running, 1));
 
     let outcome = Outcome::Succeeded { result: Some(to_raw_value(&json!([1, 2])).expect("json")) };
-    let complete = Command::Complete(Complete { job_id: created.job_id, fence: claimed.fence, outcome });
+    let stderr = LogTail { text: "a warning\n".to_owned(), truncated: false };
+    let output = Some(Box::new(Output { stdout: LogTail::default(), stderr }));
+    let complete = Command::Complete(Complete { job_id: created.job_id, fence: claimed.fence, outcome, output });
     for expected in [Settled::Recorded, Settled::AlreadyRecorded] {
         let Reply::Settled { settled, status } = store.apply(complete.clone()).await else { panic!("not settled") };
         assert_eq!((settled, status), (expected, Some(Status::Succeeded)));
@@ -36,6 +39,9 @@ async fn a_job_goes_from_create_to_its_result() {
     assert_eq!(done.result.as_deref().map(|result| result.get()), Some("[1,2]"));
     let result: Vec<u32> = store.get(&format!("/jobs/{}/result", created.job_id)).await;
     assert_eq!(result, [1, 2]);
+    let logs: JobLogs = store.get(&format!("/jobs/{}/logs", created.job_id)).await;
+    assert_eq!((logs.job_id, logs.attempts.len()), (created.job_id, 1), "said twice, kept once");
+    assert_eq!((logs.attempts[0].attempt, logs.attempts[0].output.stderr.text.as_str()), (1, "a warning\n"));
 
     let log: LogPage = store.get("/log?after=0").await;
     assert_eq!((log.entries.len(), log.position.0), (3, 3));
