@@ -11,7 +11,7 @@ use protocol::store_api::{Create, Created};
 use serde_json::value::RawValue;
 
 use super::body::{Origin, take_names, to_create};
-use super::submit::{count, origin};
+use super::submit::{Named, count, origin};
 use crate::admission::Place;
 use crate::state::Gateway;
 
@@ -35,7 +35,7 @@ pub(crate) async fn post(
         let detail = format!("has {} items, at most {BATCH_ITEMS_MAX} are allowed", items.len());
         return Err(Problem::invalid("", detail).into());
     }
-    let origin = origin(&gateway, &context, JobId::generate(), None);
+    let origin = origin(&gateway, &context, Named::ByUs, JobId::generate(), None);
     let mut creates = Vec::with_capacity(items.len());
     let read = |item: &RawValue| {
         let (asked, create) = read(item, &gateway, &origin)?;
@@ -70,7 +70,8 @@ fn read(item: &RawValue, gateway: &Gateway, origin: &Origin) -> Result<(Asked, C
     let by_id = job_id.is_some();
     let job_id = job_id.unwrap_or_else(JobId::generate);
     let task = submit.task.to_string();
-    let create = to_create(submit, &gateway.queues, Origin { job_id, idempotency_key, ..origin.clone() })?;
+    let create =
+        to_create(submit, &gateway.queues, Origin { job_id, idempotency_key, is_own_id: by_id, ..origin.clone() })?;
     Ok((Asked { job_id, task, by_id }, create))
 }
 

@@ -23,7 +23,7 @@ use crate::state::Gateway;
 
 /// How the client named the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Named {
+pub(super) enum Named {
     /// Not at all, or by an idempotency key.
     ByUs,
     /// By its id, in the path.

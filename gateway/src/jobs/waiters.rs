@@ -150,7 +150,7 @@ impl Waiters {
             match &entry.change {
                 Change::Job { job_id, status, .. } if status.is_terminal() => state.wake(*job_id),
                 Change::Job { job_id, .. } | Change::Progress { job_id, .. } => state.wake_watching(*job_id),
-                Change::Data { .. } | Change::Invalidates { .. } => {}
+                Change::Data { .. } | Change::Invalidates { .. } | Change::Queue { .. } => {}
             }
         }
         if state.waiting.is_empty() {

@@ -164,8 +164,7 @@ impl SlotsTask {
         for (desk, said) in self.board.hear() {
             let number = desk.number;
             all.heard.push(number);
-            let seat =
-                self.seats.entry(number).or_insert_with(|| Seat { desk, pause: false, held: None, gone: false });
+            let seat = self.seats.entry(number).or_insert_with(|| Seat { desk, pause: false, held: None, gone: false });
             (seat.pause, seat.gone) = (said.pause || said.gone, said.gone);
             if let Some(outcome) = said.outcome {
                 all.settled.extend(seat.held.take().map(|tag| (tag, outcome)));
@@ -227,12 +226,7 @@ impl SlotsTask {
         Ok(())
     }
 
-    fn hand_over(
-        &mut self,
-        channel: &mut SlotsChannel,
-        consumer: ConsumerId,
-        mut delivery: lapin::message::Delivery,
-    ) {
+    fn hand_over(&mut self, channel: &mut SlotsChannel, consumer: ConsumerId, mut delivery: lapin::message::Delivery) {
         let tag = delivery.delivery_tag;
         if is_canary(&delivery.properties) {
             return channel.ack(vec![tag]);
