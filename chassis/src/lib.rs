@@ -16,7 +16,7 @@ pub mod program;
 pub mod shutdown;
 pub mod task;
 pub mod telemetry;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, feature = "scratch"))]
 pub mod testing;
 pub mod trace;
 pub mod usage;

@@ -1,7 +1,7 @@
 //! What tests need: waiting for a condition, and checks that every service's configuration keeps.
 
 mod defaults;
-#[cfg(all(feature = "testing", feature = "broker"))]
+#[cfg(feature = "scratch")]
 pub mod rabbit;
 mod wait;
 

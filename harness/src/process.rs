@@ -9,9 +9,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use chassis::usage::Usage;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::usage::Usage;
 use crate::wait::eventually;
 
 /// How a process is started, and started again.
