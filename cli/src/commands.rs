@@ -6,7 +6,7 @@ use anyhow::Context;
 use chassis::config::Source;
 
 use crate::arguments::{Arguments, Command};
-use crate::{backup, control, definitions, health, jobs, load, submit, up, watch};
+use crate::{backup, chaos, control, definitions, health, jobs, load, submit, up, watch};
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let source = Source::from_process();
@@ -31,6 +31,8 @@ async fn client_command(command: Command, source: &Source) -> anyhow::Result<Exi
         Command::Retry(arguments) => control::retry(&arguments, source).await,
         Command::Invalidate(arguments) => control::invalidate(&arguments, source).await,
         Command::Load(arguments) => load::run(*arguments, source).await,
+        Command::Chaos(arguments) => chaos::run(&arguments).await,
+        Command::ChaosHandler(arguments) => chaos::handler::run(&arguments, source).await,
         Command::Health(arguments) => health::run(&arguments).await,
         Command::Up(_) | Command::Backup(_) | Command::Restore(_) | Command::Definitions(_) => Ok(ExitCode::SUCCESS),
     }
