@@ -8,6 +8,7 @@ pub mod broker;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod fault_points;
 pub mod flights;
 pub mod health;
 pub mod http;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chassis::fault_points::{FaultPoint, fault_point};
 use protocol::envelope::Bell;
 use protocol::ids::Fence;
 use protocol::store_api::{Claimed, Command, Complete, JobFence, Outcome, Release};
@@ -74,6 +75,7 @@ impl Attempt {
                 tracing::info!(outcome = word.name(), duration_ms, "job ended");
             }
         }
+        fault_point(FaultPoint::WorkerBeforeComplete);
         tell(runtime, who, word).await;
         runtime.session.ledger.end(who);
     }

@@ -8,6 +8,7 @@ use futures_util::future::try_join;
 use harness::amqp_frames::{BASIC_ACK, BASIC_DELIVER, BASIC_PUBLISH, Method};
 use harness::proxy::{Direction, Fate, Flow, FrameRule};
 use protocol::topology::{self, VHOST};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::faults::{CountsFrom, Fault, Lane};
@@ -61,26 +62,25 @@ impl Nemesis<'_> {
         note(Phase::Begins);
         let begun = Instant::now();
         site.begin(fault, recorder).await?;
+        let healed = watch::Sender::new(None);
         let heal = async {
             sleep_until(begun + lasts).await;
-            let healed = site.heal(fault, recorder).await?;
+            site.heal(fault, &healed).await?;
             note(Phase::Healed);
-            anyhow::Ok(healed)
+            anyhow::Ok(())
         };
         let probe = self.next;
         self.next += 1;
-        let client = self.client;
         let give_up = begun + lasts + fault.bound() + PATIENCE;
-        let (since, ended) = match fault.counts_from() {
-            CountsFrom::Begin => {
-                let (_, ended) = try_join(heal, async { Ok(all_ended(client, burst, probe, give_up).await) }).await?;
-                (begun, ended)
-            }
-            CountsFrom::Healed => {
-                let healed = heal.await?;
-                (healed, all_ended(client, burst, probe, give_up).await)
-            }
+        let client = self.client;
+        let watched = async {
+            let since = match fault.counts_from() {
+                CountsFrom::Begin => begun,
+                CountsFrom::Healed => whole_again(&healed).await,
+            };
+            Ok((since, all_ended(client, burst, probe, give_up).await))
         };
+        let ((), (since, ended)) = try_join(heal, watched).await?;
         let bound_ms = whole_ms(fault.bound());
         recorder.note(match ended {
             Ok(ended) => {
@@ -132,11 +132,25 @@ async fn all_ended(
     }
 }
 
+/// The instant at which what was broken was whole again, as somebody beside would see it.
+type Healed = watch::Sender<Option<Instant>>;
+
+async fn whole_again(healed: &Healed) -> Instant {
+    let mut healed = healed.subscribe();
+    // The sender is ours, so it is there.
+    let at = healed.wait_for(Option::is_some).await.ok().and_then(|at| *at);
+    at.unwrap_or_else(Instant::now)
+}
+
+fn now(healed: &Healed) {
+    healed.send_replace(Some(Instant::now()));
+}
+
 /// What a lane's faults are done to.
 trait Target {
     async fn begin(&mut self, fault: Fault, recorder: &Recorder) -> Result<()>;
-    /// When it was whole again, as somebody beside would see it.
-    async fn heal(&mut self, fault: Fault, recorder: &Recorder) -> Result<Instant>;
+    /// It returns when the next fault may come, which may be later than the healing.
+    async fn heal(&mut self, fault: Fault, healed: &Healed) -> Result<()>;
 }
 
 /// Each strike begins and is healed at its time, or as soon as those before it are done with.
@@ -155,7 +169,7 @@ async fn storm(target: &mut impl Target, strikes: &[StormStrike], start: Instant
                 target.begin(fault, recorder).await.with_context(|| fault.to_string())?;
             }
             Phase::Healed => {
-                target.heal(fault, recorder).await.with_context(|| format!("healing: {fault}"))?;
+                target.heal(fault, &watch::Sender::new(None)).await.with_context(|| format!("healing: {fault}"))?;
                 note();
             }
         }
@@ -171,10 +185,10 @@ impl Target for Site {
         }
     }
 
-    async fn heal(&mut self, fault: Fault, recorder: &Recorder) -> Result<Instant> {
+    async fn heal(&mut self, fault: Fault, healed: &Healed) -> Result<()> {
         match fault.lane() {
-            Lane::Programs => self.programs.heal(fault, recorder).await,
-            Lane::Broker => Broker { node: &mut self.node }.heal(fault, recorder).await,
+            Lane::Programs => self.programs.heal(fault, healed).await,
+            Lane::Broker => Broker { node: &mut self.node }.heal(fault, healed).await,
         }
     }
 }
@@ -220,7 +234,7 @@ impl Target for Programs {
         Ok(())
     }
 
-    async fn heal(&mut self, fault: Fault, _: &Recorder) -> Result<Instant> {
+    async fn heal(&mut self, fault: Fault, healed: &Healed) -> Result<()> {
         match fault {
             Fault::Kill(member) => self.cluster.process(member.name())?.restart()?,
             Fault::Pause(member) => self.cluster.process(member.name())?.resume()?,
@@ -237,7 +251,8 @@ impl Target for Programs {
             | Fault::CutDelivery(link) => self.proxy(link).heal(),
             _ => anyhow::bail!("not a fault of a program"),
         }
-        Ok(Instant::now())
+        now(healed);
+        Ok(())
     }
 }
 
@@ -246,19 +261,19 @@ struct Broker<'a> {
 }
 
 impl Broker<'_> {
-    /// Starts the node again; gives the first moment at which it answered.
-    async fn start(&mut self) -> Result<Instant> {
+    /// Starts the node again.
+    async fn start(&mut self, healed: &Healed) -> Result<()> {
         let address = self.node.amqp_address();
         let answers = async {
             while !chassis::testing::rabbit::answers(address).await {
                 sleep(Duration::from_millis(50)).await;
             }
-            Ok(Instant::now())
+            now(healed);
+            Ok(())
         };
-        let ((), first) = try_join(self.node.start_again(), answers).await?;
+        try_join(self.node.start_again(), answers).await?;
         // It answers before it is whole, and a queue declared then stays broken (RabbitMQ 3.10.8: no rabbit_fifo_dlx_sup).
-        self.node.ctl(&["await_startup"]).await?;
-        Ok(first)
+        self.node.ctl(&["await_startup"]).await.map(drop)
     }
 }
 
@@ -283,26 +298,27 @@ impl Target for Broker<'_> {
         Ok(())
     }
 
-    async fn heal(&mut self, fault: Fault, _: &Recorder) -> Result<Instant> {
+    async fn heal(&mut self, fault: Fault, healed: &Healed) -> Result<()> {
         match fault {
             Fault::MemoryAlarm => self.node.memory_alarm(false).await?,
             Fault::DiskAlarm => self.node.disk_alarm(false).await?,
             Fault::PurgedQueue | Fault::ClosedConnections => {}
             Fault::DeletedQueue => {
                 self.node.management().import_topology(VHOST, &[QUEUE]).await?;
-                let healed = Instant::now();
+                now(healed);
                 sleep(QUEUE_AGE).await;
-                return Ok(healed);
+                return Ok(());
             }
-            Fault::BrokerKilled | Fault::BrokerRestarted => return self.start().await,
+            Fault::BrokerKilled | Fault::BrokerRestarted => return self.start(healed).await,
             Fault::BrokerPaused => self.node.thaw()?,
             Fault::BrokerWiped => {
-                let healed = self.start().await?;
+                self.start(healed).await?;
                 sleep(QUEUE_AGE).await;
-                return Ok(healed);
+                return Ok(());
             }
             _ => anyhow::bail!("not a fault of the broker"),
         }
-        Ok(Instant::now())
+        now(healed);
+        Ok(())
     }
 }
