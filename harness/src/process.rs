@@ -31,6 +31,12 @@ impl Spec {
         self.environment.insert(variable.to_owned(), value.into());
         self
     }
+
+    /// Another build of the same program.
+    pub fn running(mut self, binary: PathBuf) -> Self {
+        self.binary = binary;
+        self
+    }
 }
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -52,6 +58,15 @@ impl Process {
 
     pub fn name(&self) -> &str {
         &self.spec.name
+    }
+
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// What the next restart starts instead.
+    pub fn start_next_as(&mut self, spec: Spec) {
+        self.spec = spec;
     }
 
     pub fn pid(&self) -> u32 {
@@ -108,7 +123,7 @@ impl Process {
         eventually(within, &what, async || self.ended()).await
     }
 
-    /// Starts it again with the same arguments, environment, port and data. The log goes on in the same file.
+    /// Starts it again with the same arguments, environment, port and data, unless it was given others. The log goes on in the same file.
     pub fn restart(&mut self) -> Result<()> {
         if self.ended()?.is_none() {
             bail!("{} still runs: kill or term it first", self.spec.name);

@@ -2,6 +2,7 @@
 //! start their own.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use anyhow::Result;
 use chassis::testing::rabbit::{Management, ScratchNode};
@@ -30,6 +31,11 @@ impl Vhost {
 
     pub fn urls(&self) -> BTreeMap<String, String> {
         urls(self.node, &self.name)
+    }
+
+    /// Of the broker that it is on.
+    pub fn amqp_address(&self) -> SocketAddr {
+        self.node.amqp_address()
     }
 
     pub fn name(&self) -> &str {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use protocol::api::Priority;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -209,6 +210,7 @@ pub(super) enum Then {
 pub(super) struct Errand {
     pub(super) number: u64,
     pub(super) work: Work,
+    pub(super) priority: Priority,
     pub(super) manner: Manner,
     pub(super) then: Then,
 }
@@ -239,7 +241,7 @@ pub(super) fn errand(seed: u64, number: u64) -> Errand {
         _ if matches!(manner, Manner::Keyed | Manner::Put(_)) => Then::Repeat,
         _ => Then::Nothing,
     };
-    Errand { number, work, manner, then }
+    Errand { number, work, priority: Priority::Normal, manner, then }
 }
 
 #[cfg(test)]

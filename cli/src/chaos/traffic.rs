@@ -190,16 +190,19 @@ impl Client<'_> {
 }
 
 fn body(errand: Errand) -> Value {
-    let Errand { number, work, .. } = errand;
-    let task = format!("{}-{number}", work.name());
-    let program = |ms| serde_json::to_value(Payload { ms }).unwrap_or_default();
+    let Errand { number, work, priority, .. } = errand;
+    let payload = match work {
+        Work::Noop | Work::Delayed | Work::Invalidating => json!({}),
+        Work::Short => json!({"duration_ms": SHORT_MS}),
+        Work::Command => json!(Payload { ms: COMMAND_MS }),
+        Work::LongCommand => json!(Payload { ms: LONG_MS }),
+        Work::Flaky => json!({"fail_attempts": 1}),
+    };
+    let mut body = json!({"task": format!("{}-{number}", work.name()), "payload": payload, "priority": priority});
     match work {
-        Work::Noop => json!({"task": task}),
-        Work::Short => json!({"task": task, "payload": {"duration_ms": SHORT_MS}}),
-        Work::Command => json!({"task": task, "payload": program(COMMAND_MS)}),
-        Work::LongCommand => json!({"task": task, "payload": program(LONG_MS)}),
-        Work::Flaky => json!({"task": task, "payload": {"fail_attempts": 1}}),
-        Work::Delayed => json!({"task": task, "delay_ms": DELAY_MS}),
-        Work::Invalidating => json!({"task": task, "invalidates": ["chaos-invalidated"]}),
+        Work::Delayed => body["delay_ms"] = json!(DELAY_MS),
+        Work::Invalidating => body["invalidates"] = json!(["chaos-invalidated"]),
+        _ => {}
     }
+    body
 }
