@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::client::Error;
+use chassis::fault_points::{FaultPoint, fault_point};
 use chassis::shutdown::Shutdown;
 use futures_util::future::OptionFuture;
 use protocol::ids::Position;
@@ -57,7 +58,9 @@ async fn close_and_post(seat: &Seat, store: &Store) {
 /// # Errors
 /// What was not posted, after a pause: to be posted again unless there is something later.
 async fn post(store: &Store, (term, through): Fenced) -> Result<(), Fenced> {
+    fault_point(FaultPoint::CacheBeforePost);
     let posted: Result<(), Error> = store.post_fenced(term, through).await;
+    fault_point(FaultPoint::CacheAfterPost);
     let Err(error) = posted else { return Ok(()) };
     tracing::debug!(%error, through = through.0, "a closed fence was not posted yet");
     tokio::time::sleep(PAUSE).await;

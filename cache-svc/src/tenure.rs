@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chassis::client::Error;
 use chassis::clock;
+use chassis::fault_points::{FaultPoint, fault_point};
 use chassis::health::Health;
 use chassis::shutdown::Shutdown;
 use protocol::envelope::Covered;
@@ -101,6 +102,7 @@ impl Tenure {
                 }
                 Change::Job { .. } | Change::Progress { .. } | Change::Queue { .. } => continue,
             };
+            fault_point(FaultPoint::CacheBeforeSequence);
             if let Some(issued) = self.seat.issue_logged(term, entry.position, covered) {
                 self.announcer.announce(&issued);
             }

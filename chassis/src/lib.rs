@@ -8,6 +8,7 @@ pub mod broker;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod fault_points;
 pub mod flights;
 pub mod health;
 pub mod http;
@@ -16,7 +17,7 @@ pub mod program;
 pub mod shutdown;
 pub mod task;
 pub mod telemetry;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, feature = "scratch"))]
 pub mod testing;
 pub mod trace;
 pub mod usage;

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::asking;
 use crate::config::{self, Common, ConfigError, Source};
+use crate::fault_points;
 use crate::shutdown::{Shutdown, Trigger};
 use crate::task::Tasks;
 use crate::telemetry;
@@ -83,6 +84,7 @@ impl<C> Program<C> {
 
     fn configuration(&self) -> Result<(Common, C), ConfigError> {
         let source = Source::from_process();
+        fault_points::arm(&source)?;
         ConfigError::both(Common::load(&source), (self.load)(&source))
     }
 

@@ -10,6 +10,8 @@ use protocol::ids::{JobId, RetryId};
 use protocol::key::{DataKey, QueueName, TaskName, UniqueKey};
 use protocol::time::Timestamp;
 
+use crate::chaos::arguments::{Chaos, EXIT_STATUSES as CHAOS_EXIT_STATUSES};
+use crate::chaos::handler::Handler;
 use crate::durations;
 use crate::load::{self, arguments::Load};
 
@@ -61,6 +63,11 @@ pub(crate) enum Command {
     /// Offer a fixed rate of requests, and say what became of them
     #[command(after_help = load::arguments::EXIT_STATUSES)]
     Load(Box<Load>),
+    /// Break everything on purpose, and check that every promise holds
+    #[command(after_help = CHAOS_EXIT_STATUSES)]
+    Chaos(Chaos),
+    #[command(hide = true)]
+    ChaosHandler(Handler),
     /// Write a copy of the database into a new file; Longshore may run meanwhile
     Backup(Backup),
     /// Put a backup in the place of the database, while Longshore does not run

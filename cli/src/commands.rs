@@ -6,7 +6,9 @@ use anyhow::Context;
 use chassis::config::Source;
 
 use crate::arguments::{Arguments, Command};
-use crate::{backup, control, definitions, explain, health, jobs, load, logs, queues, retry, submit, up, watch};
+use crate::{
+    backup, chaos, control, definitions, explain, health, jobs, load, logs, queues, retry, submit, up, watch,
+};
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let source = Source::from_process();
@@ -37,6 +39,8 @@ async fn client_command(command: Command, source: &Source) -> anyhow::Result<Exi
         Command::Resume(arguments) => queues::resume(&arguments, source).await,
         Command::Invalidate(arguments) => control::invalidate(&arguments, source).await,
         Command::Load(arguments) => load::run(*arguments, source).await,
+        Command::Chaos(arguments) => chaos::run(&arguments).await,
+        Command::ChaosHandler(arguments) => chaos::handler::run(&arguments, source).await,
         Command::Health(arguments) => health::run(&arguments).await,
         Command::Up(_) | Command::Backup(_) | Command::Restore(_) | Command::Definitions(_) => Ok(ExitCode::SUCCESS),
     }

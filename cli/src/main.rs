@@ -2,6 +2,7 @@
 
 mod arguments;
 mod backup;
+mod chaos;
 mod client;
 mod commands;
 mod control;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chassis::backoff::Backoff;
 use chassis::broker::{Broker, Link, Message, Verdict};
+use chassis::fault_points::{FaultPoint, fault_point};
 use chassis::health::Health;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -96,7 +97,9 @@ enum Turn {
 }
 
 async fn publish_one(broker: Broker, bell: RungBell, turn: Turn) -> (RungBell, Turn, Verdict) {
+    fault_point(FaultPoint::StoreBeforePublish);
     let verdict = broker.publish(Message::bell(&bell.queue, &bell.bell)).await;
+    fault_point(FaultPoint::StoreBeforeMark);
     metrics::counter!("longshore_store_bells_total", "verdict" => verdict.as_str()).increment(1);
     (bell, turn, verdict)
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use chassis::fault_points::{FaultPoint, fault_point};
 use protocol::ids::Position;
 use protocol::store_api::{Answer, BellFates, Command};
 use thiserror::Error;
@@ -194,6 +195,7 @@ impl Thread {
         });
         match result {
             Ok(mut signals) => {
+                fault_point(FaultPoint::StoreBeforeAnswer);
                 signals.rung.append(&mut rung);
                 let (position, more) = (signals.head, hub.gate.any_open(&signals.restless));
                 hub.publish(signals);

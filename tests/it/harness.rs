@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use harness::amqp_frames::{BASIC_ACK, BASIC_PUBLISH, Method};
 use tests::process::Spec;
-use tests::proxy::{Direction, Flow};
+use tests::proxy::{Direction, Fate, Flow, FrameRule};
 use tests::{Process, TcpProxy, eventually, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -138,5 +139,44 @@ async fn proxy_holds_either_direction_and_delivers_when_healed() -> Result<()> {
     stream.write_all(b"y").await?;
     nothing_arrives(&mut stream).await?;
     ensure!(stream.read_u8().await? == b'y');
+    Ok(())
+}
+
+/// A method frame on channel 1 without arguments.
+fn method_frame((class, method): Method) -> Vec<u8> {
+    let numbers = [class.to_be_bytes(), method.to_be_bytes()].concat();
+    [&[1, 0, 1, 0, 0, 0, 4], numbers.as_slice(), &[0xce]].concat()
+}
+
+#[tokio::test]
+async fn proxy_before_a_broker_loses_one_kind_of_frame() -> Result<()> {
+    let mut tasks = JoinSet::new();
+    let proxy = TcpProxy::start_before_broker(echo(&mut tasks).await?).await?;
+    let mut stream = TcpStream::connect(proxy.address()).await?;
+    let (ack, publish) = (method_frame(BASIC_ACK), method_frame(BASIC_PUBLISH));
+    proxy.set_rule(FrameRule { direction: Direction::ToClient, method: BASIC_ACK, fate: Fate::Swallowed });
+    stream.write_all(&[ack.clone(), publish.clone()].concat()).await?;
+    let mut first = vec![0; publish.len()];
+    stream.read_exact(&mut first).await?;
+    ensure!(first == publish, "{first:?}");
+    nothing_arrives(&mut stream).await?;
+    proxy.heal();
+    stream.write_all(&ack).await?;
+    stream.read_exact(&mut first).await?;
+    ensure!(first == ack, "{first:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn proxy_before_a_broker_breaks_the_connection_inside_a_frame() -> Result<()> {
+    let mut tasks = JoinSet::new();
+    let proxy = TcpProxy::start_before_broker(echo(&mut tasks).await?).await?;
+    let mut stream = TcpStream::connect(proxy.address()).await?;
+    let publish = method_frame(BASIC_PUBLISH);
+    proxy.set_rule(FrameRule { direction: Direction::ToClient, method: BASIC_PUBLISH, fate: Fate::CutInside });
+    stream.write_all(&publish).await?;
+    let mut read = Vec::new();
+    let ended = stream.read_to_end(&mut read).await;
+    ensure!(ended.is_err() && publish.starts_with(&read) && read.len() < publish.len(), "{ended:?} {read:?}");
     Ok(())
 }

@@ -2,27 +2,17 @@
 //! start their own.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use anyhow::Result;
 use chassis::testing::rabbit::{Management, ScratchNode};
-use protocol::topology::VHOST;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-const PROGRAMS: [&str; 5] = ["gateway", "worker", "cache-svc", "store-svc", "up"];
+pub use harness::rabbit::{own_urls, urls};
 
 /// Ends with the test process.
 static SHARED: OnceCell<ScratchNode> = OnceCell::const_new();
-
-/// `AMQP_URL` by program, for [`crate::Setup::rabbitmq`].
-pub fn urls(node: &ScratchNode, vhost: &str) -> BTreeMap<String, String> {
-    PROGRAMS.iter().map(|&program| (program.to_owned(), node.amqp_url_for(program, vhost))).collect()
-}
-
-/// Of a node of one's own, with its definitions as imported at boot.
-pub fn own_urls(node: &ScratchNode) -> BTreeMap<String, String> {
-    urls(node, VHOST)
-}
 
 /// A fresh virtual host on the shared node.
 #[derive(Debug)]
@@ -41,6 +31,11 @@ impl Vhost {
 
     pub fn urls(&self) -> BTreeMap<String, String> {
         urls(self.node, &self.name)
+    }
+
+    /// Of the broker that it is on.
+    pub fn amqp_address(&self) -> SocketAddr {
+        self.node.amqp_address()
     }
 
     pub fn name(&self) -> &str {

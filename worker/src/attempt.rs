@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chassis::fault_points::{FaultPoint, fault_point};
 use protocol::envelope::Bell;
 use protocol::ids::Fence;
 use protocol::logs::Output;
@@ -75,7 +76,9 @@ impl Attempt {
                 tracing::info!(outcome = word.name(), duration_ms, "job ended");
             }
         }
-        tell(runtime, who, word, job.take_output().map(Box::new)).await;
+        let output = job.take_output().map(Box::new);
+        fault_point(FaultPoint::WorkerBeforeComplete);
+        tell(runtime, who, word, output).await;
         runtime.session.ledger.end(who);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chassis::backoff::Backoff;
 use chassis::broker::{Delivery, SlotConsumer, Verdict};
+use chassis::fault_points::{FaultPoint, fault_point};
 use protocol::envelope::Bell;
 use protocol::topology;
 
@@ -47,8 +48,10 @@ impl Slot {
             Ok(bell) => bell,
             Err(rejection) => return self.park(delivery, rejection.label(), &rejection.to_string()).await,
         };
+        fault_point(FaultPoint::WorkerBeforeClaim);
         match claim(&self.runtime, &bell).await {
             Taken::Run { claimed, sent_ms } => {
+                fault_point(FaultPoint::WorkerBeforeStart);
                 let attempt = Attempt::begin(&self.runtime, &bell, *claimed, sent_ms);
                 self.work(attempt, delivery).await;
             }
@@ -77,13 +80,17 @@ impl Slot {
                 // Acknowledged first, the slot would be given the next bell.
                 consumer.pause().await;
             }
+            fault_point(FaultPoint::WorkerBeforeAck);
             delivery.ack();
+            fault_point(FaultPoint::WorkerAfterAck);
             return;
         }
         let give = async {
             consumer.pause().await;
+            fault_point(FaultPoint::WorkerBeforeHandOver);
             delivery.ack();
             metrics::handed_over();
+            fault_point(FaultPoint::WorkerAfterHandOver);
         };
         tokio::join!(work, give);
         if !runtime.shutdown.is_draining() {

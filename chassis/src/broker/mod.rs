@@ -26,7 +26,7 @@ pub use options::{AmqpUrl, ConnectError, ConnectOptions, Program, Source, Source
 pub use subscription::{Event, Subscription};
 pub use watched::watch_health;
 
-#[cfg(feature = "testing")]
+#[cfg(feature = "scratch")]
 pub(crate) use amqp::probe;
 pub(crate) use subscription::{FeedSender, feed};
 

@@ -10,6 +10,8 @@ pub const KNOWN: &[&str] = &[
     "LONGSHORE_LOG_FORMAT",
     "LONGSHORE_DRAIN_MS",
     "LONGSHORE_THREADS",
+    #[cfg(feature = "fault-points")]
+    "LONGSHORE_FAULT_POINT",
     // several
     "LONGSHORE_STORE_URL",
     "LONGSHORE_CACHE_URL",

@@ -2,7 +2,7 @@
 
 mod defaults;
 mod events;
-#[cfg(all(feature = "testing", feature = "broker"))]
+#[cfg(feature = "scratch")]
 pub mod rabbit;
 mod wait;
 

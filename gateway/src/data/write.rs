@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::client::Call;
+use chassis::fault_points::{FaultPoint, fault_point};
 use chassis::http::{Json, Path, Query, Rejection};
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -95,6 +96,7 @@ async fn written(gateway: &Gateway, reply: Reply, waits: bool) -> Result<Respons
     let Reply::DataWritten { version, position } = reply else {
         return Err(anyhow::anyhow!("the store answered a data write with {reply:?}").into());
     };
+    fault_point(FaultPoint::GatewayBeforeFence);
     if !waits {
         return Ok((StatusCode::ACCEPTED, Json(DataWritten { version, fenced: false })).into_response());
     }

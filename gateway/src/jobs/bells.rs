@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chassis::broker::{Broker, Link, Message, Verdict};
 use chassis::client::StoreClient;
+use chassis::fault_points::{FaultPoint, fault_point};
 use chassis::task::Tasks;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -121,9 +122,13 @@ impl Stage {
         let mut is_open = true;
         while is_open || !in_flight.is_empty() {
             tokio::select! {
-                Some((bell, verdict)) = in_flight.next() => self.shared.note(bell, verdict),
+                Some((bell, verdict)) = in_flight.next() => {
+                    fault_point(FaultPoint::GatewayBeforeMark);
+                    self.shared.note(bell, verdict);
+                }
                 taken = queue.recv(), if is_open && in_flight.len() < IN_FLIGHT_MAX => match taken {
                     Some((bell, message)) => {
+                        fault_point(FaultPoint::GatewayBeforePublish);
                         let publish = self.broker.publish(message);
                         in_flight.push(async move { (bell, publish.await) });
                     }
@@ -156,6 +161,7 @@ impl Stage {
     async fn tell(&self) -> bool {
         let Some(fates) = self.shared.fates().take(Instant::now()) else { return true };
         let given_back = fates.ring_again.len().try_into().unwrap_or(u64::MAX);
+        fault_point(FaultPoint::GatewayBeforeReport);
         let command = vec![Command::Bells(fates.clone())];
         match apply_all(&self.store, command, self.deadline, Repeat::WhenUnsure).await {
             Ok(_) => {

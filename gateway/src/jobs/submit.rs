@@ -3,6 +3,7 @@
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use chassis::clock;
+use chassis::fault_points::{FaultPoint, fault_point};
 use chassis::http::{Context, Json, Path, Rejection};
 use http::header::{LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -95,7 +96,9 @@ async fn accept(gateway: &Gateway, request: Request, submit: Submit, origin: Ori
     let task = submit.task.to_string();
     let create = to_create(submit, &gateway.queues, origin)?;
     let run_at = create.run_at;
+    fault_point(FaultPoint::GatewayBeforeCreate);
     let created = gateway.store.create(create).await?;
+    fault_point(FaultPoint::GatewayBeforeAnswer);
     place.release();
     let job_id = created.job_id;
     // A create that was sent twice because its answer was lost finds its own job: that is no replay.

@@ -6,10 +6,12 @@ use anyhow::{Context, Result, ensure};
 use chassis::testing::rabbit::ScratchNode;
 use serde_json::json;
 use tests::rabbit::own_urls;
-use tests::{Client, Setup, eventually, scenario};
+use tests::{Client, Setup, eventually, scenario, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+
+use crate::SOON;
 
 /// The node answers an AMQP client, as any other program on this machine would see it.
 async fn answers(node: std::net::SocketAddr) -> Result<Option<()>> {
@@ -99,6 +101,66 @@ async fn rabbitmq_wiped_1000_queued_jobs_are_done_within_30_s() -> Result<()> {
         let took = returned.elapsed();
         ensure!(took <= Duration::from_secs(30), "the jobs took {took:?} from the broker's return");
         ensure!(succeeded_count(client).await.context("listing")? == 1_032);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn alarms_hold_up_no_submit_and_work_flows_soon_after_them() -> Result<()> {
+    let node = ScratchNode::start().await?;
+    scenario(Setup::rabbitmq(own_urls(&node)).slots("8").alone(), async |cluster| {
+        let client = cluster.client();
+        for round in 0..2 {
+            let alarm = async |on| if round == 0 { node.memory_alarm(on).await } else { node.disk_alarm(on).await };
+            alarm(true).await?;
+            for _ in 0..10 {
+                let asked = Instant::now();
+                client.accepted(&json!({"task": "noop"})).await?;
+                let took = asked.elapsed();
+                ensure!(took <= Duration::from_secs(1), "a submit took {took:?} during an alarm");
+            }
+            alarm(false).await?;
+            let ended = Instant::now();
+            client.settled(Duration::from_secs(30)).await?;
+            let took = ended.elapsed();
+            ensure!(took <= Duration::from_secs(5), "the jobs took {took:?} from the alarm's end");
+        }
+        ensure!(client.list("status=succeeded&").await?.len() == 20);
+        Ok(())
+    })
+    .await
+}
+
+/// By the handlers' own word: they write down each start. Half of them have been handed to their leases by then, half have just begun.
+#[tokio::test]
+async fn running_jobs_are_started_once_through_a_restart_of_the_broker() -> Result<()> {
+    const JOBS: usize = 8;
+    let mut node = ScratchNode::start().await?;
+    let folder = tempfile::tempdir()?;
+    let starts = folder.path().join("starts");
+    let script = format!("echo $LONGSHORE_JOB_ID >>{}; read -r go; exec sleep $go", starts.display());
+    let tasks = format!("[task.runs]\nkind = \"command\"\nprogram = \"/bin/sh\"\nargs = [\"-c\", {script:?}]\n");
+    let setup = Setup::rabbitmq(own_urls(&node)).slots("8").tasks(tasks).set("worker", "LONGSHORE_HAND_OVER_MS", "500");
+    scenario(setup.alone(), async |cluster| {
+        let client = cluster.client();
+        let begun = || std::fs::read_to_string(&starts).unwrap_or_default().lines().count();
+        let long = client.accepted_all(JOBS / 2, |_| json!({"task": "runs", "payload": 12})).await?;
+        wait_until(SOON, "they were handed over", async || {
+            let mut handed_over = 0.0;
+            for worker in ["worker-0", "worker-1"] {
+                handed_over += cluster.metrics(worker).await?.sum("longshore_worker_handed_over_total", &[]);
+            }
+            Ok(handed_over >= long.len() as f64)
+        })
+        .await?;
+        client.accepted_all(JOBS / 2, |_| json!({"task": "runs", "payload": 6})).await?;
+        wait_until(SOON, "all have begun", async || Ok(begun() == JOBS)).await?;
+        node.stop().await?;
+        back(&mut node).await?;
+        client.settled(Duration::from_secs(60)).await?;
+        ensure!(client.list("status=succeeded&").await?.len() == JOBS);
+        ensure!(begun() == JOBS, "{} starts of {JOBS} jobs", begun());
         Ok(())
     })
     .await

@@ -1,3 +1,5 @@
 //! What takes long or needs more than the other tests: run by `tests/run --all`.
 
+mod chaos;
+mod fault_points;
 mod operator;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use chassis::fault_points::{FaultPoint, fault_point};
 use command_fds::{CommandFdExt, FdMapping};
 use protocol::logs::{LOG_BYTES_MAX, Output as Written};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -117,6 +118,7 @@ impl CommandTask {
             .fd_mappings(vec![FdMapping { parent_fd: OwnedFd::from(progress_end), child_fd: PROGRESS_FD }])
             .expect("one mapping cannot collide with another");
         let mut child = command.spawn().map_err(|error| not_started(&error))?;
+        fault_point(FaultPoint::WorkerBeforeGuard);
         let group = Group::of(&child, job);
         let pipes = Pipes {
             stdin: child.stdin.take().expect("piped above"),

@@ -46,7 +46,7 @@ use publisher::{Publisher, Request};
 use slot::{AmqpSlot, Board};
 use slots::SlotsTask;
 
-#[cfg(feature = "testing")]
+#[cfg(feature = "scratch")]
 pub(crate) use probe::probe;
 
 /// A broker that has not answered a method for this long is given up.

@@ -151,7 +151,7 @@ impl ScratchNode {
 
     /// Whether the node answers the protocol header.
     pub async fn answers(&self) -> bool {
-        crate::broker::probe(&self.amqp_address().to_string()).await.is_ok()
+        answers(self.amqp_address()).await
     }
 
     /// Stops gracefully, as `SIGTERM` does.
@@ -208,6 +208,15 @@ impl ScratchNode {
     pub async fn memory_alarm(&self, on: bool) -> Result<()> {
         let watermark = if on { "0" } else { "0.4" };
         self.ctl(&["set_vm_memory_high_watermark", watermark]).await.map(drop)
+    }
+
+    /// Starts or ends a disk alarm, which does the same.
+    ///
+    /// # Errors
+    /// What `rabbitmqctl` says.
+    pub async fn disk_alarm(&self, on: bool) -> Result<()> {
+        let limit = if on { "999GB" } else { "50MB" };
+        self.ctl(&["set_disk_free_limit", limit]).await.map(drop)
     }
 
     /// Runs `rabbitmqctl` against the node. It costs about a second; prefer [`ScratchNode::management`].
@@ -272,6 +281,11 @@ impl ScratchNode {
     pub fn log_tail(&self) -> String {
         command::log_tail(self.folder.path())
     }
+}
+
+/// Whether a broker at this address answers the protocol header: of a node that is just being started again.
+pub async fn answers(address: SocketAddr) -> bool {
+    crate::broker::probe(&address.to_string()).await.is_ok()
 }
 
 impl Drop for Process {

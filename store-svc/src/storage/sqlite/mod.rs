@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use chassis::fault_points::{FaultPoint, fault_point};
 use protocol::ids::Incarnation;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -75,6 +76,7 @@ impl Sqlite {
         let mut transaction = Transaction::new(&self.connection, context, memory);
         work(&mut transaction)?;
         let (memory, signals) = transaction.finish()?;
+        fault_point(FaultPoint::StoreBeforeCommit);
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         self.memory = Some(memory);
         Ok(signals)

@@ -36,8 +36,8 @@ pub struct Setup {
     slots: String,
     tasks: Tasks,
     settings: Vec<(String, String, String)>,
-    pub(crate) settle_within: Duration,
-    pub(crate) alone: bool,
+    pub settle_within: Duration,
+    pub alone: bool,
 }
 
 impl Setup {

@@ -56,6 +56,13 @@ impl Cluster {
         }
     }
 
+    /// Starts a plan that the caller has changed, and waits until all of it is ready.
+    pub async fn start_planned(plan: Plan, folder: TempDir) -> Result<Self> {
+        let mut cluster = Self::launch(plan, folder)?;
+        cluster.all_ready().await?;
+        Ok(cluster)
+    }
+
     /// Starts the processes of a plan that the test made itself, without waiting for anything.
     pub fn launch(plan: Plan, folder: TempDir) -> Result<Self> {
         let client = Client::new(Http::new(plan.address("lb")?));

@@ -9,9 +9,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use chassis::usage::Usage;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::usage::Usage;
 use crate::wait::eventually;
 
 /// How a process is started, and started again.
@@ -29,6 +29,12 @@ impl Spec {
     /// With one more variable, or another value for it.
     pub fn with(mut self, variable: &str, value: impl Into<String>) -> Self {
         self.environment.insert(variable.to_owned(), value.into());
+        self
+    }
+
+    /// Another build of the same program.
+    pub fn running(mut self, binary: PathBuf) -> Self {
+        self.binary = binary;
         self
     }
 }
@@ -52,6 +58,15 @@ impl Process {
 
     pub fn name(&self) -> &str {
         &self.spec.name
+    }
+
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// What the next restart starts instead.
+    pub fn start_next_as(&mut self, spec: Spec) {
+        self.spec = spec;
     }
 
     pub fn pid(&self) -> u32 {
@@ -108,7 +123,7 @@ impl Process {
         eventually(within, &what, async || self.ended()).await
     }
 
-    /// Starts it again with the same arguments, environment, port and data. The log goes on in the same file.
+    /// Starts it again with the same arguments, environment, port and data, unless it was given others. The log goes on in the same file.
     pub fn restart(&mut self) -> Result<()> {
         if self.ended()?.is_none() {
             bail!("{} still runs: kill or term it first", self.spec.name);

@@ -1,0 +1,329 @@
+//! Carries out the plan: breaks things, heals them, and measures how long it took until the service had got over it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use chassis::testing::rabbit::ScratchNode;
+use futures_util::future::try_join;
+use harness::amqp_frames::{BASIC_ACK, BASIC_DELIVER, BASIC_PUBLISH, Method};
+use harness::proxy::{Direction, Fate, Flow, FrameRule};
+use protocol::api::Priority;
+use protocol::topology::{self, VHOST};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::faults::{CountsFrom, Fault, Lane};
+use super::history::{Event, Phase, Recorder};
+use super::plan::{Errand, Manner, Schedule, StormStrike, Strike, Then, Work, whole_ms};
+use super::progress::Stage;
+use super::site::{Programs, Site};
+use super::traffic::Client;
+
+const QUEUE: &str = protocol::api::DEFAULT_QUEUE;
+/// A quorum queue younger than about a second does not survive a kill of its broker, so nothing is done to a fresh one.
+const QUEUE_AGE: Duration = Duration::from_secs(3);
+const SLOW_BY: Duration = Duration::from_millis(300);
+/// Submitted right before a fault that comes alone, so that it meets work.
+const BURST: [(Work, u64); 2] = [(Work::Short, 40), (Work::Command, 4)];
+/// How long beyond its bound a recovery is waited for, to tell late from never.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+pub(super) struct Nemesis<'a> {
+    pub(super) client: &'a Client<'a>,
+    pub(super) stage: &'a Stage,
+    /// The number of its next submit.
+    pub(super) next: u64,
+}
+
+impl Nemesis<'_> {
+    pub(super) async fn strike(&mut self, site: &mut Site, schedule: &Schedule) -> Result<()> {
+        for (place, strike) in schedule.alone.iter().enumerate() {
+            self.stage.set(format!("{}/{} {}", place + 1, schedule.alone.len(), strike.fault));
+            self.strike_alone(site, *strike).await.with_context(|| strike.fault.to_string())?;
+        }
+        self.stage.set("storm".to_owned());
+        let Site { programs, node, .. } = site;
+        let (recorder, start) = (self.client.recorder, Instant::now());
+        let mut broker = Broker { node };
+        try_join(
+            storm(programs, &schedule.storm_programs, start, recorder),
+            storm(&mut broker, &schedule.storm_broker, start, recorder),
+        )
+        .await?;
+        sleep_until(start + schedule.storm).await;
+        Ok(())
+    }
+
+    async fn strike_alone(&mut self, site: &mut Site, strike: Strike) -> Result<()> {
+        let Strike { fault, lasts } = strike;
+        let recorder = self.client.recorder;
+        let burst = self.submit_burst().await;
+        let note = |phase| recorder.note(Event::Fault { fault, phase, is_alone: true });
+        note(Phase::Begins);
+        let begun = Instant::now();
+        site.begin(fault, recorder).await?;
+        let healed = watch::Sender::new(None);
+        let heal = async {
+            sleep_until(begun + lasts).await;
+            site.heal(fault, &healed).await?;
+            note(Phase::Healed);
+            anyhow::Ok(())
+        };
+        let probe = self.next;
+        self.next += 1;
+        let give_up = begun + lasts + fault.bound() + PATIENCE;
+        let client = self.client;
+        let watched = async {
+            let since = match fault.counts_from() {
+                CountsFrom::Begin => begun,
+                CountsFrom::Healed => whole_again(&healed).await,
+            };
+            Ok((since, all_ended(client, burst, probe, give_up).await))
+        };
+        let ((), (since, ended)) = try_join(heal, watched).await?;
+        let bound_ms = whole_ms(fault.bound());
+        recorder.note(match ended {
+            Ok(ended) => {
+                Event::Recovered { fault, took_ms: whole_ms(ended.saturating_duration_since(since)), bound_ms }
+            }
+            Err(why) => Event::NotRecovered { fault, within_ms: whole_ms(give_up - since), why },
+        });
+        Ok(())
+    }
+
+    /// Ids of jobs that have just been accepted.
+    async fn submit_burst(&mut self) -> Vec<String> {
+        let mut ids = Vec::new();
+        for (work, count) in BURST {
+            for _ in 0..count {
+                let errand = urgent(self.next, work);
+                self.next += 1;
+                ids.extend(self.client.submit(errand).await);
+            }
+        }
+        ids
+    }
+}
+
+/// What recovery is measured by waits behind no backlog: that its time passes is no fault of the service.
+fn urgent(number: u64, work: Work) -> Errand {
+    Errand { number, work, priority: Priority::High, manner: Manner::Keyed, then: Then::Nothing }
+}
+
+/// When everything of the burst had ended and new work was done too; else what had not.
+async fn all_ended(
+    client: &Client<'_>,
+    mut burst: Vec<String>,
+    probe: u64,
+    give_up: Instant,
+) -> Result<Instant, String> {
+    let mut open = String::new();
+    let all = async {
+        burst.extend(client.submit(urgent(probe, Work::Noop)).await);
+        while let Some(id) = burst.last() {
+            match client.look(id, &[]).await {
+                Some(job) if job.status.is_terminal() => drop(burst.pop()),
+                job => {
+                    open = format!("job {id}: {job:?}");
+                    sleep(LOOK_EVERY).await;
+                }
+            }
+        }
+    };
+    match timeout_at(give_up, all).await {
+        Ok(()) => Ok(Instant::now()),
+        Err(_) => Err(open),
+    }
+}
+
+/// The instant at which what was broken was whole again, as somebody beside would see it.
+type Healed = watch::Sender<Option<Instant>>;
+
+async fn whole_again(healed: &Healed) -> Instant {
+    let mut healed = healed.subscribe();
+    // The sender is ours, so it is there.
+    let at = healed.wait_for(Option::is_some).await.ok().and_then(|at| *at);
+    at.unwrap_or_else(Instant::now)
+}
+
+fn now(healed: &Healed) {
+    healed.send_replace(Some(Instant::now()));
+}
+
+/// What a lane's faults are done to.
+trait Target {
+    async fn begin(&mut self, fault: Fault, recorder: &Recorder) -> Result<()>;
+    /// It returns when the next fault may come, which may be later than the healing.
+    async fn heal(&mut self, fault: Fault, healed: &Healed) -> Result<()>;
+}
+
+/// Each strike begins and is healed at its time, or as soon as those before it are done with.
+async fn storm(target: &mut impl Target, strikes: &[StormStrike], start: Instant, recorder: &Recorder) -> Result<()> {
+    let begins = strikes.iter().map(|strike| (strike.at, Phase::Begins, strike.strike.fault));
+    let heals = strikes.iter().map(|strike| (strike.at + strike.strike.lasts, Phase::Healed, strike.strike.fault));
+    let mut steps: Vec<_> = begins.chain(heals).collect();
+    // A place is healed before it is struck again, and a strike without length begins before it is healed.
+    steps.sort_by_key(|(at, ..)| *at);
+    for (at, phase, fault) in steps {
+        sleep_until(start + at).await;
+        let note = || recorder.note(Event::Fault { fault, phase, is_alone: false });
+        match phase {
+            Phase::Begins => {
+                note();
+                target.begin(fault, recorder).await.with_context(|| fault.to_string())?;
+            }
+            Phase::Healed => {
+                target.heal(fault, &watch::Sender::new(None)).await.with_context(|| format!("healing: {fault}"))?;
+                note();
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Target for Site {
+    async fn begin(&mut self, fault: Fault, recorder: &Recorder) -> Result<()> {
+        match fault.lane() {
+            Lane::Programs => self.programs.begin(fault, recorder).await,
+            Lane::Broker => Broker { node: &mut self.node }.begin(fault, recorder).await,
+        }
+    }
+
+    async fn heal(&mut self, fault: Fault, healed: &Healed) -> Result<()> {
+        match fault.lane() {
+            Lane::Programs => self.programs.heal(fault, healed).await,
+            Lane::Broker => Broker { node: &mut self.node }.heal(fault, healed).await,
+        }
+    }
+}
+
+impl Target for Programs {
+    async fn begin(&mut self, fault: Fault, recorder: &Recorder) -> Result<()> {
+        let rule = |direction, method: Method, fate| FrameRule { direction, method, fate };
+        match fault {
+            Fault::Kill(member) => {
+                let process = self.cluster.process(member.name())?;
+                match process.ended()? {
+                    None => process.kill_9()?,
+                    Some(status) => {
+                        let line = format!("it had ended by itself: {status}");
+                        recorder.note(Event::Panicked { program: member.name().to_owned(), line });
+                    }
+                }
+            }
+            Fault::Pause(member) => self.cluster.process(member.name())?.pause()?,
+            Fault::ClockStep(member, seconds) => self.step_clock(member, seconds)?,
+            Fault::Reset(link) => {
+                self.proxy(link).refuse();
+                self.proxy(link).cut();
+            }
+            Fault::BlackHole(link) => self.proxy(link).partition(),
+            Fault::Deaf(link) => self.proxy(link).set_flow(Direction::ToClient, Flow::Held),
+            Fault::Slow(link) => {
+                for direction in [Direction::ToServer, Direction::ToClient] {
+                    self.proxy(link).set_flow(direction, Flow::Delayed(SLOW_BY));
+                }
+            }
+            Fault::LostConfirms(link) => {
+                self.proxy(link).set_rule(rule(Direction::ToClient, BASIC_ACK, Fate::Swallowed));
+            }
+            Fault::CutPublish(link) => {
+                self.proxy(link).set_rule(rule(Direction::ToServer, BASIC_PUBLISH, Fate::CutInside));
+            }
+            Fault::CutDelivery(link) => {
+                self.proxy(link).set_rule(rule(Direction::ToClient, BASIC_DELIVER, Fate::CutInside));
+            }
+            _ => anyhow::bail!("not a fault of a program"),
+        }
+        Ok(())
+    }
+
+    async fn heal(&mut self, fault: Fault, healed: &Healed) -> Result<()> {
+        match fault {
+            Fault::Kill(member) => self.cluster.process(member.name())?.restart()?,
+            Fault::Pause(member) => self.cluster.process(member.name())?.resume()?,
+            Fault::ClockStep(member, _) => self.step_clock(member, 0)?,
+            Fault::LostConfirms(link) => {
+                self.proxy(link).cut();
+                self.proxy(link).heal();
+            }
+            Fault::Reset(link)
+            | Fault::BlackHole(link)
+            | Fault::Deaf(link)
+            | Fault::Slow(link)
+            | Fault::CutPublish(link)
+            | Fault::CutDelivery(link) => self.proxy(link).heal(),
+            _ => anyhow::bail!("not a fault of a program"),
+        }
+        now(healed);
+        Ok(())
+    }
+}
+
+struct Broker<'a> {
+    node: &'a mut ScratchNode,
+}
+
+impl Broker<'_> {
+    /// Starts the node again.
+    async fn start(&mut self, healed: &Healed) -> Result<()> {
+        let address = self.node.amqp_address();
+        let answers = async {
+            while !chassis::testing::rabbit::answers(address).await {
+                sleep(Duration::from_millis(50)).await;
+            }
+            now(healed);
+            Ok(())
+        };
+        try_join(self.node.start_again(), answers).await?;
+        // It answers before it is whole, and a queue declared then stays broken (RabbitMQ 3.10.8: no rabbit_fifo_dlx_sup).
+        self.node.ctl(&["await_startup"]).await.map(drop)
+    }
+}
+
+impl Target for Broker<'_> {
+    async fn begin(&mut self, fault: Fault, _: &Recorder) -> Result<()> {
+        let management = self.node.management();
+        match fault {
+            Fault::MemoryAlarm => self.node.memory_alarm(true).await?,
+            Fault::DiskAlarm => self.node.disk_alarm(true).await?,
+            Fault::PurgedQueue => management.purge_queue(VHOST, &topology::jobs_queue(QUEUE)).await?,
+            Fault::DeletedQueue => management.delete_queue(VHOST, &topology::jobs_queue(QUEUE)).await?,
+            Fault::ClosedConnections => drop(management.close_connections(VHOST).await?),
+            Fault::BrokerKilled => self.node.kill().await?,
+            Fault::BrokerRestarted => self.node.stop().await?,
+            Fault::BrokerPaused => self.node.freeze()?,
+            Fault::BrokerWiped => {
+                self.node.kill().await?;
+                self.node.wipe()?;
+            }
+            _ => anyhow::bail!("not a fault of the broker"),
+        }
+        Ok(())
+    }
+
+    async fn heal(&mut self, fault: Fault, healed: &Healed) -> Result<()> {
+        match fault {
+            Fault::MemoryAlarm => self.node.memory_alarm(false).await?,
+            Fault::DiskAlarm => self.node.disk_alarm(false).await?,
+            Fault::PurgedQueue | Fault::ClosedConnections => {}
+            Fault::DeletedQueue => {
+                self.node.management().import_topology(VHOST, &[QUEUE]).await?;
+                now(healed);
+                sleep(QUEUE_AGE).await;
+                return Ok(());
+            }
+            Fault::BrokerKilled | Fault::BrokerRestarted => return self.start(healed).await,
+            Fault::BrokerPaused => self.node.thaw()?,
+            Fault::BrokerWiped => {
+                self.start(healed).await?;
+                sleep(QUEUE_AGE).await;
+                return Ok(());
+            }
+            _ => anyhow::bail!("not a fault of the broker"),
+        }
+        now(healed);
+        Ok(())
+    }
+}

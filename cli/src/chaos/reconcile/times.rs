@@ -1,0 +1,116 @@
+//! Nothing hangs, overload says when to come back, faults are got over in time, and nothing grows. Pure.
+
+use std::collections::BTreeMap;
+
+use super::{Promise, Verdict};
+use crate::chaos::faults::{ENDED, Fault};
+use crate::chaos::history::{Entry, Event, Moment, Phase};
+use crate::chaos::plan::whole_ms;
+
+/// What may have come for good: connections that are kept, threads of a pool that has been used since.
+const MORE_FILES: u64 = 64;
+const MORE_THREADS: u64 = 16;
+
+/// Open files and threads, before and after.
+pub(in crate::chaos) fn has_grown(before: (u64, u64), after: (u64, u64)) -> bool {
+    after.0 > before.0 + MORE_FILES || after.1 > before.1 + MORE_THREADS
+}
+
+/// When a fault lasted.
+struct Span {
+    fault: Fault,
+    is_alone: bool,
+    from_ms: u64,
+    until_ms: u64,
+}
+
+pub(super) fn judge(history: &[Entry], verdict: &mut Verdict) {
+    let spans = spans(history);
+    let mut before: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for Entry { at_ms, event } in history {
+        match event {
+            Event::Overload { path, status, says_when } => {
+                verdict.counts.overloads += 1;
+                if !says_when {
+                    verdict.break_promise(Promise::HonestStatus, format!("{path}: {status} without Retry-After"));
+                }
+            }
+            Event::Hung { path, began_ms } => {
+                let excused = spans.iter().any(|span| span.fault.silences() && meets(span, *began_ms, *at_ms));
+                if !excused {
+                    let took_ms = at_ms - began_ms;
+                    verdict.break_promise(Promise::HonestStatus, format!("{path}: no answer for {took_ms} ms"));
+                }
+            }
+            Event::ReadFailed { began_ms, why } => {
+                let alone = spans.iter().find(|span| span.is_alone && meets(span, *began_ms, *at_ms));
+                if let Some(span) = alone.filter(|span| span.fault.spares_reads()) {
+                    verdict.break_promise(Promise::Recovery, format!("{}: a GET failed: {why}", span.fault));
+                }
+            }
+            Event::Recovered { fault, took_ms, bound_ms } if took_ms > bound_ms => {
+                let detail = format!("{fault}: got over after {took_ms} ms, the bound is {bound_ms} ms");
+                verdict.break_promise(Promise::Recovery, detail);
+            }
+            Event::NotRecovered { fault, within_ms, why } => {
+                let detail = format!("{fault}: not got over within {within_ms} ms: {why}");
+                verdict.break_promise(Promise::Recovery, detail);
+            }
+            Event::Usage { program, moment, open_files, threads, .. } => match moment {
+                Moment::Before => drop(before.insert(program, (*open_files, *threads))),
+                Moment::After => {
+                    let Some((files, started)) = before.get(program.as_str()) else { continue };
+                    if has_grown((*files, *started), (*open_files, *threads)) {
+                        let detail = format!(
+                            "{program}: {files} open files and {started} threads before, {open_files} and {threads} after"
+                        );
+                        verdict.break_promise(Promise::Bounded, detail);
+                    }
+                }
+            },
+            _ => {}
+        }
+    }
+    all_ended_in_time(history, verdict);
+}
+
+fn meets(span: &Span, from_ms: u64, until_ms: u64) -> bool {
+    span.from_ms <= until_ms && from_ms <= span.until_ms
+}
+
+/// Until a fault that came alone is got over, it counts as lasting.
+fn spans(history: &[Entry]) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    for Entry { at_ms, event } in history {
+        match event {
+            Event::Fault { fault, phase: Phase::Begins, is_alone } => {
+                spans.push(Span { fault: *fault, is_alone: *is_alone, from_ms: *at_ms, until_ms: u64::MAX });
+            }
+            Event::Fault { fault, phase: Phase::Healed, is_alone: false }
+            | Event::Recovered { fault, .. }
+            | Event::NotRecovered { fault, .. } => {
+                if let Some(span) = spans.iter_mut().rev().find(|span| span.fault == *fault) {
+                    span.until_ms = *at_ms;
+                }
+            }
+            _ => {}
+        }
+    }
+    spans
+}
+
+/// After a storm: from healing to the end of the last job.
+fn all_ended_in_time(history: &[Entry], verdict: &mut Verdict) {
+    let at = |event: &Event| history.iter().find(|entry| entry.event == *event).map(|entry| entry.at_ms);
+    if let (Some(healed_ms), Some(drained_ms)) = (at(&Event::Healed), at(&Event::Drained)) {
+        let took_ms = drained_ms.saturating_sub(healed_ms);
+        verdict.counts.drained_after_ms = took_ms;
+        if took_ms > whole_ms(ENDED) {
+            let detail = format!(
+                "the storm: the last job ended {took_ms} ms after healing, the bound is {} ms",
+                whole_ms(ENDED)
+            );
+            verdict.break_promise(Promise::Recovery, detail);
+        }
+    }
+}

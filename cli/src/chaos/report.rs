@@ -1,0 +1,183 @@
+//! The outcome of a trial, as text and as JSON. Pure.
+
+use serde::Serialize;
+
+use super::faults::Fault;
+use super::history::{Entry, Event, Moment};
+use super::reconcile::{Counts, Promise, Verdict};
+
+/// Breaches that are written out per promise; all are counted, and all are in the JSON.
+const NAMED: usize = 10;
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Recovery {
+    pub(super) fault: Fault,
+    /// Nothing: not within the bound and half a minute more.
+    pub(super) took_ms: Option<u64>,
+    pub(super) bound_ms: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Footprint {
+    pub(super) program: String,
+    pub(super) resident_mib: [u64; 2],
+    pub(super) open_files: [u64; 2],
+    pub(super) threads: [u64; 2],
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) version: &'static str,
+    pub(super) seed: u64,
+    pub(super) jobs: u64,
+    pub(super) seconds: u64,
+    pub(super) clocks_moved: bool,
+    pub(super) counts: Counts,
+    pub(super) recoveries: Vec<Recovery>,
+    /// How many faults the storm had.
+    pub(super) storm_faults: usize,
+    /// Before and after.
+    pub(super) footprints: Vec<Footprint>,
+    pub(super) held: bool,
+    pub(super) breaches: Vec<super::reconcile::Breach>,
+}
+
+/// What the trial was to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trial {
+    pub(super) seed: u64,
+    pub(super) jobs: u64,
+    pub(super) seconds: u64,
+    pub(super) clocks_moved: bool,
+}
+
+impl Report {
+    pub(super) fn new(trial: Trial, history: &[Entry], verdict: Verdict) -> Self {
+        let Trial { seed, jobs, seconds, clocks_moved } = trial;
+        let in_storm = |entry: &&Entry| {
+            matches!(entry.event, Event::Fault { phase: super::history::Phase::Begins, is_alone: false, .. })
+        };
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            seed,
+            jobs,
+            seconds,
+            clocks_moved,
+            recoveries: history.iter().filter_map(recovery).collect(),
+            storm_faults: history.iter().filter(in_storm).count(),
+            footprints: footprints(history),
+            held: verdict.breaches.is_empty(),
+            counts: verdict.counts,
+            breaches: verdict.breaches,
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let parts = [self.head(), self.jobs(), self.recoveries(), self.footprints(), self.promises()];
+        parts.join("\n\n")
+    }
+
+    fn head(&self) -> String {
+        let clocks = if self.clocks_moved { "" } else { "; no clock was moved: libfaketime is not installed" };
+        format!(
+            "Trial of {} s with {} jobs, seed {}: {} faults alone, {} in the storm{clocks}",
+            self.seconds,
+            self.jobs,
+            self.seed,
+            self.recoveries.len(),
+            self.storm_faults
+        )
+    }
+
+    fn jobs(&self) -> String {
+        let Counts {
+            accepted,
+            terminal,
+            lost,
+            unfinished,
+            unexpected,
+            handlers_started,
+            overlapping_owners,
+            outcomes_twice,
+            open,
+            reads,
+            stale_reads,
+            overloads,
+            drained_after_ms,
+            ..
+        } = self.counts;
+        format!(
+            "accepted {accepted}   terminal {terminal}   lost {lost}   unfinished {unfinished}   unexpected {unexpected}\n\
+             programs started {handlers_started}   overlapping owners {overlapping_owners}   outcomes twice {outcomes_twice}\n\
+             submits never answered {open}   answers 429 or 503 {overloads}   reads {reads}   stale reads {stale_reads}\n\
+             the last job ended {drained_after_ms} ms after healing"
+        )
+    }
+
+    fn recoveries(&self) -> String {
+        let mut text = format!("{:<36} {:>12} {:>9}", "fault", "over after", "bound");
+        for Recovery { fault, took_ms, bound_ms } in &self.recoveries {
+            let took = took_ms.map_or_else(|| "never".to_owned(), |ms| format!("{ms} ms"));
+            text.push_str(&format!("\n{:<36} {took:>12} {:>7} s", fault.to_string(), bound_ms / 1_000));
+        }
+        text
+    }
+
+    fn footprints(&self) -> String {
+        let mut text = format!("{:<12} {:>16} {:>14} {:>12}", "before, after", "MiB", "open files", "threads");
+        for Footprint { program, resident_mib, open_files, threads } in &self.footprints {
+            let pair = |[before, after]: [u64; 2]| format!("{before} {after:>5}");
+            let (memory, files, threads) = (pair(*resident_mib), pair(*open_files), pair(*threads));
+            text.push_str(&format!("\n{program:<12} {memory:>17} {files:>14} {threads:>12}"));
+        }
+        text
+    }
+
+    fn promises(&self) -> String {
+        let mut lines = Vec::new();
+        for promise in Promise::ALL {
+            let broken: Vec<_> = self.breaches.iter().filter(|breach| breach.promise == promise).collect();
+            if broken.is_empty() {
+                lines.push(format!("held    {}", promise.words()));
+                continue;
+            }
+            lines.push(format!("BROKEN  {}, {} times", promise.words(), broken.len()));
+            lines.extend(broken.iter().take(NAMED).map(|breach| format!("        - {}", breach.detail)));
+        }
+        let words = if self.held { "Every promise held." } else { "A PROMISE WAS BROKEN." };
+        lines.push(format!(
+            "\n{words} The same again: longshore chaos --seed {} --jobs {} --seconds {}",
+            self.seed, self.jobs, self.seconds
+        ));
+        lines.join("\n")
+    }
+}
+
+fn recovery(entry: &Entry) -> Option<Recovery> {
+    match entry.event {
+        Event::Recovered { fault, took_ms, bound_ms } => Some(Recovery { fault, took_ms: Some(took_ms), bound_ms }),
+        Event::NotRecovered { fault, .. } => {
+            Some(Recovery { fault, took_ms: None, bound_ms: super::plan::whole_ms(fault.bound()) })
+        }
+        _ => None,
+    }
+}
+
+fn footprints(history: &[Entry]) -> Vec<Footprint> {
+    let mut footprints: Vec<Footprint> = Vec::new();
+    for entry in history {
+        let Event::Usage { program, moment, resident_bytes, open_files, threads } = &entry.event else { continue };
+        let reading = [resident_bytes >> 20, *open_files, *threads];
+        match (moment, footprints.iter_mut().find(|footprint| footprint.program == *program)) {
+            (Moment::Before, None) => {
+                let [resident_mib, open_files, threads] = reading.map(|number| [number, 0]);
+                footprints.push(Footprint { program: program.clone(), resident_mib, open_files, threads });
+            }
+            (Moment::After, Some(footprint)) => {
+                [footprint.resident_mib[1], footprint.open_files[1], footprint.threads[1]] = reading;
+            }
+            _ => {}
+        }
+    }
+    footprints
+}
