@@ -5,12 +5,11 @@ use std::sync::Arc;
 use protocol::ids::SessionId;
 use protocol::problem::Kind;
 use protocol::store_api::{Change, Heartbeat, HeartbeatReply, Held, JobFence, Reply};
-use rusqlite::params;
 
-use super::row::Row;
-use super::transaction::{Decided, Transaction};
-use super::{StorageError, TENANT};
+use super::{Decided, Transaction};
 use crate::storage::live::{Live, Session};
+use crate::storage::sql::values;
+use crate::storage::{StorageError, TENANT};
 
 impl Transaction<'_> {
     pub(super) fn heartbeat(&mut self, heartbeat: &Heartbeat) -> Result<Decided, StorageError> {
@@ -27,7 +26,7 @@ impl Transaction<'_> {
         };
         if known == Some(&session) {
             let query = "UPDATE sessions SET renewal = renewal + 1 WHERE tenant = ? AND session = ?";
-            self.sql.prepare_cached(query)?.execute(params![TENANT, session.id.0.as_bytes()])?;
+            self.sql.write(query, values![TENANT, session.id.0])?;
         } else {
             self.save_session(&session)?;
             let live = self.memory.live.with(session.id, Some(session));
@@ -40,23 +39,15 @@ impl Transaction<'_> {
         Ok(Ok(Reply::Heartbeat(reply)))
     }
 
-    fn save_session(&self, session: &Session) -> Result<(), StorageError> {
+    fn save_session(&mut self, session: &Session) -> Result<(), StorageError> {
         let query = "INSERT INTO sessions (tenant, session, worker, queues, tasks, since, renewal)
                      VALUES (?, ?, ?, ?, ?, ?, 0)
-                     ON CONFLICT DO UPDATE SET worker = excluded.worker, queues = excluded.queues, tasks = excluded.tasks,
-                         renewal = renewal + 1";
+                     ON CONFLICT (tenant, session) DO UPDATE SET worker = excluded.worker, queues = excluded.queues,
+                         tasks = excluded.tasks, renewal = sessions.renewal + 1";
         let queues = serde_json::to_string(&session.queues)?;
         let tasks = serde_json::to_string(&session.tasks)?;
-        let id = session.id.0.into_bytes();
-        self.sql.prepare_cached(query)?.execute(params![
-            TENANT,
-            id,
-            session.worker,
-            queues,
-            tasks,
-            session.since_ms
-        ])?;
-        Ok(())
+        let id = session.id.0;
+        self.sql.write(query, values![TENANT, id, &session.worker, &queues, &tasks, session.since_ms])
     }
 
     /// Takes the new sessions into account: rows that nobody matched may be matched now, windows may have grown.
@@ -75,7 +66,7 @@ impl Transaction<'_> {
 
     fn renew(&mut self, held: &Held, reply: &mut HeartbeatReply) -> Result<(), StorageError> {
         let lease = JobFence { job_id: held.job_id, fence: held.fence };
-        let Some(mut row) = Row::load(self.sql, held.job_id)? else {
+        let Some(mut row) = self.load(held.job_id)? else {
             reply.lost.push(lease);
             return Ok(());
         };
@@ -93,7 +84,7 @@ impl Transaction<'_> {
                 self.log(&Change::Progress { job_id: row.job_id, progress: progress.clone() })?;
             }
         }
-        row.save_renewal(self.sql)
+        self.save_renewal(&row)
     }
 
     pub(super) fn end_session(&mut self, session: SessionId) -> Result<Decided, StorageError> {
@@ -103,8 +94,7 @@ impl Transaction<'_> {
 
     pub(super) fn expire_silent_session(&mut self, session: SessionId, renewal: u64) -> Result<bool, StorageError> {
         let query = "SELECT 1 FROM sessions WHERE tenant = ? AND session = ? AND renewal = ?";
-        let still =
-            self.sql.prepare_cached(query)?.exists(params![TENANT, session.0.as_bytes(), renewal.cast_signed()])?;
+        let still = self.sql.one(query, values![TENANT, session.0, renewal], |_| Ok(()))?.is_some();
         if still {
             self.count("session_expired");
             self.remove_session(session)?;
@@ -113,9 +103,8 @@ impl Transaction<'_> {
     }
 
     fn remove_session(&mut self, session: SessionId) -> Result<(), StorageError> {
-        let query = "DELETE FROM sessions WHERE tenant = ? AND session = ?";
-        let removed = self.sql.prepare_cached(query)?.execute(params![TENANT, session.0.as_bytes()])?;
-        if removed > 0 {
+        if self.memory.live.session(session).is_some() {
+            self.sql.write("DELETE FROM sessions WHERE tenant = ? AND session = ?", values![TENANT, session.0])?;
             let live = self.memory.live.with(session, None);
             self.become_live(live)?;
         }

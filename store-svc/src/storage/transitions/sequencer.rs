@@ -3,11 +3,10 @@
 use protocol::ids::{Epoch, InstanceId};
 use protocol::invalidation::grant::Acquired;
 use protocol::store_api::{Reply, SequencerAnswer};
-use rusqlite::params;
 
-use super::transaction::{Decided, Transaction};
-use super::{StorageError, TENANT};
-use crate::storage::SequencerRenewal;
+use super::{Decided, Transaction};
+use crate::storage::sql::values;
+use crate::storage::{SequencerRenewal, StorageError, TENANT};
 
 /// One that stands by asks again at least this often, ms: the lease may be given back at any time.
 const ASK_AGAIN_MS: u64 = 500;
@@ -52,12 +51,7 @@ impl Transaction<'_> {
         self.memory.holder_watch.look(self.context.now_ms, &holding);
         self.memory.holding_unsaved = false;
         let query = "UPDATE meta SET epoch = ?, sequencer = ?, sequencer_renewal = ? WHERE tenant = ?";
-        self.sql.prepare_cached(query)?.execute(params![
-            holding.epoch.0.cast_signed(),
-            holding.holder.map(|holder| holder.0.into_bytes()),
-            holding.renewal.cast_signed(),
-            TENANT,
-        ])?;
-        Ok(())
+        let holder = holding.holder.map(|holder| holder.0);
+        self.sql.write(query, values![holding.epoch.0, holder, holding.renewal, TENANT])
     }
 }

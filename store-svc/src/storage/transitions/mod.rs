@@ -6,30 +6,45 @@ use protocol::ids::{Position, SessionId};
 use protocol::job::{Job, State};
 use protocol::problem::Problem;
 use protocol::store_api::{Answer, BellId, Change, Command, JobFence, Reply};
-use rusqlite::{Connection, params};
 
-use super::columns::Ring;
-use super::memory::Memory;
-use super::row::Row;
-use super::{StorageError, TENANT};
-use crate::storage::{BellSeq, Context, NewsItem, Rung, RungBell, SequencerRenewal, Signals, Transitions};
+pub(super) use memory::Memory;
+pub(super) use read::{Reads, Snapshots, Viewed};
+
+use super::row::{Ring, Row};
+use super::sql::{Sql, values};
+use super::{BellSeq, Context, NewsItem, Rung, RungBell, SequencerRenewal, Signals, StorageError, TENANT, Transitions};
+use foreseen::Foreseen;
+
+mod bells;
+mod claim;
+mod create;
+mod data;
+mod foreseen;
+pub(super) mod memory;
+mod read;
+mod ring;
+mod sequencer;
+mod session;
+mod settle;
+mod trim;
+mod view;
 
 pub(super) struct Transaction<'t> {
-    pub(super) sql: &'t Connection,
+    pub(super) sql: &'t mut dyn Sql,
     pub(super) context: &'t Context,
     pub(super) memory: Memory,
     pub(super) signals: Signals,
+    foreseen: Foreseen,
     draws: u64,
-    changes_before: u64,
 }
 
 /// The answer to a command, or why it is refused.
 pub(super) type Decided = Result<Reply, Problem>;
 
 impl<'t> Transaction<'t> {
-    pub(super) fn new(sql: &'t Connection, context: &'t Context, mut memory: Memory) -> Self {
+    pub(super) fn new(sql: &'t mut dyn Sql, context: &'t Context, mut memory: Memory) -> Self {
         memory.holder_watch.look(context.now_ms, &memory.holding);
-        Self { sql, context, memory, signals: Signals::default(), draws: 0, changes_before: sql.total_changes() }
+        Self { sql, context, memory, signals: Signals::default(), foreseen: Foreseen::default(), draws: 0 }
     }
 
     /// Writes what was kept back until the end.
@@ -37,16 +52,12 @@ impl<'t> Transaction<'t> {
         for (name, queue) in &mut self.memory.queues {
             if queue.claimed_unsaved {
                 let query = "INSERT INTO queues (tenant, queue, paused, claimed_through) VALUES (?1, ?2, 0, ?3)
-                             ON CONFLICT DO UPDATE SET claimed_through = ?3";
-                self.sql.prepare_cached(query)?.execute(params![
-                    TENANT,
-                    name,
-                    queue.claimed_through.0.cast_signed()
-                ])?;
+                             ON CONFLICT (tenant, queue) DO UPDATE SET claimed_through = ?3";
+                self.sql.write(query, values![TENANT, name, queue.claimed_through.0])?;
                 queue.claimed_unsaved = false;
             }
         }
-        if self.memory.holding_unsaved && self.sql.total_changes() != self.changes_before {
+        if self.memory.holding_unsaved && (self.sql.is_remote() || self.sql.has_written()) {
             self.save_holding()?;
         }
         if !self.memory.live_told {
@@ -89,8 +100,7 @@ impl<'t> Transaction<'t> {
         let query = "INSERT INTO log (position, tenant, at, kind, change) VALUES (?, ?, ?, ?, ?)";
         let kind = i64::from(change.is_invalidation());
         let text = serde_json::to_string(change)?;
-        let number = position.0.cast_signed();
-        self.sql.prepare_cached(query)?.execute(params![number, TENANT, self.context.wall_ms, kind, text])?;
+        self.sql.write(query, values![position.0, TENANT, self.context.wall_ms, kind, &text])?;
         self.memory.head = position;
         if change.is_invalidation() {
             self.signals.invalidation = Some(position);
@@ -117,7 +127,7 @@ impl<'t> Transaction<'t> {
             let position = self.log(&Change::Invalidates { job_id: row.job_id, keys })?;
             row.invalidation = (row.job.state == State::Finishing).then_some(position.0.cast_signed());
         }
-        row.save(self.sql)
+        self.save(row)
     }
 
     /// Puts a queued row where the dispatcher finds it, or where it waits for a session that knows its task.
@@ -132,6 +142,10 @@ impl<'t> Transaction<'t> {
 }
 
 impl Transitions for Transaction<'_> {
+    fn foresee(&mut self, commands: &[&Command]) -> Result<(), StorageError> {
+        if self.sql.is_remote() { self.look_ahead(commands) } else { Ok(()) }
+    }
+
     fn apply(&mut self, command: &Command) -> Result<Answer, StorageError> {
         let decided = match command {
             Command::Create(create) => self.create(create),

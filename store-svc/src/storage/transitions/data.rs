@@ -5,10 +5,10 @@ use protocol::ids::Version;
 use protocol::key::DataKey;
 use protocol::problem::Kind;
 use protocol::store_api::{Change, DeleteData, Precondition, PutData, Reply};
-use rusqlite::{OptionalExtension as _, params};
 
-use super::transaction::{Decided, Transaction};
-use super::{StorageError, TENANT};
+use super::{Decided, Transaction};
+use crate::storage::sql::values;
+use crate::storage::{StorageError, TENANT};
 
 impl Transaction<'_> {
     pub(super) fn put_data(&mut self, put: &PutData) -> Result<Decided, StorageError> {
@@ -17,9 +17,9 @@ impl Transaction<'_> {
             return Ok(Err(Kind::PreconditionFailed.problem()));
         }
         let version = self.next_version()?;
-        let query = "INSERT OR REPLACE INTO data (tenant, key, version, data) VALUES (?, ?, ?, ?)";
-        let number = version.0.cast_signed();
-        self.sql.prepare_cached(query)?.execute(params![TENANT, put.key.as_str(), number, put.data.get()])?;
+        let query = "INSERT INTO data (tenant, key, version, data) VALUES (?, ?, ?, ?)
+                     ON CONFLICT (tenant, key) DO UPDATE SET version = excluded.version, data = excluded.data";
+        self.sql.write(query, values![TENANT, put.key.as_str(), version.0, put.data.get()])?;
         self.written(&put.key, version).map(Ok)
     }
 
@@ -33,19 +33,18 @@ impl Transaction<'_> {
         }
         let version = self.next_version()?;
         let query = "DELETE FROM data WHERE tenant = ? AND key = ?";
-        self.sql.prepare_cached(query)?.execute(params![TENANT, delete.key.as_str()])?;
+        self.sql.write(query, values![TENANT, delete.key.as_str()])?;
         self.written(&delete.key, version).map(Ok)
     }
 
-    fn stored(&self, key: &DataKey) -> Result<Option<String>, StorageError> {
-        let mut statement = self.sql.prepare_cached("SELECT data FROM data WHERE tenant = ? AND key = ?")?;
-        Ok(statement.query_row(params![TENANT, key.as_str()], |row| row.get(0)).optional()?)
+    fn stored(&mut self, key: &DataKey) -> Result<Option<String>, StorageError> {
+        let query = "SELECT data FROM data WHERE tenant = ? AND key = ?";
+        self.sql.one(query, values![TENANT, key.as_str()], |columns| columns.text())
     }
 
     fn next_version(&mut self) -> Result<Version, StorageError> {
         let version = self.memory.version.next();
-        let query = "UPDATE meta SET version = ? WHERE tenant = ?";
-        self.sql.prepare_cached(query)?.execute(params![version.0.cast_signed(), TENANT])?;
+        self.sql.write("UPDATE meta SET version = ? WHERE tenant = ?", values![version.0, TENANT])?;
         self.memory.version = version;
         Ok(version)
     }

@@ -3,13 +3,12 @@
 use protocol::api::{JobView, Links, Progress, WaitingFor};
 use protocol::job::State;
 use protocol::time::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::value::RawValue;
 
-use super::StorageError;
-use super::row::Row;
-use super::transaction::Transaction;
-use crate::storage::Live;
+use super::Transaction;
+use crate::storage::row::Row;
+use crate::storage::sql::{Sql, values};
+use crate::storage::{Live, StorageError};
 
 impl Transaction<'_> {
     pub(super) fn view(&mut self, row: &Row) -> Result<JobView, StorageError> {
@@ -18,7 +17,7 @@ impl Transaction<'_> {
     }
 }
 
-pub(super) fn view(sql: &Connection, row: &Row, live: &Live, paused: bool) -> Result<JobView, StorageError> {
+pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, paused: bool) -> Result<JobView, StorageError> {
     let state = row.job.state;
     let progress: Option<Progress> = row.progress.as_deref().map(serde_json::from_str).transpose()?;
     let invalidates = row.invalidates.as_deref().map(serde_json::from_str).transpose()?;
@@ -58,8 +57,6 @@ fn waiting_for(row: &Row, live: &Live, paused: bool) -> Option<WaitingFor> {
     }
 }
 
-pub(super) fn result(sql: &Connection, n: i64) -> Result<Option<Box<RawValue>>, StorageError> {
-    let mut statement = sql.prepare_cached("SELECT result FROM results WHERE n = ?")?;
-    let text: Option<String> = statement.query_row(params![n], |row| row.get(0)).optional()?;
-    Ok(text.map(RawValue::from_string).transpose()?)
+pub(super) fn result(sql: &mut dyn Sql, n: i64) -> Result<Option<Box<RawValue>>, StorageError> {
+    sql.one("SELECT result FROM results WHERE n = ?", values![n], |columns| columns.json())
 }

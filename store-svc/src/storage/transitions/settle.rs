@@ -5,16 +5,15 @@ use protocol::ids::{Epoch, JobId, Position};
 use protocol::job::{Cancelled, Ended, Settled, State};
 use protocol::problem::Kind;
 use protocol::store_api::{Complete, JobFence, Outcome, Release, Reply};
-use rusqlite::params;
 
-use super::row::{Row, job_columns};
-use super::transaction::{Decided, Transaction};
-use super::{StorageError, TENANT};
-use crate::storage::NewsItem;
+use super::{Decided, Transaction};
+use crate::storage::row::{Row, job_columns};
+use crate::storage::sql::values;
+use crate::storage::{NewsItem, StorageError, TENANT};
 
 impl Transaction<'_> {
     pub(super) fn complete(&mut self, complete: &Complete) -> Result<Decided, StorageError> {
-        let Some(mut row) = Row::load(self.sql, complete.job_id)? else {
+        let Some(mut row) = self.load(complete.job_id)? else {
             return Ok(Err(Kind::NotFound.problem()));
         };
         let before = row.job.clone();
@@ -36,8 +35,9 @@ impl Transaction<'_> {
                 // The last report may have been overtaken by the outcome: what is done has no progress.
                 (row.error, row.progress) = (None, None);
                 if let Some(result) = result {
-                    let query = "INSERT OR REPLACE INTO results (n, tenant, result) VALUES (?, ?, ?)";
-                    self.sql.prepare_cached(query)?.execute(params![row.n, TENANT, result.get()])?;
+                    let query = "INSERT INTO results (n, tenant, result) VALUES (?, ?, ?)
+                                 ON CONFLICT (n) DO UPDATE SET result = excluded.result";
+                    self.sql.write(query, values![row.n, TENANT, result.get()])?;
                 }
             }
             Outcome::Failed { error, .. } => {
@@ -55,7 +55,7 @@ impl Transaction<'_> {
     }
 
     pub(super) fn release(&mut self, release: &Release) -> Result<Decided, StorageError> {
-        let Some(mut row) = Row::load(self.sql, release.job_id)? else {
+        let Some(mut row) = self.load(release.job_id)? else {
             return Ok(Err(Kind::NotFound.problem()));
         };
         let before = row.job.clone();
@@ -77,7 +77,7 @@ impl Transaction<'_> {
     }
 
     pub(super) fn reap_lease(&mut self, lease: JobFence, renewal: u64) -> Result<bool, StorageError> {
-        let Some(mut row) = Row::load(self.sql, lease.job_id)? else { return Ok(false) };
+        let Some(mut row) = self.load(lease.job_id)? else { return Ok(false) };
         let before = row.job.clone();
         if row.job.reap(lease.fence, renewal).is_err() {
             return Ok(false);
@@ -93,7 +93,7 @@ impl Transaction<'_> {
     }
 
     pub(super) fn cancel(&mut self, job_id: JobId) -> Result<Decided, StorageError> {
-        let Some(mut row) = Row::load(self.sql, job_id)? else {
+        let Some(mut row) = self.load(job_id)? else {
             return Ok(Err(Kind::NotFound.problem()));
         };
         let before = row.job.clone();
@@ -111,7 +111,7 @@ impl Transaction<'_> {
     }
 
     pub(super) fn retry(&mut self, job_id: JobId) -> Result<Decided, StorageError> {
-        let Some(mut row) = Row::load(self.sql, job_id)? else {
+        let Some(mut row) = self.load(job_id)? else {
             return Ok(Err(Kind::NotFound.problem()));
         };
         let before = row.job.clone();
@@ -149,19 +149,13 @@ impl Transaction<'_> {
         }
         for mut row in deferred {
             self.place(&mut row);
-            row.save(self.sql)?;
+            self.save(&row)?;
         }
         Ok(more)
     }
 
-    fn rows(&self, query: &str, limit: u32) -> Result<Vec<Row>, StorageError> {
-        let mut statement = self.sql.prepare_cached(query)?;
-        let mut rows = statement.query(params![TENANT, self.context.wall_ms, limit])?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            found.push(Row::read(row)?);
-        }
-        Ok(found)
+    fn rows(&mut self, query: &'static str, limit: u32) -> Result<Vec<Row>, StorageError> {
+        self.sql.take_all(query, values![TENANT, self.context.wall_ms, limit], Row::read)
     }
 
     /// Everything in the log up to `through` is fenced: jobs that waited for it are done in the same commit.
@@ -174,7 +168,7 @@ impl Transaction<'_> {
         if through > self.memory.fenced_through {
             self.memory.fenced_through = through;
             let query = "UPDATE meta SET fenced_through = ? WHERE tenant = ?";
-            self.sql.prepare_cached(query)?.execute(params![through.0.cast_signed(), TENANT])?;
+            self.sql.write(query, values![through.0, TENANT])?;
             self.finish_fenced(through)?;
         }
         Ok(Ok(Reply::Fenced { fenced_through: Some(self.memory.fenced_through) }))
@@ -186,15 +180,7 @@ impl Transaction<'_> {
             job_columns!(),
             " FROM jobs WHERE tenant = ? AND state = 'finishing' AND invalidation <= ? ORDER BY invalidation"
         );
-        let mut found = Vec::new();
-        {
-            let mut statement = self.sql.prepare_cached(query)?;
-            let mut rows = statement.query(params![TENANT, through.0.cast_signed()])?;
-            while let Some(row) = rows.next()? {
-                found.push(Row::read(row)?);
-            }
-        }
-        for mut row in found {
+        for mut row in self.sql.all(query, values![TENANT, through.0], Row::read)? {
             let before = row.job.clone();
             if row.job.fence_closed() {
                 row.invalidation = None;

@@ -3,15 +3,17 @@
 //! Rows whose task nobody knows lie apart (`no_match`), so they cost nothing. When a task becomes known, the queue is looked through
 //! again in the order of ringing, a bounded stretch at a time; nothing behind the place that was reached is rung before.
 
-use rusqlite::params;
+use std::ops::ControlFlow;
 
-use super::bells::rung_bell;
-use super::columns::{Columns, Ring};
+use protocol::ids::{Dispatch, JobId};
+use protocol::store_api::BellId;
+
+use super::Transaction;
+use super::bells::message;
 use super::memory::Place;
-use super::row::Row;
-use super::transaction::Transaction;
-use super::{StorageError, TENANT};
-use crate::storage::{Rung, RungBell};
+use crate::storage::row::Ring;
+use crate::storage::sql::values;
+use crate::storage::{Rung, RungBell, StorageError, TENANT};
 
 /// How many rows are looked at first.
 const STRETCH: usize = 16;
@@ -26,6 +28,9 @@ struct Waiting {
     place: Place,
     task: String,
     ring: Ring,
+    bell: BellId,
+    created_at: i64,
+    trace: Option<String>,
 }
 
 impl Transaction<'_> {
@@ -36,6 +41,11 @@ impl Transaction<'_> {
             return Ok(Rung::default());
         }
         let mut bells = Vec::new();
+        if self.free_places(name) == 0 {
+            // Whoever frees one agitates the queue again.
+            self.memory.restless.remove(name);
+            return Ok(Rung::default());
+        }
         let mut budget = LOOKED_AT_MAX;
         // Mostly a few rows suffice; the stretches grow while nothing in them is known to anybody.
         let mut stretch = STRETCH;
@@ -62,10 +72,10 @@ impl Transaction<'_> {
                 return Ok(0);
             }
             if self.memory.live.matches(name, &row.task) {
-                bells.push(self.ring_row(row.place.n)?);
+                bells.push(self.ring_row(name, row)?);
                 free -= 1;
             } else if row.ring == Ring::Ready {
-                self.set_ring(row.place.n, Ring::NoMatch)?;
+                self.set_ring(row.place.n, row.bell.job_id, Ring::NoMatch)?;
             }
             self.looked_at(name, row.place);
         }
@@ -102,28 +112,32 @@ impl Transaction<'_> {
     }
 
     /// Each priority by itself: SQLite would begin `(priority, n) > (?, ?)` at the start of the priority, not at the place.
-    fn rows_at(&self, queue: &str, ring: Ring, after: Place, limit: usize) -> Result<Vec<Waiting>, StorageError> {
+    fn rows_at(&mut self, queue: &str, ring: Ring, after: Place, limit: usize) -> Result<Vec<Waiting>, StorageError> {
         let query = match ring {
             Ring::Ready => {
-                "SELECT n, task FROM jobs WHERE tenant = ? AND queue = ? AND ring = 'ready' AND priority = ? AND n > ?
+                "SELECT n, task, job_id, dispatch, created_at, trace FROM jobs
+                 WHERE tenant = ? AND queue = ? AND ring = 'ready' AND priority = ? AND n > ?
                  ORDER BY n LIMIT ?"
             }
             _ => {
-                "SELECT n, task FROM jobs WHERE tenant = ? AND queue = ? AND ring = 'no_match' AND priority = ? AND n > ?
+                "SELECT n, task, job_id, dispatch, created_at, trace FROM jobs
+                 WHERE tenant = ? AND queue = ? AND ring = 'no_match' AND priority = ? AND n > ?
                  ORDER BY n LIMIT ?"
             }
         };
-        let mut statement = self.sql.prepare_cached(query)?;
         let mut waiting = Vec::new();
         for priority in PRIORITIES.filter(|priority| *priority >= after.priority) {
             let after_n = if priority == after.priority { after.n } else { 0 };
             let room = i64::try_from(limit - waiting.len()).unwrap_or(i64::MAX);
-            let mut rows = statement.query(params![TENANT, queue, priority, after_n, room])?;
-            while let Some(row) = rows.next()? {
-                let mut columns = Columns::of(row);
-                let place = Place { priority, n: columns.take()? };
-                waiting.push(Waiting { place, task: columns.take()?, ring });
-            }
+            self.sql.take(query, values![TENANT, queue, priority, after_n, room], &mut |columns| {
+                let place = Place { priority, n: columns.int()? };
+                let task = columns.text()?;
+                let job_id = JobId(columns.uuid()?);
+                let bell = BellId { job_id, dispatch: Dispatch(columns.counter()?) };
+                let (created_at, trace) = (columns.int()?, columns.maybe_text()?);
+                waiting.push(Waiting { place, task, ring, bell, created_at, trace });
+                Ok(ControlFlow::Continue(()))
+            })?;
             if waiting.len() >= limit {
                 break;
             }
@@ -131,18 +145,11 @@ impl Transaction<'_> {
         Ok(waiting)
     }
 
-    fn ring_row(&mut self, n: i64) -> Result<RungBell, StorageError> {
-        let row = Row::load_n(self.sql, n)?.ok_or_else(|| StorageError::Internal(format!("row {n} vanished")))?;
-        self.set_ring(n, Ring::Rung)?;
-        self.hold_place(&row, false)?;
+    fn ring_row(&mut self, queue: &str, row: &Waiting) -> Result<RungBell, StorageError> {
+        self.set_ring(row.place.n, row.bell.job_id, Ring::Rung)?;
+        self.hold(queue, row.bell, false)?;
         self.count("rung");
-        rung_bell(&row)
-    }
-
-    fn set_ring(&self, n: i64, ring: Ring) -> Result<(), StorageError> {
-        let query = "UPDATE jobs SET ring = ?, ring_at = NULL WHERE n = ?";
-        self.sql.prepare_cached(query)?.execute(params![super::columns::ring_word(ring), n])?;
-        Ok(())
+        message(queue, row.bell, &row.task, row.created_at, row.trace.clone())
     }
 
     /// A task became known in the queue: everything that waits in it is looked at again.
@@ -151,8 +158,8 @@ impl Transaction<'_> {
         self.memory.agitate(name);
         let query =
             "UPDATE jobs SET ring = 'ready', ring_at = NULL WHERE tenant = ? AND ring = 'deferred' AND queue = ?";
-        self.sql.prepare_cached(query)?.execute(params![TENANT, name])?;
-        Ok(())
+        self.foreseen.forget_rows();
+        self.sql.write(query, values![TENANT, name])
     }
 }
 

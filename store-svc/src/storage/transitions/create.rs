@@ -1,17 +1,15 @@
 //! Accepting a job: one commit, under one id and at most one idempotency key.
 
 use protocol::api::Priority;
-use protocol::ids::JobId;
 use protocol::job::{Job, State};
 use protocol::problem::{Kind, Problem};
-use protocol::store_api::{Change, Create, Created, IDEMPOTENCY_KEY_MS, Reply};
+use protocol::store_api::{Change, Create, Created, Reply};
 use protocol::time::Timestamp;
-use rusqlite::{OptionalExtension as _, params};
 
-use super::columns::{self, Ring};
-use super::row::Row;
-use super::transaction::{Decided, Transaction};
-use super::{StorageError, TENANT};
+use super::{Decided, Transaction};
+use crate::storage::row::{self, Ring, Row};
+use crate::storage::sql::values;
+use crate::storage::{StorageError, TENANT};
 
 impl Transaction<'_> {
     pub(super) fn create(&mut self, create: &Create) -> Result<Decided, StorageError> {
@@ -21,12 +19,12 @@ impl Transaction<'_> {
             if fingerprint != create.fingerprint {
                 return Ok(Err(Kind::IdempotencyMismatch.problem()));
             }
-            return Ok(match Row::load(self.sql, job_id)? {
+            return Ok(match self.load(job_id)? {
                 Some(row) => Ok(self.replayed(&row)?),
                 None => Err(Kind::Gone.detail("The job of this idempotency key has expired.")),
             });
         }
-        if let Some(row) = Row::load(self.sql, create.job_id)? {
+        if let Some(row) = self.load(create.job_id)? {
             if row.fingerprint != create.fingerprint {
                 return Ok(Err(Kind::Conflict.detail("This id belongs to a job with another body.")));
             }
@@ -46,19 +44,16 @@ impl Transaction<'_> {
         } else if row.ring == Some(Ring::Ready) {
             self.memory.agitate(&row.queue);
         }
-        row.insert(self.sql)?;
+        self.insert_row(&row)?;
         if granted {
             self.hold_place(&row, true)?;
         }
         if let Some(payload) = &create.payload {
             let query = "INSERT INTO payloads (n, tenant, payload) VALUES (?, ?, ?)";
-            self.sql.prepare_cached(query)?.execute(params![row.n, TENANT, payload.get()])?;
+            self.sql.write(query, values![row.n, TENANT, payload.get()])?;
         }
         if let Some(key) = &create.idempotency_key {
-            let query = "INSERT OR REPLACE INTO idempotency_keys (tenant, key, job_id, fingerprint, created_at)
-                         VALUES (?, ?, ?, ?, ?)";
-            let (id, now) = (row.job_id.0.into_bytes(), self.context.wall_ms);
-            self.sql.prepare_cached(query)?.execute(params![TENANT, key, id, create.fingerprint, now])?;
+            self.put_key(key, row.job_id, &create.fingerprint)?;
         }
         let status = row.job.state.into();
         self.log(&Change::Job { job_id: row.job_id, run: row.job.run, status })?;
@@ -71,7 +66,7 @@ impl Transaction<'_> {
         Ok(Reply::Created(Created { job_id: row.job_id, status, replayed: None, bell, created_at }))
     }
 
-    fn new_row(&self, create: &Create) -> Result<Row, StorageError> {
+    fn new_row(&mut self, create: &Create) -> Result<Row, StorageError> {
         let now = self.context.wall_ms;
         let due_at = create.run_at.map(Timestamp::unix_ms).filter(|due_at| *due_at > now);
         let job = Job::create(due_at.is_none(), create.max_attempts, !create.invalidates.is_empty());
@@ -82,7 +77,7 @@ impl Transaction<'_> {
             keys => Some(serde_json::to_string(keys)?),
         };
         Ok(Row {
-            n: 0,
+            n: self.memory.next_row(),
             job_id: create.job_id,
             task: create.task.as_str().to_owned(),
             queue: create.queue.as_str().to_owned(),
@@ -120,19 +115,9 @@ impl Transaction<'_> {
         Ok(!self.waits_before(&row.queue, row.priority)?)
     }
 
-    fn waits_before(&self, queue: &str, priority: Priority) -> Result<bool, StorageError> {
-        let query = "SELECT 1 FROM jobs WHERE tenant = ? AND queue = ? AND ring = 'ready' AND priority <= ? LIMIT 1";
-        let mut statement = self.sql.prepare_cached(query)?;
-        Ok(statement.exists(params![TENANT, queue, columns::priority_number(priority)])?)
-    }
-
-    fn keyed_job(&self, key: &str) -> Result<Option<(JobId, String)>, StorageError> {
-        let query = "SELECT job_id, fingerprint FROM idempotency_keys WHERE tenant = ? AND key = ? AND created_at > ?";
-        let mut statement = self.sql.prepare_cached(query)?;
-        let oldest = self.context.wall_ms - IDEMPOTENCY_KEY_MS;
-        let found =
-            statement.query_row(params![TENANT, key, oldest], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        Ok(found.map(|(id, fingerprint)| (JobId(uuid::Uuid::from_bytes(id)), fingerprint)))
+    fn waits_before(&mut self, queue: &str, priority: Priority) -> Result<bool, StorageError> {
+        let first = self.first_ready(queue)?;
+        Ok(first.is_some_and(|first| first <= row::priority_number(priority)))
     }
 
     fn replayed(&mut self, row: &Row) -> Result<Reply, StorageError> {

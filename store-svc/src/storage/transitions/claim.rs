@@ -4,13 +4,10 @@ use protocol::dispatch::unknown_task_wait_ms;
 use protocol::job::{ClaimRefusal, Job};
 use protocol::problem::{Kind, Problem};
 use protocol::store_api::{BellId, Claim, Claimed, Reply};
-use rusqlite::{OptionalExtension as _, params};
-use serde_json::value::RawValue;
 
-use super::StorageError;
-use super::columns::Ring;
-use super::row::Row;
-use super::transaction::{Decided, Transaction};
+use super::{Decided, Transaction};
+use crate::storage::StorageError;
+use crate::storage::row::{Ring, Row};
 
 /// Shortest and longest lease that a claim may ask for, ms.
 const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
@@ -24,14 +21,14 @@ impl Transaction<'_> {
             return Ok(Err(Kind::UnknownSession.problem()));
         }
         self.free_named_place(bell_of(claim))?;
-        let Some(mut row) = Row::load(self.sql, claim.job_id)? else {
+        let Some(mut row) = self.load(claim.job_id)? else {
             return Ok(Ok(self.refused(ClaimRefusal::UnknownJob)));
         };
         let before = row.job.clone();
         match row.job.claim(claim.dispatch, claim.claim_id) {
             Err(refusal) => Ok(Ok(self.refused(refusal))),
             Ok(won) if won.repeated => {
-                row.save_renewal(self.sql)?;
+                self.save_renewal(&row)?;
                 self.claimed(&row).map(Ok)
             }
             Ok(_) => match self.unfit(claim, &row) {
@@ -71,7 +68,7 @@ impl Transaction<'_> {
             (row.ring, row.ring_at) = (Some(Ring::Deferred), Some(ring_at));
             self.due(ring_at);
         }
-        row.save(self.sql)?;
+        self.save(&row)?;
         Ok(self.refused(refusal))
     }
 
@@ -86,9 +83,7 @@ impl Transaction<'_> {
         Reply::ClaimRefused(refusal)
     }
 
-    fn claimed(&self, row: &Row) -> Result<Reply, StorageError> {
-        let mut statement = self.sql.prepare_cached("SELECT payload FROM payloads WHERE n = ?")?;
-        let payload: Option<String> = statement.query_row(params![row.n], |row| row.get(0)).optional()?;
+    fn claimed(&mut self, row: &Row) -> Result<Reply, StorageError> {
         Ok(Reply::Claimed(Box::new(Claimed {
             fence: row.job.fence,
             task: row.task.clone(),
@@ -98,7 +93,7 @@ impl Transaction<'_> {
             max_attempts: row.job.max_attempts,
             lease_ms: row.lease_ms,
             timeout_ms: row.timeout_ms,
-            payload: payload.map(RawValue::from_string).transpose()?,
+            payload: self.payload(row.n)?,
             trace: row.trace.clone(),
             cancel_requested: row.job.cancel_requested,
         })))
