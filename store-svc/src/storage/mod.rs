@@ -16,6 +16,7 @@ pub use live::Live;
 
 mod live;
 
+pub mod postgres;
 mod row;
 mod sql;
 pub mod sqlite;
