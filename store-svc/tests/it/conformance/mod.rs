@@ -22,7 +22,7 @@ mod fencing;
 mod leases;
 mod log;
 mod pages;
-mod postgres;
+pub(crate) mod postgres;
 mod random;
 mod retrying;
 mod ringing;
