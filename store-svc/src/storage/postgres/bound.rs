@@ -17,6 +17,22 @@ pub(super) enum Bound {
     Uuid(Option<Uuid>),
     Uuids(Vec<Uuid>),
     Texts(Vec<String>),
+    /// Of any type.
+    Null,
+}
+
+impl Bound {
+    pub(super) fn text(text: &str) -> Self {
+        Self::Text(Some(storable(text).into_owned()))
+    }
+
+    /// About so many bytes.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Text(Some(text)) => text.len(),
+            _ => 16,
+        }
+    }
 }
 
 impl From<&Value<'_>> for Bound {
@@ -44,6 +60,7 @@ impl ToSql for Bound {
             Self::Uuid(uuid) => uuid.to_sql_checked(ty, out),
             Self::Uuids(uuids) => uuids.to_sql_checked(ty, out),
             Self::Texts(texts) => texts.to_sql_checked(ty, out),
+            Self::Null => Ok(IsNull::Yes),
         }
     }
 

@@ -85,10 +85,14 @@ impl Connection {
         if let Some(prepared) = self.prepared.get(&(statement, lock)) {
             return Ok(prepared.clone());
         }
-        let text = translated(statement, lock);
-        let prepared = self.run(async |client| client.prepare(&text).await)?;
+        let prepared = self.prepare_text(&translated(statement, lock))?;
         self.prepared.insert((statement, lock), prepared.clone());
         Ok(prepared)
+    }
+
+    /// A statement in PostgreSQL's own words, which is not kept.
+    pub(super) fn prepare_text(&mut self, text: &str) -> Result<Statement, Fault> {
+        self.run(async |client| client.prepare(text).await)
     }
 
     /// Sends all and then waits for all answers: one round trip. The first error counts.

@@ -29,6 +29,7 @@ mod connection;
 mod fault;
 mod follow;
 mod heard;
+pub mod import;
 mod link;
 mod schema;
 mod statements;

@@ -46,6 +46,10 @@ impl Sqlite {
         Ok(Self { path: path.to_owned(), connection, incarnation, memory: Some(memory), _lock: lock })
     }
 
+    pub(in crate::storage) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     fn attempt(&mut self, context: &Context, work: Work<'_>) -> Result<Signals, StorageError> {
         let memory = match self.memory.take() {
             Some(memory) => memory,

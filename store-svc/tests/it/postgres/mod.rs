@@ -13,6 +13,7 @@ use crate::conformance::{BEGIN_MS, create};
 mod faults;
 mod following;
 mod histories;
+mod importing;
 mod proxy;
 mod several;
 

@@ -29,7 +29,9 @@ fn follow(url: &Url, through: u64) -> Vec<u64> {
     let mut reader = open(url).reader().expect("a reader");
     let mut seen = Vec::new();
     let mut after = Position(0);
+    let began_ms = chassis::clock::now_ms();
     while after.0 < through {
+        assert!(chassis::clock::now_ms() - began_ms < 60_000, "no more after {after}");
         let page = reader.log(after, BOTH, 7).expect("read");
         let LogRead::Page { entries, through, .. } = page.read else { panic!("trimmed") };
         seen.extend(entries.iter().map(|(position, _)| position.0));
