@@ -74,8 +74,10 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let loops = parts.start(&health, Duration::from_millis(config.log_kept_ms));
     let (replaced, mut is_replaced) = tokio::sync::oneshot::channel();
     if let Some(follower) = follower {
-        loops.spawn("follower", follower::follow(follower, parts.hub, parts.writer, health.clone(), replaced));
+        let (hub, writer) = (Arc::clone(&parts.hub), parts.writer.clone());
+        loops.spawn("follower", follower::follow(follower, hub, writer, health.clone(), replaced));
     }
+    drop(parts);
 
     let limits = Limits { body_bytes: BODY_BYTES, ..Limits::default() };
     let service = http::Service::new(incarnation, writer, readers, Arc::clone(&hub), shutdown.clone());

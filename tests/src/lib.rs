@@ -9,6 +9,7 @@ pub mod compose;
 pub mod http;
 pub mod ledger;
 pub mod ports;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod rabbit;

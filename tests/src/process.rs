@@ -54,6 +54,11 @@ impl Process {
         &self.spec.name
     }
 
+    /// How it was started.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -105,8 +105,8 @@ mod tests {
             assert_eq!((url.to_string(), format!("{url:?}")), (shown.to_owned(), format!("Url({shown})")));
         };
         check("postgres://u:secret@db.example:5433/jobs", "postgres://u@db.example:5433/jobs");
-        check("postgresql://u@[::1]/jobs?sslmode=prefer", "postgres://u@[::1]/jobs");
-        check("postgres://u:secret@%2Frun%2Fpostgresql/jobs", "postgres://u@%2Frun%2Fpostgresql/jobs");
+        check("postgresql://u@[::1]/jobs?sslmode=prefer", "postgres://u@[::1]:5432/jobs");
+        check("postgres://u:secret@%2Frun%2Fpostgresql/jobs", "postgres://u@%2Frun%2Fpostgresql:5432/jobs");
     }
 
     #[test]
