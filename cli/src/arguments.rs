@@ -72,6 +72,8 @@ pub(crate) enum Command {
     Backup(Backup),
     /// Put a backup in the place of the database, while Longshore does not run
     Restore(Backup),
+    /// Move everything from an SQLite file, whose store does not run, into the empty PostgreSQL database that DATABASE_URL names
+    Migrate(Migrate),
     /// Print RabbitMQ's definitions.json
     Definitions(Definitions),
     /// Ask a program whether it lives; for container checks
@@ -274,6 +276,13 @@ pub(crate) struct Backup {
     pub(crate) file: PathBuf,
     #[arg(long, value_name = "FOLDER", help = DATA_DIR)]
     pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    /// The SQLite file; it stays as it is
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Args)]

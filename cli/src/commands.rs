@@ -16,6 +16,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Up(arguments) => up::run(&arguments, &source),
         Command::Backup(arguments) => backup::back_up(&arguments, &source),
         Command::Restore(arguments) => backup::restore(&arguments, &source),
+        Command::Migrate(arguments) => backup::migrate(&arguments, &source),
         Command::Definitions(arguments) => definitions::run(&arguments),
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -42,6 +43,8 @@ async fn client_command(command: Command, source: &Source) -> anyhow::Result<Exi
         Command::Chaos(arguments) => chaos::run(&arguments).await,
         Command::ChaosHandler(arguments) => chaos::handler::run(&arguments, source).await,
         Command::Health(arguments) => health::run(&arguments).await,
-        Command::Up(_) | Command::Backup(_) | Command::Restore(_) | Command::Definitions(_) => Ok(ExitCode::SUCCESS),
+        Command::Up(_) | Command::Backup(_) | Command::Restore(_) | Command::Migrate(_) | Command::Definitions(_) => {
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }

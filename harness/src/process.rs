@@ -60,6 +60,7 @@ impl Process {
         &self.spec.name
     }
 
+    /// How it was started.
     pub fn spec(&self) -> &Spec {
         &self.spec
     }

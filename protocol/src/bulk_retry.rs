@@ -145,19 +145,29 @@ pub struct BulkRetries {
     pub retries: Vec<BulkRetry>,
 }
 
-/// How many jobs may be retried now, so that the rate is kept: a token bucket that holds a fifth of a second's jobs, at least one.
+/// How many jobs may be retried now, so that the rate is kept: a token bucket that holds a fifth of a second's jobs, at least one. Several stores
+/// have one each, and what another one did counts in all.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     rate_per_second: u32,
     /// Thousandths of a job.
     tokens: u64,
     looked_at_ms: u64,
+    /// By anybody, as far as it is known.
+    retried: u64,
 }
 
 impl Pace {
     #[must_use]
-    pub fn new(rate_per_second: u32, now_ms: u64) -> Self {
-        Self { rate_per_second, tokens: 1_000, looked_at_ms: now_ms }
+    pub fn new(rate_per_second: u32, retried: u64, now_ms: u64) -> Self {
+        Self { rate_per_second, tokens: 1_000, looked_at_ms: now_ms, retried }
+    }
+
+    /// So many are retried by now, by anybody.
+    pub fn hear(&mut self, retried: u64, now_ms: u64) {
+        let by_others = retried.saturating_sub(self.retried);
+        self.allows(now_ms);
+        self.took(u32::try_from(by_others).unwrap_or(u32::MAX));
     }
 
     pub fn allows(&mut self, now_ms: u64) -> u32 {
@@ -170,6 +180,7 @@ impl Pace {
     }
 
     pub fn took(&mut self, jobs: u32) {
+        self.retried += u64::from(jobs);
         self.tokens = self.tokens.saturating_sub(u64::from(jobs) * 1_000);
     }
 }
@@ -207,7 +218,7 @@ mod tests {
     #[test]
     fn a_pace_keeps_its_rate_and_does_not_make_up_for_a_pause() {
         let retried = |rate: u32, step_ms: usize, until_ms: u64| {
-            let mut pace = Pace::new(rate, 0);
+            let mut pace = Pace::new(rate, 0, 0);
             let allowed = (0..=until_ms).step_by(step_ms).map(|now_ms| {
                 let jobs = pace.allows(now_ms);
                 pace.took(jobs);
@@ -218,7 +229,21 @@ mod tests {
         assert_eq!(retried(100, 100, 10_000), 1_001);
         assert_eq!(retried(1, 100, 10_000), 11);
         assert_eq!(retried(10_000, 100, 1_000), 10_001);
-        let mut pace = Pace::new(100, 0);
+        let mut pace = Pace::new(100, 0, 0);
         assert_eq!(pace.allows(3_600_000), 20);
+    }
+
+    #[test]
+    fn several_stores_keep_one_rate() {
+        let (mut first, mut second) = (Pace::new(100, 0, 0), Pace::new(100, 0, 0));
+        let mut retried = 0;
+        for now_ms in (0..=10_000).step_by(50) {
+            let pace = if now_ms % 100 == 0 { &mut first } else { &mut second };
+            pace.hear(retried, now_ms);
+            let jobs = pace.allows(now_ms);
+            pace.took(jobs);
+            retried += u64::from(jobs);
+        }
+        assert!((990..=1_020).contains(&retried), "{retried}");
     }
 }

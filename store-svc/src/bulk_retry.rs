@@ -54,8 +54,9 @@ impl Worker {
 
     async fn step(&mut self, retry: &BulkRetry) -> anyhow::Result<()> {
         let id = retry.retry_id;
-        let fresh = || Pace::new(retry.rate_per_second, clock::now_ms());
-        let pace = self.paces.entry(id).or_insert_with(fresh);
+        let now_ms = clock::now_ms();
+        let pace = self.paces.entry(id).or_insert_with(|| Pace::new(retry.rate_per_second, retry.retried, now_ms));
+        pace.hear(retry.retried, now_ms);
         for _ in 0..SEARCHES_MAX {
             let jobs = pace.allows(clock::now_ms()).min(JOBS_MAX);
             if jobs == 0 {

@@ -1,5 +1,6 @@
 //! The store's settings, all checked before a port is bound; `default.toml` documents them.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -8,18 +9,18 @@ use chassis::config::{ConfigError, Fault, Listen, Names, Source, check_range, lo
 use protocol::key::QueueName;
 use serde::Deserialize;
 
+use crate::storage::postgres::{ACCEPTED, Url};
+
 /// The documentation and the defaults of the settings.
 pub const DEFAULTS: &str = include_str!("default.toml");
 
-const DATABASE_URL: &str = "sqlite:PATH";
 const DAY_MS: u64 = 24 * 3_600 * 1_000;
 
 /// What a store is told.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub listen: SocketAddr,
-    /// The SQLite file.
-    pub database: PathBuf,
+    pub database: Database,
     pub broker: broker::Source,
     /// As whom to connect to the broker.
     pub program: Program,
@@ -36,6 +37,51 @@ pub struct Config {
     pub retention_jobs: u64,
     pub tombstones_kept_ms: u64,
     pub tombstones_max: u64,
+}
+
+/// Where everything is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// A file.
+    Sqlite(PathBuf),
+    Postgres(Box<Url>),
+}
+
+/// For people: without a password.
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(f),
+            Self::Postgres(url) => url.fmt(f),
+        }
+    }
+}
+
+impl Database {
+    /// Reads a `DATABASE_URL`.
+    ///
+    /// # Errors
+    /// What is wrong with it and what is accepted, without the password that it may hold.
+    pub fn parse(name: &str, url: &str) -> Result<Self, Fault> {
+        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            let refused = |error| Fault::sentence(format!("{name} {error}."));
+            return url.parse().map(|url| Self::Postgres(Box::new(url))).map_err(refused);
+        }
+        // `sqlite://PATH` is understood as well.
+        let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
+        match path {
+            Some(path) if !path.is_empty() && path != ":memory:" => Ok(Self::Sqlite(PathBuf::from(path))),
+            _ => Err(Fault::value(name, &shown(url), &format!("sqlite:PATH or {ACCEPTED}"))),
+        }
+    }
+}
+
+/// Without what may be a password.
+fn shown(url: &str) -> String {
+    match (url.split_once("//"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}//…@{host}"),
+        _ => url.to_owned(),
+    }
 }
 
 /// The settings as they are written.
@@ -77,16 +123,23 @@ impl Config {
 
     fn read(source: &Source, given: Option<broker::Source>) -> Result<Self, ConfigError> {
         let program = if given.is_some() { Program::Up } else { Program::StoreSvc };
-        let (mut broker, mut queues, mut database) = (given, Vec::new(), PathBuf::new());
+        let (mut broker, mut queues, mut database) = (given, Vec::new(), None);
         let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
             if broker.is_none() {
                 broker = broker::Source::setting(&settings.amqp_url, faults);
             }
             queues = settings.queues.queues(faults);
-            database = file(&settings.database_url, faults).unwrap_or_default();
+            database = match Database::parse("DATABASE_URL", &settings.database_url) {
+                Ok(database) => Some(database),
+                Err(fault) => {
+                    faults.push(fault);
+                    None
+                }
+            };
             check_ranges(settings, faults);
         })?;
         let broker = broker.expect("a missing one is a fault, noted above");
+        let database = database.expect("a wrong one is a fault, noted above");
         Ok(Self {
             listen: settings.listen.0,
             database,
@@ -121,25 +174,6 @@ fn check_ranges(settings: &Settings, faults: &mut Vec<Fault>) {
     within("LONGSHORE_TOMBSTONES_MAX", settings.tombstones_max, 1, 1_000_000_000);
 }
 
-/// The file of a `sqlite:PATH` URL; `sqlite://PATH` is understood as well.
-fn file(url: &str, faults: &mut Vec<Fault>) -> Option<PathBuf> {
-    if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-        // Not the URL itself: it may have a password.
-        let sentence =
-            format!("DATABASE_URL names a PostgreSQL server, which is not built yet; accepted: {DATABASE_URL}.");
-        faults.push(Fault::sentence(sentence));
-        return None;
-    }
-    let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
-    match path {
-        Some(path) if !path.is_empty() && path != ":memory:" => Some(PathBuf::from(path)),
-        _ => {
-            faults.push(Fault::value("DATABASE_URL", url, DATABASE_URL));
-            None
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,14 +191,19 @@ mod tests {
         chassis::testing::check_defaults(DEFAULTS);
         let config = Config::load(&Source::from_pairs([URL])).expect("accepted");
         assert_eq!(config.queue_depth_max, protocol::queue::DEPTH_MAX_DEFAULT);
-        assert_eq!((config.listen.port(), config.database.to_str()), (5002, Some("var/longshore.db")));
+        assert_eq!((config.listen.port(), config.database.to_string().as_str()), (5002, "var/longshore.db"));
         check(&[], "AMQP_URL is not set");
     }
 
     #[test]
     fn bad_values_are_named_with_the_accepted_ones() {
-        check(&[URL, ("DATABASE_URL", "postgres://u:secret@h/db")], "not built yet");
-        check(&[URL, ("DATABASE_URL", "mysql:x")], "DATABASE_URL is \"mysql:x\", but must be sqlite:PATH");
+        check(&[URL, ("DATABASE_URL", "postgres://u:secret@h/db?sslmode=require")], "DATABASE_URL asks for TLS");
+        check(&[URL, ("DATABASE_URL", "postgres://u:secret@h")], "DATABASE_URL names no database: postgres://user:");
+        check(
+            &[URL, ("DATABASE_URL", "mysql:x")],
+            "DATABASE_URL is \"mysql:x\", but must be sqlite:PATH or postgres://",
+        );
+        check(&[URL, ("DATABASE_URL", "mysql://u:secret@h/db")], "\"mysql://…@h/db\"");
         check(&[URL, ("DATABASE_URL", "sqlite:")], "sqlite:PATH");
         check(&[URL, ("LONGSHORE_QUEUES", "default,dead")], "LONGSHORE_QUEUES has \"dead\", which is reserved");
         check(&[URL, ("LONGSHORE_SEQUENCER_LEASE_MS", "5")], "from 500 to 60000");

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chassis::broker::{self, Broker, ConnectOptions};
-use chassis::config::ExitWith;
 use chassis::health::Health;
 use chassis::http::{Limits, serve};
 use chassis::instance;
@@ -14,15 +13,14 @@ use chassis::task::Tasks;
 use protocol::retry::Backoff;
 use tokio::net::TcpListener;
 
-pub use config::{Config, DEFAULTS};
+pub use config::{Config, DEFAULTS, Database};
 
 use hub::Hub;
+use opening::Opened;
 use readers::Readers;
 use reaper::Kept;
 use storage::Settings;
-use storage::Storage as _;
-use storage::sqlite::Sqlite;
-use storage::sqlite::lock::OpenError;
+use storage::postgres::Replaced;
 use writer::Writer;
 
 mod bell_watch;
@@ -31,16 +29,16 @@ mod config;
 mod dead_letters;
 mod dispatcher;
 mod flows;
+mod follower;
 mod http;
 mod hub;
 mod news;
+mod opening;
 mod readers;
 mod reaper;
 pub mod storage;
 mod writer;
 
-/// Another process has the database open (`EX_CANTCREAT` of sysexits.h).
-const LOCKED: u8 = 73;
 /// Batches carry payloads and results: the largest body, in bytes.
 const BODY_BYTES: u64 = 32 << 20;
 /// What bells under way get to reach the broker at the end.
@@ -54,13 +52,14 @@ const LAST_LOOPS: Duration = Duration::from_secs(2);
 /// When the database cannot be opened, or its writer dies.
 pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let address = listener.local_addr().context("reading the port")?;
-    let storage = open(&config, &format!("process {} listening on {address}", std::process::id()))?;
+    let holder = format!("process {} listening on {address}", std::process::id());
+    let Opened { storage, follower } = opening::open(&config.database, &holder).await?;
     let incarnation = storage.incarnation();
     let settings = Arc::new(settings(&config));
     let hub = Arc::new(Hub::default());
-    let readers = Readers::start(&storage).context("opening the database to read")?;
+    let readers = Readers::start(storage.as_ref()).context("opening the database to read")?;
     let (writer, mut ended) =
-        Writer::start(Box::new(storage), Arc::clone(&settings), Arc::clone(&hub)).context("starting the writer")?;
+        Writer::start(storage, Arc::clone(&settings), Arc::clone(&hub)).context("starting the writer")?;
     let health = Health::new("store-svc");
     let embedded = matches!(config.broker, broker::Source::Embedded(_));
     writer
@@ -76,14 +75,20 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let parts =
         Parts { hub: Arc::clone(&hub), writer: writer.clone(), readers: readers.clone(), broker: broker.clone() };
     let loops = parts.start(&health, kept(&config));
+    let (replaced, mut is_replaced) = tokio::sync::oneshot::channel();
+    if let Some(follower) = follower {
+        let (hub, writer) = (Arc::clone(&parts.hub), parts.writer.clone());
+        loops.spawn("follower", follower::follow(follower, hub, writer, health.clone(), replaced));
+    }
     drop(parts);
 
     let limits = Limits { body_bytes: BODY_BYTES, ..Limits::default() };
     let service = http::Service::new(incarnation, settings, writer, readers, Arc::clone(&hub), shutdown.clone());
     health.ready();
-    let died = tokio::select! {
-        () = serve(listener, service.router(), limits, &health, &shutdown) => false,
-        waited = ended.wait() => { waited?; true }
+    let early = tokio::select! {
+        () = serve(listener, service.router(), limits, &health, &shutdown) => None,
+        waited = ended.wait() => { waited?; Some(Early::WriterDied) }
+        Ok(replaced) = &mut is_replaced => Some(Early::Replaced(replaced)),
     };
     // Places were given out for these bells: nobody else would ring them for a while.
     hub.gate.close();
@@ -91,12 +96,21 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     loops.stop();
     drop(loops.join(LAST_LOOPS).await);
     broker.close().await;
-    if !died {
-        ended.wait().await?;
+    match early {
+        None => ended.wait().await?,
+        Some(Early::WriterDied) => {}
+        // Requests may still hold the writer; the process ends with them.
+        Some(Early::Replaced(replaced)) => return Err(replaced.into()),
     }
     ended.join()?;
-    anyhow::ensure!(!died, "the writer ended by itself");
+    anyhow::ensure!(early.is_none(), "the writer ended by itself");
     Ok(())
+}
+
+/// Why it ended without being asked to.
+enum Early {
+    WriterDied,
+    Replaced(Replaced),
 }
 
 /// What the loops work with.
@@ -122,18 +136,6 @@ impl Parts {
         loops.spawn("trim", reaper::trim(readers(), writer(), kept));
         loops
     }
-}
-
-fn open(config: &Config, holder: &str) -> anyhow::Result<Sqlite> {
-    if let Some(folder) = config.database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    }
-    Sqlite::open(&config.database, holder).map_err(|error| match error {
-        OpenError::Locked { .. } => ExitWith { status: LOCKED, sentence: error.to_string() }.into(),
-        OpenError::File { .. } | OpenError::Storage(_) => {
-            anyhow::Error::from(error).context(format!("opening {}", config.database.display()))
-        }
-    })
 }
 
 fn kept(config: &Config) -> Kept {

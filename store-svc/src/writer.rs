@@ -180,6 +180,9 @@ impl Thread {
         let hints: Vec<Command> = self.hints.drain(..).map(Command::Bells).collect();
         let result = self.storage.transact(&context, &mut |transitions| {
             rung.clear();
+            let asked: Vec<&Command> = batch.iter().flat_map(|request| request.commands()).collect();
+            transitions.foresee(&asked)?;
+            drop(asked);
             for hint in &hints {
                 transitions.apply(hint)?;
             }

@@ -38,6 +38,10 @@ fn unused<T>() -> Result<T, StorageError> {
 }
 
 impl Transitions for Transaction {
+    fn foresee(&mut self, _: &[&Command]) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     fn apply(&mut self, command: &Command) -> Result<Answer, StorageError> {
         match command {
             Command::Cancel { job_id } if *job_id == BROKEN => unused(),

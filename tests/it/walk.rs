@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{SOON, embedded, rabbitmq};
 
-async fn submit_to_done(cluster: &mut Cluster) -> Result<()> {
+pub(crate) async fn submit_to_done(cluster: &mut Cluster) -> Result<()> {
     let client = cluster.client();
     let answer = client.submit(&json!({"task": "noop", "payload": {"any": [1, 2.5, null]}})).await?;
     let accepted = answer.expect(202)?;

@@ -3,6 +3,10 @@
 mod defaults;
 mod events;
 #[cfg(feature = "scratch")]
+mod ports;
+#[cfg(feature = "testing")]
+pub mod postgres;
+#[cfg(feature = "scratch")]
 pub mod rabbit;
 mod wait;
 

@@ -5,7 +5,6 @@ mod bound;
 mod parts;
 mod plan;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use chassis::program::{raise_file_limit, until_ended};
 use chassis::shutdown::{Shutdown, Trigger};
 use chassis::task::Tasks;
 use chassis::telemetry;
+use store_svc::Database;
 
 use crate::arguments::Up;
 use banner::{Facts, announce};
@@ -45,11 +45,11 @@ pub(crate) fn run(arguments: &Up, source: &Source) -> anyhow::Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// The file in which the store keeps everything.
+/// Where the store keeps everything.
 ///
 /// # Errors
 /// Every fault found in the settings.
-pub(crate) fn database(arguments: &Up, source: &Source) -> Result<PathBuf, ConfigError> {
+pub(crate) fn database(arguments: &Up, source: &Source) -> Result<Database, ConfigError> {
     Ok(Plan::read(arguments, source)?.store.database)
 }
 
@@ -115,7 +115,7 @@ fn facts(plan: &Plan, places: Places, declarer: Option<&Broker>) -> Facts {
         places,
         broker: plan.broker.clone(),
         link: declarer.map(|declarer| declarer.link()),
-        database: plan.store.database.display().to_string(),
+        database: plan.store.database.to_string(),
         slots: plan.worker.slots.values().sum(),
         tasks: plan.tasks(),
         drain: plan.drain(),

@@ -255,7 +255,7 @@ mod tests {
         let others =
             (plan.lb.listen().port(), plan.store.listen.port(), plan.cache.listen.port(), plan.worker.listen.port());
         assert_eq!(others, (8000, 5002, 5004, 5005));
-        assert_eq!(plan.store.database.to_str(), Some("var/longshore.db"));
+        assert_eq!(plan.store.database.to_string(), "var/longshore.db");
         assert!(matches!(plan.broker, broker::Source::Embedded(_)));
         assert_eq!(collisions(&plan.listens()), None);
     }
@@ -265,7 +265,7 @@ mod tests {
         let arguments = Up { gateways: Some(5), data_dir: Some("elsewhere".into()) };
         let plan = plan(&arguments, &[("LONGSHORE_GATEWAYS", "2"), ("LONGSHORE_DATA_DIR", "x")]).expect("accepted");
         assert_eq!(ports(&plan), [5000, 5003, 5006, 5009, 5012]);
-        assert_eq!(plan.store.database.to_str(), Some("elsewhere/longshore.db"));
+        assert_eq!(plan.store.database.to_string(), "elsewhere/longshore.db");
     }
 
     #[test]
@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(plan.gateways[0].waiters_max, 7);
         assert_eq!(plan.gateways[0].queues.len(), 2);
         assert_eq!(plan.worker.slots.values().copied().collect::<Vec<_>>(), [6, 2]);
-        assert_eq!(plan.store.database.to_str(), Some("my.db"));
+        assert_eq!(plan.store.database.to_string(), "my.db");
         assert!(matches!(plan.broker, broker::Source::Url(_)));
         assert_eq!(collisions(&plan.listens()), None);
     }

@@ -32,6 +32,8 @@ pub struct Setup {
     default_addresses: bool,
     gateways: usize,
     workers: usize,
+    stores: usize,
+    database: String,
     worker_program: String,
     slots: String,
     tasks: Tasks,
@@ -49,6 +51,8 @@ impl Setup {
             default_addresses: false,
             gateways: 3,
             workers: 1,
+            stores: 1,
+            database: "sqlite:store.db".to_owned(),
             worker_program: "worker".to_owned(),
             slots: "4".to_owned(),
             tasks: Tasks::Text(TASKS.to_owned()),
@@ -83,6 +87,13 @@ impl Setup {
 
     pub fn workers(mut self, count: usize) -> Self {
         self.workers = count;
+        self
+    }
+
+    /// So many stores on this PostgreSQL database: `store-svc`, `store-svc-1`, … Gateways and workers ask different ones first.
+    pub fn postgres(mut self, url: impl Into<String>, stores: usize) -> Self {
+        self.database = url.into();
+        self.stores = stores;
         self
     }
 
@@ -156,6 +167,7 @@ impl Setup {
 
     fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = ["lb", "cache-svc", "store-svc"].map(str::to_owned).into();
+        names.extend((1..self.stores).map(|number| format!("store-svc-{number}")));
         names.extend((0..self.gateways).map(|number| format!("gateway-{number}")));
         names.extend((0..self.workers).map(|number| format!("worker-{number}")));
         names
@@ -188,7 +200,10 @@ impl Setup {
     }
 
     fn plan_programs(&self, plan: &mut Plan, task_file: &Path) -> Result<()> {
-        let store = format!("http://{}", plan.address("store-svc")?);
+        let mut stores = Vec::new();
+        for name in self.names().iter().filter(|name| program_of(name) == "store-svc") {
+            stores.push(format!("http://{}", plan.address(name)?));
+        }
         let cache = format!("http://{}", plan.address("cache-svc")?);
         let backends = plan.list("gateway");
         for name in self.names() {
@@ -204,8 +219,8 @@ impl Setup {
             let urls = self.amqp.as_ref().context("programs of their own need RabbitMQ")?;
             set(spec, "AMQP_URL", urls.get(program).with_context(|| format!("an AMQP_URL for {program}"))?);
             match program {
-                "store-svc" => set(spec, "DATABASE_URL", "sqlite:store.db"),
-                _ => set(spec, "LONGSHORE_STORE_URL", &store),
+                "store-svc" => set(spec, "DATABASE_URL", &self.database),
+                _ => set(spec, "LONGSHORE_STORE_URL", &stores.join(",")),
             }
             match program {
                 "gateway" => set(spec, "LONGSHORE_CACHE_URL", &cache),
@@ -214,6 +229,9 @@ impl Setup {
                     set(spec, "LONGSHORE_SLOTS", &self.slots);
                 }
                 _ => {}
+            }
+            if matches!(program, "gateway" | "worker") {
+                stores.rotate_left(1);
             }
         }
         Ok(())

@@ -18,6 +18,12 @@ pub(super) struct NewsQuery {
     wait_ms: u64,
 }
 
+/// Another store may have registered it a moment ago.
+async fn is_stored(service: &Service, session: SessionId) -> Result<bool, Rejection> {
+    let sessions = service.inner.readers.read(|reader| reader.sessions()).await?;
+    Ok(sessions.iter().any(|(known, _)| *known == session))
+}
+
 pub(super) async fn news(
     State(service): State<Service>,
     Path(session): Path<SessionId>,
@@ -25,7 +31,7 @@ pub(super) async fn news(
 ) -> Result<Response, Rejection> {
     let wait = service.wait(query.wait_ms)?;
     let hub = &service.inner.hub;
-    if hub.live.borrow().session(session).is_none() {
+    if hub.live.borrow().session(session).is_none() && !is_stored(&service, session).await? {
         return Err(Kind::UnknownSession.into());
     }
     let news = service.wait_for(wait, hub.news.wait_after(session, query.after)).await?;

@@ -25,7 +25,7 @@ impl Session {
 }
 
 /// All live sessions at one instant.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Live {
     sessions: HashMap<SessionId, Session>,
     queues: HashMap<String, LiveQueue>,

@@ -19,7 +19,15 @@ use thiserror::Error;
 pub use live::Live;
 
 mod live;
+
+pub mod postgres;
+mod row;
+mod sql;
 pub mod sqlite;
+mod transitions;
+
+/// The only tenant yet.
+const TENANT: i64 = 0;
 
 /// Why a transaction or a read could not be done. Nothing was changed.
 #[derive(Debug, Error)]
@@ -30,6 +38,12 @@ pub enum StorageError {
     /// A defect of ours, or a damaged file.
     #[error("storage failed: {0}")]
     Internal(String),
+}
+
+impl From<serde_json::Error> for StorageError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Internal(error.to_string())
+    }
 }
 
 /// What a transaction may know besides the rows.
@@ -92,6 +106,8 @@ pub type Work<'w> = &'w mut dyn FnMut(&mut dyn Transitions) -> Result<(), Storag
 ///
 /// Each method returns an error only when the storage failed; what the caller did wrong is an answer.
 pub trait Transitions {
+    /// These commands follow: what they need may be loaded together.
+    fn foresee(&mut self, commands: &[&Command]) -> Result<(), StorageError>;
     fn apply(&mut self, command: &Command) -> Result<Answer, StorageError>;
 
     /// Queues that have rows to ring or freed places since they were rung last.

@@ -18,6 +18,11 @@ pub(super) trait Request: Send {
     /// How many commands it has.
     fn weight(&self) -> usize;
 
+    /// The commands that it will apply.
+    fn commands(&self) -> &[Command] {
+        &[]
+    }
+
     /// What it says, if it says only what may be forgotten: such a request is answered at once and written with the next one.
     fn take_hints(&mut self) -> Option<Vec<BellFates>> {
         None
@@ -73,6 +78,10 @@ impl Request for ApplyRequest {
 
     fn weight(&self) -> usize {
         self.commands.len()
+    }
+
+    fn commands(&self) -> &[Command] {
+        &self.commands
     }
 
     fn take_hints(&mut self) -> Option<Vec<BellFates>> {

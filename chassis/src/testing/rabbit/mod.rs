@@ -3,7 +3,6 @@
 
 mod command;
 mod management;
-mod ports;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -16,8 +15,8 @@ use tempfile::TempDir;
 use tokio::process::{Child, ChildStdin};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+pub use super::ports::free_port;
 pub use management::Management;
-pub use ports::free_port;
 
 /// The server's own script; the wrapper in `/usr/sbin` wants to be another user.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";

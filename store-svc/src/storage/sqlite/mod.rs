@@ -7,35 +7,15 @@ use protocol::ids::Incarnation;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{Context, Reader, Signals, Storage, StorageError, Work};
-use memory::Memory;
-use transaction::Transaction;
+use super::transitions::{Memory, Transaction, Viewed};
+use super::{Context, Reader, Signals, Storage, StorageError, TENANT, Work};
+use statements::{Snapshot, Statements};
 
 pub mod backup;
-mod bells;
-mod bulk_retry;
-mod claim;
-mod columns;
-mod create;
-mod data;
-mod expire;
 pub mod lock;
-mod logs;
-mod memory;
-mod queue;
-mod read;
-mod ring;
-mod row;
 mod schema;
-mod sequencer;
-mod session;
-mod settle;
-mod transaction;
-mod trim;
-mod view;
+mod statements;
 
-/// The only tenant yet.
-const TENANT: i64 = 0;
 /// Pages of the write-ahead log before it is copied into the database: 16 MiB.
 const CHECKPOINT_PAGES: i64 = 4_096;
 /// Kept prepared; every statement of the transitions fits.
@@ -63,17 +43,22 @@ impl Sqlite {
         configure(&connection)?;
         schema::migrate(&connection)?;
         let incarnation = schema::incarnation(&connection)?;
-        let memory = Memory::load(&connection)?;
+        let memory = Memory::load(&mut Statements::of(&connection))?;
         Ok(Self { path: path.to_owned(), connection, incarnation, memory: Some(memory), _lock: lock })
+    }
+
+    pub(in crate::storage) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     fn attempt(&mut self, context: &Context, work: Work<'_>) -> Result<Signals, StorageError> {
         let memory = match self.memory.take() {
             Some(memory) => memory,
-            None => Memory::load(&self.connection)?,
+            None => Memory::load(&mut Statements::of(&self.connection))?,
         };
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let mut transaction = Transaction::new(&self.connection, context, memory);
+        let mut statements = Statements::of(&self.connection);
+        let mut transaction = Transaction::new(&mut statements, context, memory);
         work(&mut transaction)?;
         let (memory, signals) = transaction.finish()?;
         fault_point(FaultPoint::StoreBeforeCommit);
@@ -97,7 +82,7 @@ impl Storage for Sqlite {
         let connection = Connection::open_with_flags(&self.path, flags)?;
         keep_statements(&connection)?;
         connection.pragma_update(None, "cache_size", -4_096)?;
-        Ok(Box::new(read::SqliteReader::new(connection)))
+        Ok(Box::new(Viewed(Snapshot::of(connection))))
     }
 
     fn incarnation(&self) -> Incarnation {
@@ -141,12 +126,6 @@ impl From<rusqlite::Error> for StorageError {
             )
         );
         if away { Self::Unavailable(error.to_string()) } else { Self::Internal(error.to_string()) }
-    }
-}
-
-impl From<serde_json::Error> for StorageError {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Internal(error.to_string())
     }
 }
 

@@ -3,7 +3,6 @@
 use protocol::ids::Incarnation;
 use rusqlite::{Connection, params};
 
-use super::columns::uuid;
 use super::{StorageError, TENANT};
 
 const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
@@ -31,7 +30,7 @@ pub(super) fn migrate(connection: &Connection) -> Result<(), StorageError> {
 }
 
 fn create_meta(connection: &Connection) -> Result<(), StorageError> {
-    let incarnation = Incarnation(::uuid::Uuid::new_v4());
+    let incarnation = Incarnation(uuid::Uuid::new_v4());
     let sql = "INSERT INTO meta (tenant, incarnation, version, fenced_through, log_start, jobs_through, epoch, sequencer_renewal)
                VALUES (?, ?, 1, 0, 0, 0, 0, 0)";
     connection.execute(sql, params![TENANT, incarnation.0.as_bytes()])?;
@@ -39,20 +38,20 @@ fn create_meta(connection: &Connection) -> Result<(), StorageError> {
 }
 
 /// What a copy of a database has instead of an incarnation, until it is opened.
-const NOT_YET: Incarnation = Incarnation(::uuid::Uuid::nil());
+const NOT_YET: Incarnation = Incarnation(uuid::Uuid::nil());
 /// A restored job's next fence is above any that its lost history can have given.
 const FENCES_SKIPPED: i64 = 1 << 20;
 
 /// The identity of the database's history. A copy gets one of its own when it is first opened, each time that it is restored: cursors of
 /// the history that it left are void, caches are flushed, and what still runs on a lease of that history has no say any more.
 pub(super) fn incarnation(connection: &Connection) -> Result<Incarnation, StorageError> {
-    let bytes: Vec<u8> =
+    let bytes: [u8; 16] =
         connection.query_row("SELECT incarnation FROM meta WHERE tenant = ?", [TENANT], |row| row.get(0))?;
-    let found = Incarnation(uuid(&bytes)?);
+    let found = Incarnation(uuid::Uuid::from_bytes(bytes));
     if found != NOT_YET {
         return Ok(found);
     }
-    let fresh = Incarnation(::uuid::Uuid::new_v4());
+    let fresh = Incarnation(uuid::Uuid::new_v4());
     connection.execute_batch("BEGIN IMMEDIATE")?;
     set_incarnation(connection, fresh)?;
     let sql = "UPDATE jobs SET fence = fence + ? WHERE tenant = ? AND state <> 'succeeded'";

@@ -1,4 +1,4 @@
-//! What every storage adapter must do, whatever it is made of. A new adapter adds a fixture and one line with `suite!`.
+//! What every storage adapter must do, whatever it is made of. A new adapter adds a fixture and one line to `suite!`.
 
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ mod log;
 mod logs;
 mod pages;
 mod pausing;
+pub(crate) mod postgres;
 mod random;
 mod retrying;
 mod ringing;
@@ -41,9 +42,13 @@ pub(crate) trait Fixture {
     fn after_kill(self) -> Self;
 }
 
-/// Runs the whole suite on a fixture.
+/// Runs the whole suite on each fixture.
 macro_rules! suite {
-    ($name:ident, $fixture:ty: $($module:ident { $($test:ident),+ $(,)? })+) => {
+    ($($module:ident { $($test:ident),+ $(,)? })+) => {
+        suite! { @on on_sqlite, crate::conformance::sqlite::SqliteFixture: $($module { $($test),+ })+ }
+        suite! { @on on_postgres, crate::conformance::postgres::PostgresFixture: $($module { $($test),+ })+ }
+    };
+    (@on $name:ident, $fixture:ty: $($module:ident { $($test:ident),+ })+) => {
         mod $name {
             $(mod $module {
                 $(#[test] fn $test() { $crate::conformance::$module::$test::<$fixture>(); })+
@@ -52,7 +57,7 @@ macro_rules! suite {
     };
 }
 
-suite! { on_sqlite, crate::conformance::sqlite::SqliteFixture:
+suite! {
     batches { one_bad_command_does_not_fail_its_batch, failed_work_leaves_nothing_behind, committed_work_survives_a_kill }
     bulk_retrying {
         a_filter_chooses_who_is_retried, a_step_retries_so_many_and_goes_on, what_fails_again_is_not_retried_again,
@@ -179,7 +184,15 @@ impl<F: Fixture> Lab<F> {
     }
 
     pub(crate) fn apply_all(&mut self, commands: &[Command]) -> Vec<Result<Reply, Problem>> {
-        let answers = self.step(|transitions| commands.iter().map(|command| transitions.apply(command)).collect());
+        let all: Vec<&Command> = commands.iter().collect();
+        // What is foreseen is a hint: the answers are the same without it.
+        let foresees = self.seed.is_multiple_of(2);
+        let answers = self.step(|transitions| {
+            if foresees {
+                transitions.foresee(&all)?;
+            }
+            commands.iter().map(|command| transitions.apply(command)).collect()
+        });
         let answers: Vec<Answer> = answers;
         let result = |answer| match answer {
             Answer::Ok(reply) => Ok(*reply),

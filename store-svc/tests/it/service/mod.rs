@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 mod dispatch;
 mod http;
+mod several;
 #[cfg(feature = "figures")]
 mod throughput;
 mod walk;
@@ -45,6 +46,17 @@ pub(crate) fn broker() -> EmbeddedBroker {
 
 pub(crate) async fn start_in(folder: Arc<TempDir>, broker: EmbeddedBroker) -> Store {
     let config = config(folder.path(), &broker);
+    start_with(config, folder, broker).await
+}
+
+/// One of the stores on a PostgreSQL database.
+pub(crate) async fn start_at(url: &str, broker: EmbeddedBroker) -> Store {
+    let source = Source::from_pairs([("DATABASE_URL", url)]);
+    let config = store_svc::Config::load_with_broker(&source, BrokerSource::Embedded(broker.clone()));
+    start_with(config.expect("a configuration"), Arc::new(TempDir::new().expect("a folder")), broker).await
+}
+
+async fn start_with(config: store_svc::Config, folder: Arc<TempDir>, broker: EmbeddedBroker) -> Store {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
     let (trigger, shutdown): (Trigger, Shutdown) = Trigger::new(Duration::from_secs(5));

@@ -1,0 +1,110 @@
+//! A delivery asks for its job: one owner gets it, everybody else is told why not.
+
+use protocol::dispatch::unknown_task_wait_ms;
+use protocol::job::{ClaimRefusal, Job};
+use protocol::problem::{Kind, Problem};
+use protocol::store_api::{BellId, Claim, Claimed, Reply};
+
+use super::{Decided, Transaction};
+use crate::storage::StorageError;
+use crate::storage::row::{Ring, Row};
+
+/// Shortest and longest lease that a claim may ask for, ms.
+const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
+
+impl Transaction<'_> {
+    pub(super) fn claim(&mut self, claim: &Claim) -> Result<Decided, StorageError> {
+        if !LEASE_MS.contains(&claim.lease_ms) {
+            return Ok(Err(Problem::invalid("/lease_ms", "must be between 1000 and 3600000")));
+        }
+        if self.memory.live.session(claim.session).is_none() {
+            return Ok(Err(Kind::UnknownSession.problem()));
+        }
+        self.free_named_place(bell_of(claim))?;
+        let Some(mut row) = self.load(claim.job_id)? else {
+            // One that is no longer kept has ended; its bell may outlive it.
+            let expired = self.is_expired(claim.job_id)?;
+            let refusal = if expired { ClaimRefusal::NotQueued } else { ClaimRefusal::UnknownJob };
+            return Ok(Ok(self.refused(refusal)));
+        };
+        // The loop that ends it may be late, the deadline is not.
+        self.miss_start(&mut row)?;
+        let before = row.job.clone();
+        match row.job.claim(claim.dispatch, claim.claim_id) {
+            Err(refusal) => Ok(Ok(self.refused(refusal))),
+            Ok(won) if won.repeated => {
+                self.save_renewal(&row)?;
+                self.claimed(&row).map(Ok)
+            }
+            Ok(_) => match self.unfit(claim, &row) {
+                Some(refusal) => self.put_back(row, before, refusal).map(Ok),
+                None => self.start(row, &before, claim).map(Ok),
+            },
+        }
+    }
+
+    /// Why this session must not have the row now, though its bell is the present one.
+    fn unfit(&mut self, claim: &Claim, row: &Row) -> Option<ClaimRefusal> {
+        if self.memory.queue(&row.queue).is_paused() {
+            return Some(ClaimRefusal::QueuePaused);
+        }
+        let knows = self.memory.live.session(claim.session).is_some_and(|session| session.knows(&row.task));
+        (!knows).then_some(ClaimRefusal::UnknownTask)
+    }
+
+    fn start(&mut self, mut row: Row, before: &Job, claim: &Claim) -> Result<Reply, StorageError> {
+        row.session = Some(claim.session);
+        row.lease_ms = claim.lease_ms;
+        row.refusals = 0;
+        row.progress = None;
+        row.started_at.get_or_insert(self.context.wall_ms);
+        self.record(&mut row, before)?;
+        self.count("claimed");
+        self.claimed(&row)
+    }
+
+    /// The row goes back under the same bell number; it is rung again later, or when somebody knows its task.
+    fn put_back(&mut self, mut row: Row, before: Job, refusal: ClaimRefusal) -> Result<Reply, StorageError> {
+        row.job = before;
+        self.place(&mut row);
+        if refusal == ClaimRefusal::UnknownTask && row.ring == Some(Ring::Ready) {
+            row.refusals += 1;
+            let ring_at = self.context.wall_ms + unknown_task_wait_ms(row.refusals).cast_signed();
+            (row.ring, row.ring_at) = (Some(Ring::Deferred), Some(ring_at));
+            self.due(ring_at);
+        }
+        self.save(&row)?;
+        Ok(self.refused(refusal))
+    }
+
+    fn refused(&mut self, refusal: ClaimRefusal) -> Reply {
+        self.count(match refusal {
+            ClaimRefusal::StaleBell => "claim_stale_bell",
+            ClaimRefusal::NotQueued => "claim_not_queued",
+            ClaimRefusal::QueuePaused => "claim_queue_paused",
+            ClaimRefusal::UnknownTask => "claim_unknown_task",
+            ClaimRefusal::UnknownJob => "claim_unknown_job",
+        });
+        Reply::ClaimRefused(refusal)
+    }
+
+    fn claimed(&mut self, row: &Row) -> Result<Reply, StorageError> {
+        Ok(Reply::Claimed(Box::new(Claimed {
+            fence: row.job.fence,
+            task: row.task.clone(),
+            queue: row.queue.clone(),
+            run: row.job.run,
+            attempt: row.job.attempt,
+            max_attempts: row.job.max_attempts,
+            lease_ms: row.lease_ms,
+            timeout_ms: row.timeout_ms,
+            payload: self.payload(row.n)?,
+            trace: row.trace.clone(),
+            cancel_requested: row.job.cancel_requested,
+        })))
+    }
+}
+
+fn bell_of(claim: &Claim) -> BellId {
+    BellId { job_id: claim.job_id, dispatch: claim.dispatch }
+}

@@ -1,0 +1,115 @@
+//! The end of ended jobs: their data goes, a tombstone stays for a while and says that they were there.
+
+use protocol::ids::JobId;
+use protocol::problem::{Kind, Problem};
+use protocol::store_api::Reply;
+
+use super::{Decided, Transaction};
+use crate::storage::row::Row;
+use crate::storage::sql::{Sql, values};
+use crate::storage::{StorageError, TENANT};
+
+/// What belongs to a job besides its row, by its `n`.
+const PARTS: [&str; 3] = [
+    "DELETE FROM payloads WHERE tenant = ? AND n = ?",
+    "DELETE FROM results WHERE tenant = ? AND n = ?",
+    "DELETE FROM logs WHERE tenant = ? AND n = ?",
+];
+
+impl Transaction<'_> {
+    /// The job's row, or what to say when there is none.
+    pub(super) fn known(&mut self, job_id: JobId) -> Result<Result<Row, Problem>, StorageError> {
+        match self.load(job_id)? {
+            Some(row) => Ok(Ok(row)),
+            None if self.is_expired(job_id)? => Ok(Err(expired(job_id))),
+            None => Ok(Err(Kind::NotFound.problem())),
+        }
+    }
+
+    pub(super) fn purge(&mut self, job_id: JobId) -> Result<Decided, StorageError> {
+        let row = match self.known(job_id)? {
+            Ok(row) => row,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let purged = row.job.may_be_purged();
+        if purged {
+            self.bury(row.n, job_id)?;
+            self.never_again(row.n)?;
+            self.count("purged");
+        }
+        Ok(Ok(Reply::Purged { purged }))
+    }
+
+    pub(super) fn expire_jobs(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError> {
+        // Ended jobs have an end; one that is retried loses it.
+        let query = "SELECT n, job_id FROM jobs WHERE tenant = ? AND finished_at < ? ORDER BY finished_at, n LIMIT ?";
+        let ended = self.sql.take_all(query, values![TENANT, before_wall_ms, limit], |columns| {
+            Ok((columns.int()?, JobId(columns.uuid()?)))
+        })?;
+        for (n, job_id) in &ended {
+            self.bury(*n, *job_id)?;
+            self.count("expired");
+        }
+        if let Some(highest) = ended.iter().map(|(n, _)| *n).max() {
+            self.never_again(highest)?;
+        }
+        Ok(u32::try_from(ended.len()).is_ok_and(|count| count == limit))
+    }
+
+    fn bury(&mut self, n: i64, job_id: JobId) -> Result<(), StorageError> {
+        for part in PARTS {
+            self.sql.write(part, values![TENANT, n])?;
+        }
+        self.sql.write("DELETE FROM jobs WHERE n = ?", values![n])?;
+        let query = "INSERT INTO tombstones (seq, tenant, job_id, at)
+                     SELECT coalesce(max(seq), 0) + 1, ?, ?, ? FROM tombstones";
+        self.sql.write(query, values![TENANT, job_id.0, self.context.wall_ms])?;
+        self.foreseen.bury(job_id);
+        Ok(())
+    }
+
+    /// A number is given once, so that what is new is never listed behind what is old.
+    fn never_again(&mut self, n: i64) -> Result<(), StorageError> {
+        let query = "UPDATE meta SET jobs_through = ?1 WHERE tenant = ?2 AND jobs_through < ?1";
+        self.sql.write(query, values![n, TENANT])
+    }
+
+    /// They lie in the order in which they were made, so there are as many as there are numbers between the first and the last.
+    pub(super) fn trim_oldest_tombstones(
+        &mut self,
+        before_wall_ms: i64,
+        kept: u64,
+        limit: u32,
+    ) -> Result<bool, StorageError> {
+        let newest = self.sql.single("SELECT coalesce(max(seq), 0) FROM tombstones", &[], |columns| columns.int())?;
+        let surplus = newest - i64::try_from(kept).unwrap_or(i64::MAX);
+        let query = "SELECT max(seq), count(*) FROM
+                         (SELECT seq, at FROM tombstones WHERE tenant = ? ORDER BY seq LIMIT ?) AS oldest
+                     WHERE at < ? OR seq <= ?";
+        let values = values![TENANT, limit, before_wall_ms, surplus];
+        let (through, count) =
+            self.sql.single(query, values, |columns| Ok((columns.maybe_int()?, columns.small()?)))?;
+        let Some(through) = through else { return Ok(false) };
+        self.sql.write("DELETE FROM tombstones WHERE seq <= ?", values![through])?;
+        self.foreseen.forget_rows();
+        Ok(count == limit)
+    }
+}
+
+/// What a job that is no longer kept is answered with.
+pub(super) fn expired(job_id: JobId) -> Problem {
+    Kind::JobExpired.problem().with("job_id", job_id.to_string())
+}
+
+pub(super) fn is_expired(sql: &mut dyn Sql, job_id: JobId) -> Result<bool, StorageError> {
+    let query = "SELECT seq FROM tombstones WHERE tenant = ? AND job_id = ?";
+    Ok(sql.one(query, values![TENANT, job_id.0], |_| Ok(()))?.is_some())
+}
+
+/// When the oldest of the `kept` jobs that ended last ended; `None`: there are not so many.
+pub(super) fn ended_before(sql: &mut dyn Sql, kept: u64) -> Result<Option<i64>, StorageError> {
+    let query = "SELECT finished_at FROM jobs WHERE tenant = ? AND finished_at IS NOT NULL
+                 ORDER BY finished_at DESC LIMIT 1 OFFSET ?";
+    let skipped = i64::try_from(kept.saturating_sub(1)).unwrap_or(i64::MAX);
+    sql.one(query, values![TENANT, skipped], |columns| columns.int())
+}

@@ -1,0 +1,122 @@
+//! Why a job does not run: its row, its place among those that wait, and who could run it. Nothing here counts further than a bound.
+
+use protocol::explain::{
+    AHEAD_MAX, Able, AbleWorker, Explanation, Lease, QueuePosition, WORKERS_LISTED_MAX, WaitsForFence,
+};
+use protocol::ids::{JobId, Position};
+use protocol::job::State;
+use protocol::time::Timestamp;
+
+use super::busy_slots;
+use crate::storage::row::{Ring, Row, priority_number};
+use crate::storage::sql::{Sql, values};
+use crate::storage::transitions::memory;
+use crate::storage::transitions::ring::PRIORITIES;
+use crate::storage::transitions::view::waiting_for;
+use crate::storage::{Live, StorageError, TENANT};
+
+pub(super) fn explain(sql: &mut dyn Sql, job_id: JobId) -> Result<Option<Explanation>, StorageError> {
+    let Some(row) = Row::load(sql, job_id)? else { return Ok(None) };
+    let live = Live::of(memory::sessions(sql)?);
+    let state = row.job.state;
+    let is_queued = state == State::Queued;
+    let paused_at = if is_queued { paused_at(sql, &row.queue)? } else { None };
+    let due_at = match state {
+        State::Scheduled => row.due_at,
+        State::Queued => row.ring_at,
+        _ => None,
+    };
+    Ok(Some(Explanation {
+        job_id,
+        status: state.into(),
+        waiting_for: waiting_for(&row, &live, paused_at.is_some()),
+        reason: String::new(),
+        paused_at: paused_at.map(Timestamp::from_unix_ms),
+        due_at: due_at.map(Timestamp::from_unix_ms),
+        start_by: row.start_by.map(Timestamp::from_unix_ms),
+        position: if is_queued { position(sql, &row)? } else { None },
+        workers: if is_queued { Some(able(sql, &row, &live)?) } else { None },
+        lease: (state == State::Running).then(|| lease(&row, &live)),
+        fence: if state == State::Finishing { Some(fence(sql, &row)?) } else { None },
+        task: row.task,
+        queue: row.queue,
+    }))
+}
+
+fn paused_at(sql: &mut dyn Sql, queue: &str) -> Result<Option<i64>, StorageError> {
+    let query = "SELECT paused_at FROM queues WHERE tenant = ? AND queue = ?";
+    Ok(sql.one(query, values![TENANT, queue], |columns| columns.maybe_int())?.flatten())
+}
+
+/// Bells are taken in the order in which they were rung; what has none yet comes after all of them, by priority, then age.
+fn position(sql: &mut dyn Sql, row: &Row) -> Result<Option<QueuePosition>, StorageError> {
+    let offered = row.ring == Some(Ring::Rung);
+    let ahead = match row.ring {
+        None | Some(Ring::NoMatch) => return Ok(None),
+        Some(Ring::Rung) => {
+            let query = "SELECT count(*) FROM bells WHERE tenant = ?1 AND queue = ?2 AND seq <
+                             (SELECT seq FROM bells WHERE tenant = ?1 AND job_id = ?3 AND dispatch = ?4)";
+            let values = values![TENANT, &row.queue, row.job_id.0, row.job.dispatch.0];
+            sql.single(query, values, |columns| columns.int())?
+        }
+        Some(Ring::Ready | Ring::Deferred) => {
+            let query = "SELECT count(*) FROM bells WHERE tenant = ? AND queue = ?";
+            let bells = sql.single(query, values![TENANT, &row.queue], |columns| columns.int())?;
+            bells + ready_before(sql, row, AHEAD_MAX.cast_signed() + 1 - bells)?
+        }
+    };
+    let ahead = ahead.cast_unsigned();
+    Ok(Some(QueuePosition { ahead: ahead.min(AHEAD_MAX), exact: ahead <= AHEAD_MAX, offered }))
+}
+
+/// At most `limit` of the rows that get the next free places before this one. Each priority by itself, as `ring` does.
+fn ready_before(sql: &mut dyn Sql, row: &Row, limit: i64) -> Result<i64, StorageError> {
+    let own = priority_number(row.priority);
+    let query =
+        "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE tenant = ? AND queue = ? AND ring = 'ready' AND priority = ?
+                     AND n < ? LIMIT ?) AS before";
+    let mut before = 0;
+    for priority in PRIORITIES.filter(|priority| *priority <= own) {
+        let n = if priority == own { row.n } else { i64::MAX };
+        let room = (limit - before).max(0);
+        before += sql.single(query, values![TENANT, &row.queue, priority, n, room], |columns| columns.int())?;
+    }
+    Ok(before)
+}
+
+fn able(sql: &mut dyn Sql, row: &Row, live: &Live) -> Result<Able, StorageError> {
+    let busy = busy_slots(sql)?;
+    let mut able = Able::default();
+    for session in live.consumers(&row.queue) {
+        able.consumers += 1;
+        if !session.knows(&row.task) {
+            continue;
+        }
+        let slots = session.queues.get(&row.queue).copied().unwrap_or(0);
+        let busy = busy.get(&session.id).copied().unwrap_or(0);
+        able.sessions += 1;
+        able.slots += slots;
+        able.busy += busy.min(slots);
+        able.listed.push(AbleWorker { session_id: session.id, worker: session.worker.clone(), slots, busy });
+    }
+    able.listed.sort_by(|one, other| (&one.worker, one.session_id).cmp(&(&other.worker, other.session_id)));
+    able.listed.truncate(WORKERS_LISTED_MAX);
+    Ok(able)
+}
+
+fn lease(row: &Row, live: &Live) -> Lease {
+    Lease {
+        fence: row.job.fence,
+        lease_ms: row.lease_ms,
+        session_id: row.session,
+        worker: row.session.and_then(|session| live.session(session)).map(|session| session.worker.clone()),
+        cancel_requested: row.job.cancel_requested,
+    }
+}
+
+fn fence(sql: &mut dyn Sql, row: &Row) -> Result<WaitsForFence, StorageError> {
+    let query = "SELECT fenced_through FROM meta WHERE tenant = ?";
+    let fenced_through = sql.single(query, values![TENANT], |columns| columns.counter().map(Position))?;
+    let position = Position(row.invalidation.unwrap_or_default().cast_unsigned());
+    Ok(WaitsForFence { position, fenced_through })
+}

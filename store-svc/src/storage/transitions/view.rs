@@ -1,0 +1,65 @@
+//! A job as its clients see it.
+
+use protocol::api::{JobView, Links, Progress, WaitingFor};
+use protocol::job::State;
+use protocol::time::Timestamp;
+use serde_json::value::RawValue;
+
+use super::Transaction;
+use crate::storage::row::Row;
+use crate::storage::sql::{Sql, values};
+use crate::storage::{Live, StorageError};
+
+impl Transaction<'_> {
+    pub(super) fn view(&mut self, row: &Row) -> Result<JobView, StorageError> {
+        let paused = self.memory.queue(&row.queue).is_paused();
+        view(self.sql, row, &self.memory.live, paused)
+    }
+}
+
+pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, paused: bool) -> Result<JobView, StorageError> {
+    let state = row.job.state;
+    let progress: Option<Progress> = row.progress.as_deref().map(serde_json::from_str).transpose()?;
+    let invalidates = row.invalidates.as_deref().map(serde_json::from_str).transpose()?;
+    Ok(JobView {
+        job_id: row.job_id,
+        task: row.task.clone(),
+        queue: row.queue.clone(),
+        priority: row.priority,
+        status: state.into(),
+        waiting_for: waiting_for(row, live, paused),
+        run: row.job.run,
+        attempt: row.job.attempt,
+        max_attempts: row.job.max_attempts,
+        crashes: row.job.crashes,
+        progress,
+        result: if state == State::Succeeded { result(sql, row.n)? } else { None },
+        error: row.error.clone(),
+        invalidates: invalidates.unwrap_or_default(),
+        timeout_ms: row.timeout_ms,
+        start_deadline_ms: row.start_deadline_ms,
+        unique_key: row.unique_key.clone(),
+        created_at: Timestamp::from_unix_ms(row.created_at),
+        run_at: row.due_at.filter(|_| state == State::Scheduled).map(Timestamp::from_unix_ms),
+        start_by: row.start_by.map(Timestamp::from_unix_ms),
+        started_at: row.started_at.map(Timestamp::from_unix_ms),
+        finished_at: row.finished_at.map(Timestamp::from_unix_ms),
+        cancel_requested_at: row.cancel_requested_at.map(Timestamp::from_unix_ms),
+        links: Links::of(row.job_id),
+    })
+}
+
+/// Whether the broker is away is not in the rows: whoever answers turns `slot` into `broker` then.
+pub(super) fn waiting_for(row: &Row, live: &Live, paused: bool) -> Option<WaitingFor> {
+    match row.job.state {
+        State::Scheduled => Some(WaitingFor::DueTime),
+        State::Queued if paused => Some(WaitingFor::QueuePaused),
+        State::Queued if !live.matches(&row.queue, &row.task) => Some(WaitingFor::Worker),
+        State::Queued => Some(WaitingFor::Slot),
+        State::Running | State::Finishing | State::Succeeded | State::Failed | State::Cancelled => None,
+    }
+}
+
+pub(super) fn result(sql: &mut dyn Sql, n: i64) -> Result<Option<Box<RawValue>>, StorageError> {
+    sql.one("SELECT result FROM results WHERE n = ?", values![n], |columns| columns.json())
+}

@@ -1,0 +1,82 @@
+//! Dumps, other schemas, servers that are not the one it was.
+
+use protocol::api::Status;
+use protocol::ids::{ClaimId, Dispatch, Fence, SessionId};
+use protocol::store_api::{Claim, Command, Complete, Outcome};
+use store_svc::storage::Storage;
+use store_svc::storage::postgres::{OpenError, Postgres, Url};
+
+use super::{exists, try_apply, try_create};
+use crate::conformance::heartbeat;
+use crate::conformance::postgres::{cluster, fresh_url, open};
+
+fn database(url: &Url) -> String {
+    url.to_string().rsplit('/').next().expect("a name").to_owned()
+}
+
+#[test]
+fn a_database_keeps_its_incarnation() {
+    let url = fresh_url();
+    let first = open(&url).incarnation();
+    assert_eq!(open(&url).incarnation(), first);
+    assert_ne!(open(&fresh_url()).incarnation(), first);
+}
+
+#[test]
+fn a_dump_that_was_restored_is_of_another_history() {
+    let url = fresh_url();
+    let mut storage = open(&url);
+    let session = SessionId::generate();
+    try_apply(&mut storage, &[Command::Heartbeat(heartbeat(session, &["a"]))]).expect("registered");
+    let (job_id, _) = try_create(&mut storage).expect("created");
+    let claim = Claim { session, job_id, dispatch: Dispatch(1), claim_id: ClaimId::generate(), lease_ms: 15_000 };
+    try_apply(&mut storage, &[Command::Claim(claim)]).expect("claimed");
+
+    let dump = tempfile::NamedTempFile::new().expect("a file");
+    let bytes = cluster().run("pg_dump", &["--format=custom", "--schema=longshore", &database(&url)]).expect("dumped");
+    std::fs::write(dump.path(), bytes).expect("written");
+    std::fs::set_permissions(dump.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("readable");
+    let path = dump.path().display().to_string();
+    let copy = fresh_url();
+    cluster().run("pg_restore", &["--exit-on-error", "--dbname", &database(&copy), &path]).expect("restored");
+
+    let mut restored = open(&copy);
+    assert_ne!(restored.incarnation(), storage.incarnation());
+    assert_eq!(open(&copy).incarnation(), restored.incarnation(), "once");
+    // What ran on a lease of the former history has no say in this one.
+    let late = Complete { job_id, fence: Fence(1), outcome: Outcome::Succeeded { result: None } };
+    try_apply(&mut restored, &[Command::Complete(late)]).expect("answered");
+    let view = restored.reader().expect("a reader").job(job_id).expect("read").read.expect("known");
+    assert_eq!(view.status, Status::Running);
+    // Restored over the tables that a store has open, it is noticed before anything is written.
+    cluster().sql(&database(&url), "DROP SCHEMA longshore CASCADE").expect("dropped");
+    cluster().run("pg_restore", &["--exit-on-error", "--dbname", &database(&url), &path]).expect("restored");
+    let ended = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'", database(&url));
+    cluster().sql("postgres", &ended).expect("ended");
+    let error = try_create(&mut storage).expect_err("refused").to_string();
+    assert!(error.contains("another history"), "{error}");
+    let mut anew = open(&url);
+    let (created, _) = try_create(&mut anew).expect("created");
+    assert!(exists(&anew, created).expect("read"));
+}
+
+#[test]
+fn a_newer_schema_is_left_alone() {
+    let url = fresh_url();
+    drop(open(&url));
+    cluster().sql(&database(&url), "INSERT INTO longshore.schema_version VALUES (99)").expect("written");
+    match Postgres::open(&url) {
+        Err(error @ OpenError::Unusable { .. }) => assert!(error.to_string().contains("schema version 99"), "{error}"),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn stores_that_start_together_make_one_schema() {
+    let url = fresh_url();
+    let incarnations: Vec<_> = std::thread::scope(|scope| {
+        let openers: Vec<_> = (0..4).map(|_| scope.spawn(|| open(&url).incarnation())).collect();
+        openers.into_iter().map(|opener| opener.join().expect("opened")).collect()
+    });
+    assert!(incarnations.iter().all(|incarnation| *incarnation == incarnations[0]), "{incarnations:?}");
+}

@@ -1,0 +1,174 @@
+//! From an SQLite file into PostgreSQL: jobs in every state, and everything about them.
+
+use std::sync::Arc;
+
+use protocol::api::{JobError, Status};
+use protocol::ids::{ClaimId, Dispatch, Fence, JobId, Position, SessionId};
+use protocol::job::ClaimRefusal;
+use protocol::store_api::{Answer, Claim, Command, Complete, Create, Outcome, PutData, Reply};
+use protocol::time::Timestamp;
+use serde_json::value::RawValue;
+use store_svc::storage::postgres::import::{ImportError, import};
+use store_svc::storage::sqlite::Sqlite;
+use store_svc::storage::{Context, JobsQuery, LogKinds, LogRead, Reader, Settings, Storage, Transitions};
+use tempfile::TempDir;
+
+use crate::conformance::postgres::{fresh_url, open};
+use crate::conformance::{BEGIN_MS, create, heartbeat};
+
+const BOTH: LogKinds = LogKinds { jobs: true, invalidations: true };
+
+fn step<T>(storage: &mut dyn Storage, mut step: impl FnMut(&mut dyn Transitions) -> T) -> T {
+    let settings = Settings { window: Some(16), queues: ["default".to_owned()].into(), ..Settings::default() };
+    let context = Context { wall_ms: BEGIN_MS, now_ms: 0, seed: 7, settings: Arc::new(settings) };
+    let mut result = None;
+    let work = &mut |transitions: &mut dyn Transitions| {
+        result = Some(step(transitions));
+        Ok(())
+    };
+    storage.transact(&context, work).expect("committed");
+    result.expect("it ran")
+}
+
+fn apply(storage: &mut dyn Storage, command: &Command) -> Reply {
+    match step(storage, |transitions| transitions.apply(command).expect("applied")) {
+        Answer::Ok(reply) => *reply,
+        Answer::Error(problem) => panic!("{problem:?}"),
+    }
+}
+
+fn claim(storage: &mut dyn Storage, session: SessionId, job_id: JobId, dispatch: u64) -> Reply {
+    let claim =
+        Claim { session, job_id, dispatch: Dispatch(dispatch), claim_id: ClaimId::generate(), lease_ms: 15_000 };
+    apply(storage, &Command::Claim(claim))
+}
+
+fn complete(storage: &mut dyn Storage, job_id: JobId, outcome: Outcome) -> Reply {
+    apply(storage, &Command::Complete(Complete { job_id, fence: Fence(1), outcome }))
+}
+
+fn raw(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).expect("json")
+}
+
+/// A file with a job in every state that there is; the last two are running and waiting.
+fn fill(storage: &mut dyn Storage) -> (SessionId, JobId, JobId) {
+    let (knows, other) = (SessionId::generate(), SessionId::generate());
+    apply(storage, &Command::Heartbeat(heartbeat(knows, &["a"])));
+    apply(storage, &Command::Heartbeat(heartbeat(other, &["b"])));
+    let make = |storage: &mut dyn Storage, create: Create| {
+        let job_id = create.job_id;
+        apply(storage, &Command::Create(Box::new(create)));
+        job_id
+    };
+    let with = || Create { payload: Some(raw(r#"{"name":"Zoë \u0000 🚢"}"#)), ..create("a") };
+    let (done, broken, again) = (make(storage, with()), make(storage, with()), make(storage, with()));
+    let finishing = make(storage, Create { invalidates: vec!["k".try_into().expect("a key")], ..with() });
+    let (deferred, running) = (make(storage, with()), make(storage, with()));
+    make(storage, create("nobody"));
+    make(storage, Create { run_at: Some(Timestamp::from_unix_ms(BEGIN_MS + 60_000)), ..create("a") });
+    let cancelled = make(storage, create("a"));
+    apply(storage, &Command::Cancel { job_id: cancelled });
+    step(storage, |transitions| transitions.ring("default").map(drop)).expect("rung");
+    for job_id in [done, broken, again, finishing, running] {
+        claim(storage, knows, job_id, 1);
+    }
+    let refused = claim(storage, other, deferred, 1);
+    assert!(matches!(refused, Reply::ClaimRefused(ClaimRefusal::UnknownTask)), "{refused:?}");
+    complete(storage, done, Outcome::Succeeded { result: Some(raw(r#"["done",1.5e3]"#)) });
+    let error = JobError { kind: protocol::api::ErrorKind::Failed, message: "no 🚢".to_owned() };
+    complete(storage, broken, Outcome::Failed { error: error.clone(), may_retry: false });
+    complete(storage, again, Outcome::Failed { error, may_retry: true });
+    complete(storage, finishing, Outcome::Succeeded { result: None });
+    let waiting = make(storage, Create { idempotency_key: Some("key".to_owned()), wants_bell: true, ..with() });
+    let put = PutData { key: "k".try_into().expect("a key"), data: raw("[1]"), only_if: None };
+    apply(storage, &Command::PutData(put));
+    (knows, running, waiting)
+}
+
+/// Everything that can be read, as text.
+fn everything(reader: &mut dyn Reader) -> Vec<String> {
+    let jobs = reader.jobs(&JobsQuery { limit: 100, ..JobsQuery::default() }).expect("read");
+    let mut told: Vec<String> = jobs.read.jobs.iter().map(|job| serde_json::to_string(job).expect("json")).collect();
+    let page = reader.log(Position(0), BOTH, 1_000).expect("read");
+    let LogRead::Page { entries, .. } = page.read else { panic!("trimmed") };
+    told.extend(entries.iter().map(|(position, change)| format!("{position} {change}")));
+    told.extend(["k", "my_data"].map(|key| {
+        let entry = reader.data(key).expect("read").read.expect("there");
+        format!("{key} {} {}", entry.version.0, entry.data.get())
+    }));
+    told.push(format!("{:?}", reader.outstanding().expect("read")));
+    told.push(format!("{:?}", reader.next_due_ms().expect("read")));
+    let mut workers: Vec<_> = reader.workers().expect("read").read.workers;
+    workers.sort_by_key(|worker| worker.session_id);
+    told.push(format!("{workers:?}"));
+    told
+}
+
+#[test]
+fn everything_moves_and_goes_on_in_a_history_of_its_own() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("store.db");
+    let mut sqlite = Sqlite::open(&file, "process 7").expect("it opens");
+    let (session, running, waiting) = fill(&mut sqlite);
+    let before = everything(sqlite.reader().expect("a reader").as_mut());
+    let states: std::collections::BTreeSet<Status> = {
+        let jobs = sqlite.reader().expect("a reader").jobs(&JobsQuery { limit: 100, ..JobsQuery::default() });
+        jobs.expect("read").read.jobs.iter().map(|job| job.status).collect()
+    };
+    assert_eq!(states.len(), 6, "{states:?}");
+    let url = fresh_url();
+    match import(&file, &url) {
+        Err(ImportError::InUse { holder, .. }) => assert_eq!(holder, "process 7"),
+        other => panic!("not refused: {other:?}"),
+    }
+    let incarnation = sqlite.incarnation();
+    drop(sqlite);
+
+    let moved = import(&file, &url).expect("moved");
+    assert_eq!((moved["jobs"], moved["results"], moved["idempotency_keys"]), (10, 1, 1));
+    let mut postgres = open(&url);
+    assert_eq!(everything(postgres.reader().expect("a reader").as_mut()), before);
+    assert_ne!(postgres.incarnation(), incarnation);
+    let file_again = Sqlite::open(&file, "process 8").expect("it stays as it is");
+    assert_eq!(everything(file_again.reader().expect("a reader").as_mut()), before);
+    drop(file_again);
+
+    // What still runs on a lease of the former history has no say; what waits goes on under the same bell.
+    complete(&mut postgres, running, Outcome::Succeeded { result: None });
+    let status = |postgres: &store_svc::storage::postgres::Postgres, job_id| {
+        postgres.reader().expect("a reader").job(job_id).expect("read").read.expect("known").status
+    };
+    assert_eq!(status(&postgres, running), Status::Running);
+    let Reply::Claimed(claimed) = claim(&mut postgres, session, waiting, 1) else { panic!("refused") };
+    let outcome = Outcome::Succeeded { result: None };
+    apply(&mut postgres, &Command::Complete(Complete { job_id: waiting, fence: claimed.fence, outcome }));
+    assert_eq!(status(&postgres, waiting), Status::Succeeded);
+    let same_key = Create { idempotency_key: Some("key".to_owned()), ..create("a") };
+    let Reply::Created(created) = apply(&mut postgres, &Command::Create(Box::new(same_key))) else { panic!("no job") };
+    assert_eq!(created.job_id, waiting);
+
+    assert!(matches!(import(&file, &url), Err(ImportError::NotEmpty { .. })));
+    assert_eq!(status(&postgres, waiting), Status::Succeeded, "nothing was changed");
+}
+
+#[test]
+fn a_move_that_fails_leaves_the_database_empty() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("store.db");
+    let mut sqlite = Sqlite::open(&file, "process 7").expect("it opens");
+    fill(&mut sqlite);
+    drop(sqlite);
+    let damaged = rusqlite::Connection::open(&file).expect("it opens");
+    damaged.execute("UPDATE log SET change = 1.5 WHERE position = 3", []).expect("written");
+    damaged.execute("UPDATE jobs SET task = x'ff' WHERE n = 2", []).expect("written");
+    drop(damaged);
+    let url = fresh_url();
+    match import(&file, &url) {
+        Err(ImportError::Unusable { path, .. }) => assert!(path.ends_with("store.db"), "{path}"),
+        other => panic!("not refused: {other:?}"),
+    }
+    let mut reader = open(&url).reader().expect("a reader");
+    assert!(reader.jobs(&JobsQuery { limit: 1, ..JobsQuery::default() }).expect("read").read.jobs.is_empty());
+    assert!(reader.data("my_data").expect("read").read.is_some());
+}

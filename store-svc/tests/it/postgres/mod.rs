@@ -1,0 +1,57 @@
+//! What only a database server can get wrong: several stores at once, lost connections, other histories.
+
+use std::sync::Arc;
+
+use chassis::testing::postgres::ScratchCluster;
+use protocol::ids::{JobId, Position};
+use protocol::store_api::{Command, Create};
+use store_svc::storage::postgres::Postgres;
+use store_svc::storage::{Context, Settings, Signals, Storage, StorageError, Transitions, Work};
+
+use crate::conformance::{BEGIN_MS, create};
+
+mod faults;
+mod following;
+mod histories;
+mod importing;
+mod proxy;
+mod several;
+
+/// A transaction as the writer makes it.
+fn transact(storage: &mut Postgres, work: Work<'_>) -> Result<Signals, StorageError> {
+    let settings = Settings {
+        window: Some(4),
+        queues: ["default".to_owned()].into(),
+        sequencer_lease_ms: 5_000,
+        ..Settings::default()
+    };
+    let context = Context { wall_ms: BEGIN_MS, now_ms: 0, seed: 7, settings: Arc::new(settings) };
+    storage.transact(&context, work)
+}
+
+fn try_apply(storage: &mut Postgres, commands: &[Command]) -> Result<Signals, StorageError> {
+    transact(storage, &mut |transitions: &mut dyn Transitions| {
+        let all: Vec<&Command> = commands.iter().collect();
+        transitions.foresee(&all)?;
+        commands.iter().try_for_each(|command| transitions.apply(command).map(drop))
+    })
+}
+
+fn job(task: &str) -> (JobId, Command) {
+    let create: Create = create(task);
+    (create.job_id, Command::Create(Box::new(create)))
+}
+
+fn try_create(storage: &mut Postgres) -> Result<(JobId, Position), StorageError> {
+    let (job_id, command) = job("a");
+    try_apply(storage, &[command]).map(|signals| (job_id, signals.head))
+}
+
+fn exists(storage: &Postgres, job_id: JobId) -> Result<bool, StorageError> {
+    Ok(storage.reader()?.job(job_id)?.read.is_some())
+}
+
+/// One that a test may stop and kill.
+fn own_cluster() -> ScratchCluster {
+    ScratchCluster::start().expect("a cluster")
+}
