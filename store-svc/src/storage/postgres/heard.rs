@@ -59,7 +59,7 @@ impl Heard {
         heard
     }
 
-    pub(super) fn to_text(mut self) -> Result<String, serde_json::Error> {
+    pub(super) fn into_text(mut self) -> Result<String, serde_json::Error> {
         let text = serde_json::to_string(&self)?;
         if text.len() <= BYTES_MAX {
             return Ok(text);
