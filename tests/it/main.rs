@@ -9,6 +9,7 @@ mod harness;
 mod health;
 #[cfg(feature = "long")]
 mod long;
+mod queues;
 mod reads;
 mod real_input;
 mod tidy;
