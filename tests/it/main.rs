@@ -10,6 +10,7 @@ mod harness;
 mod health;
 #[cfg(feature = "long")]
 mod long;
+mod queues;
 mod reads;
 mod real_input;
 mod tidy;

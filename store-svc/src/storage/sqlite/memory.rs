@@ -54,6 +54,8 @@ pub(super) struct Queue {
     pub(super) depth: Depth,
     /// The file has older values of these.
     pub(super) unsaved: bool,
+    /// Whether others were ever told of this queue.
+    pub(super) told: bool,
     /// Rows after this place that no session matched may be matched now: they are looked at again before anything behind them is
     /// rung. `None`: all rows are where they belong.
     pub(super) looked_through: Option<Place>,

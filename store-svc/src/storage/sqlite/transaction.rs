@@ -12,7 +12,9 @@ use super::columns::Ring;
 use super::memory::{Memory, Queue};
 use super::row::Row;
 use super::{StorageError, TENANT};
-use crate::storage::{BellSeq, Context, NewsItem, RetryStep, Rung, RungBell, SequencerRenewal, Signals, Transitions};
+use crate::storage::{
+    BellSeq, Context, NewsItem, QueueNow, RetryStep, Rung, RungBell, SequencerRenewal, Signals, Transitions,
+};
 
 pub(super) struct Transaction<'t> {
     pub(super) sql: &'t Connection,
@@ -51,6 +53,11 @@ impl<'t> Transaction<'t> {
     /// Writes what was kept back until the end.
     pub(super) fn finish(mut self) -> Result<(Memory, Signals), StorageError> {
         for (name, queue) in &mut self.memory.queues {
+            if queue.unsaved || !queue.told {
+                let (depth, paused) = (queue.depth, queue.is_paused());
+                self.signals.queues.push(QueueNow { queue: name.clone(), depth, paused });
+                queue.told = true;
+            }
             if queue.unsaved {
                 save_queue(self.sql, name, queue)?;
                 queue.unsaved = false;
