@@ -12,6 +12,7 @@ mod health;
 mod long;
 mod reads;
 mod real_input;
+mod secrets;
 mod tidy;
 mod transcripts;
 mod walk;
