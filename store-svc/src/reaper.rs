@@ -164,6 +164,8 @@ mod tests {
             run_at: None,
             max_attempts: 1,
             timeout_ms: None,
+            start_deadline_ms: None,
+            unique_key: None,
             invalidates: Vec::new(),
             idempotency_key: Some(number.to_string()),
             fingerprint: String::new(),

@@ -13,6 +13,7 @@ mod long;
 mod queues;
 mod reads;
 mod real_input;
+mod secrets;
 mod tidy;
 mod transcripts;
 mod walk;
