@@ -11,8 +11,10 @@ mod health;
 #[cfg(feature = "long")]
 mod long;
 mod postgres;
+mod queues;
 mod reads;
 mod real_input;
+mod secrets;
 mod tidy;
 mod transcripts;
 mod walk;

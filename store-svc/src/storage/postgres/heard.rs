@@ -8,10 +8,10 @@ use protocol::store_api::{JobFence, QueuePause};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::storage::{BellSeq, NewsItem, Signals};
+use crate::storage::{BellSeq, NewsItem, QueueNow, Signals};
 
-/// PostgreSQL's limit is 8,000 bytes. What does not fit is left out: of the news of sessions each heartbeat's answer says the same, and flows are
-/// only counted for people.
+/// PostgreSQL's limit is 8,000 bytes. What does not fit is left out: first flows and queues, which are only shown to people, then
+/// the news of sessions, since each heartbeat's answer says the same.
 const BYTES_MAX: usize = 7_900;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,6 +29,7 @@ pub(super) struct Heard {
     /// Many jobs are to be retried.
     retries: bool,
     flows: BTreeMap<String, Flow>,
+    queues: Vec<QueueNow>,
     /// The sessions changed.
     pub(super) sessions: bool,
 }
@@ -47,6 +48,7 @@ impl Heard {
             pauses: Vec::new(),
             retries: signals.retries,
             flows: signals.flows.clone(),
+            queues: signals.queues.clone(),
             sessions: signals.live.is_some(),
         };
         for (session, item) in &signals.news {
@@ -64,8 +66,12 @@ impl Heard {
         if text.len() <= BYTES_MAX {
             return Ok(text);
         }
+        (self.flows, self.queues) = (BTreeMap::new(), Vec::new());
+        let text = serde_json::to_string(&self)?;
+        if text.len() <= BYTES_MAX {
+            return Ok(text);
+        }
         (self.cancelled, self.lost, self.pauses) = (Vec::new(), Vec::new(), Vec::new());
-        self.flows = BTreeMap::new();
         serde_json::to_string(&self)
     }
 
@@ -81,6 +87,7 @@ impl Heard {
             due_ms: self.due_ms,
             retries: self.retries,
             flows: self.flows,
+            queues: self.queues,
             news: cancelled.chain(lost).chain(pauses).collect(),
             ..Signals::default()
         }
