@@ -43,6 +43,7 @@ pub(super) fn to_create(submit: Submit, queues: &[QueueName], origin: Origin) ->
         check_range("/timeout_ms", timeout_ms, 1, TIMEOUT_MS_MAX, &mut errors);
     }
     let run_at = due(submit.delay_ms, submit.run_at, origin.now_ms, &mut errors);
+    let delay_ms = submit.delay_ms.filter(|delay_ms| *delay_ms > 0);
     if submit.invalidates.len() > INVALIDATES_MAX {
         let detail = format!("has {} keys, at most {INVALIDATES_MAX} are allowed", submit.invalidates.len());
         errors.push(FieldError::new("/invalidates", detail));
@@ -71,12 +72,13 @@ pub(super) fn to_create(submit: Submit, queues: &[QueueName], origin: Origin) ->
         queue,
         priority: submit.priority,
         run_at,
+        delay_ms,
         max_attempts,
         timeout_ms: submit.timeout_ms,
         invalidates: without_repeats(submit.invalidates),
         idempotency_key: origin.idempotency_key,
         trace: origin.trace,
-        wants_bell: origin.wants_bell && run_at.is_none(),
+        wants_bell: origin.wants_bell && run_at.is_none() && delay_ms.is_none(),
     })
 }
 
@@ -106,7 +108,7 @@ fn known_queue(stated: Option<&QueueName>, known: &[QueueName], errors: &mut Vec
     found
 }
 
-/// When it is due; `None` is now, also for a time that has passed.
+/// The stated time, unless it has passed; a delay is left to the store, whose clock counts it.
 fn due(
     delay_ms: Option<u64>,
     run_at: Option<Timestamp>,
@@ -121,7 +123,7 @@ fn due(
         }
         (Some(delay_ms), None) => {
             check_range("/delay_ms", delay_ms, 0, DELAY_MS_MAX, errors);
-            (delay_ms > 0).then(|| Timestamp::from_unix_ms(now_ms.saturating_add_unsigned(delay_ms)))
+            None
         }
         (None, Some(run_at)) => {
             if run_at.unix_ms() > latest_ms {
