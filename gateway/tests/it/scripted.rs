@@ -254,6 +254,16 @@ impl Inner {
         }
     }
 
+    fn purge(&mut self, job_id: JobId) -> Result<Reply, Problem> {
+        let (job, _) = self.jobs.get(&job_id).ok_or(self.absent(job_id))?;
+        let purged = job.status.is_terminal();
+        if purged {
+            self.jobs.remove(&job_id);
+            self.expired.push(job_id);
+        }
+        Ok(Reply::Purged { purged })
+    }
+
     fn apply(&mut self, command: Command) -> Result<Reply, Problem> {
         match command {
             Command::Create(create) => {
@@ -308,15 +318,7 @@ impl Inner {
             }
             Command::PauseQueue { queue } => self.pause(queue.as_str(), true),
             Command::ResumeQueue { queue } => self.pause(queue.as_str(), false),
-            Command::Purge { job_id } => {
-                let (job, _) = self.jobs.get(&job_id).ok_or(self.absent(job_id))?;
-                let purged = job.status.is_terminal();
-                if purged {
-                    self.jobs.remove(&job_id);
-                    self.expired.push(job_id);
-                }
-                Ok(Reply::Purged { purged })
-            }
+            Command::Purge { job_id } => self.purge(job_id),
             Command::PutData(PutData { key, data, .. }) => {
                 self.writes += 1;
                 let version = Version(self.writes);
