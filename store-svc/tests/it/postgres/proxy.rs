@@ -145,8 +145,11 @@ impl Stranger {
         Self { psql, input: Some(input) }
     }
 
+    /// Returns when the lock is gone: the server would see only later that a `psql` has ended.
     pub(super) fn let_go(&mut self) {
-        drop(self.input.take());
+        if let Some(mut input) = self.input.take() {
+            writeln!(input, "ROLLBACK;").expect("said");
+        }
         self.psql.wait().expect("it ended");
     }
 }
