@@ -174,7 +174,8 @@ impl Import<'_> {
     }
 
     fn copy_meta(&self, target: &mut Connection) -> Result<(), ImportError> {
-        let columns = ["version", "fenced_through", "log_start", "jobs_through", "epoch", "sequencer", "sequencer_renewal"];
+        let columns =
+            ["version", "fenced_through", "log_start", "jobs_through", "epoch", "sequencer", "sequencer_renewal"];
         let select = format!("SELECT {} FROM meta", columns.join(", "));
         let values: Result<Vec<Bound>, ImportError> = self
             .source

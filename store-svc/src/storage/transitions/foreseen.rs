@@ -23,7 +23,8 @@ const KEYS: &str = "SELECT key, job_id, fingerprint FROM idempotency_keys
                     WHERE tenant = ? AND key = ANY (?) AND created_at > ?";
 const TOMBSTONES: &str = "SELECT job_id FROM tombstones WHERE tenant = ? AND job_id = ANY (?)";
 /// Repeats the conditions of the index `jobs_unique`, so that a database uses it; so does [`HOLDER`].
-const HOLDERS: &str = "SELECT unique_key, job_id FROM jobs WHERE tenant = ? AND unique_key = ANY (?) AND unique_key IS NOT NULL
+const HOLDERS: &str =
+    "SELECT unique_key, job_id FROM jobs WHERE tenant = ? AND unique_key = ANY (?) AND unique_key IS NOT NULL
                            AND state NOT IN ('succeeded', 'failed', 'cancelled')";
 const HOLDER: &str = "SELECT job_id FROM jobs WHERE tenant = ? AND unique_key = ? AND unique_key IS NOT NULL
                           AND state NOT IN ('succeeded', 'failed', 'cancelled')";

@@ -53,15 +53,7 @@ fn save_queue(sql: &mut dyn Sql, name: &str, queue: &Queue) -> Result<(), Storag
     let depth = queue.depth;
     sql.write(
         query,
-        values![
-            TENANT,
-            name,
-            queue.paused_at,
-            queue.claimed_through.0,
-            depth.scheduled,
-            depth.queued,
-            depth.running,
-        ],
+        values![TENANT, name, queue.paused_at, queue.claimed_through.0, depth.scheduled, depth.queued, depth.running,],
     )
 }
 

@@ -4,10 +4,10 @@ use protocol::api::ErrorKind;
 use protocol::ids::{ClaimId, Dispatch, SessionId};
 use protocol::store_api::{Claim, Command, Complete, Outcome};
 use store_svc::storage::postgres::{OpenError, Postgres};
-use store_svc::storage::{Storage, StorageError};
+use store_svc::storage::{JobRead, Storage, StorageError};
 
 use super::proxy::{Cut, Proxy};
-use super::{exists, job, own_cluster, transact, try_apply, try_create};
+use super::{exists, job, own_cluster, seen, transact, try_apply, try_create};
 use crate::conformance::heartbeat;
 use crate::conformance::postgres::{cluster, fresh_url, open};
 
@@ -59,7 +59,7 @@ fn a_connection_that_the_server_ended_is_made_anew_unseen() {
     let ended = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{database}'");
     assert_eq!(cluster().sql("postgres", &ended).expect("ended"), "2");
     try_create(&mut storage).expect("on another connection");
-    assert!(reader.job(first).expect("read").read.is_some());
+    assert!(matches!(reader.job(first).expect("read").read, JobRead::Job(..)));
 }
 
 #[test]
@@ -140,9 +140,9 @@ fn free_text_may_hold_any_character() {
     try_apply(&mut storage, &[Command::Claim(claim)]).expect("claimed");
     let error = protocol::api::JobError { kind: ErrorKind::Failed, message: "a\0b \u{1f6a2}".to_owned() };
     let outcome = Outcome::Failed { error, may_retry: false };
-    let complete = Complete { job_id, fence: protocol::ids::Fence(1), outcome };
+    let complete = Complete { job_id, fence: protocol::ids::Fence(1), outcome, output: None };
     try_apply(&mut storage, &[Command::Complete(complete)]).expect("recorded");
-    let view = storage.reader().expect("a reader").job(job_id).expect("read").read.expect("known");
+    let view = seen(&storage, job_id).expect("read").expect("known");
     assert_eq!(view.error.expect("an error").message, "a\u{fffd}b \u{1f6a2}");
 }
 

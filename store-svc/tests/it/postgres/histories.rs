@@ -6,7 +6,7 @@ use protocol::store_api::{Claim, Command, Complete, Outcome};
 use store_svc::storage::Storage;
 use store_svc::storage::postgres::{OpenError, Postgres, Url};
 
-use super::{exists, try_apply, try_create};
+use super::{exists, seen, try_apply, try_create};
 use crate::conformance::heartbeat;
 use crate::conformance::postgres::{cluster, fresh_url, open};
 
@@ -44,9 +44,9 @@ fn a_dump_that_was_restored_is_of_another_history() {
     assert_ne!(restored.incarnation(), storage.incarnation());
     assert_eq!(open(&copy).incarnation(), restored.incarnation(), "once");
     // What ran on a lease of the former history has no say in this one.
-    let late = Complete { job_id, fence: Fence(1), outcome: Outcome::Succeeded { result: None } };
+    let late = Complete { job_id, fence: Fence(1), outcome: Outcome::Succeeded { result: None }, output: None };
     try_apply(&mut restored, &[Command::Complete(late)]).expect("answered");
-    let view = restored.reader().expect("a reader").job(job_id).expect("read").read.expect("known");
+    let view = seen(&restored, job_id).expect("read").expect("known");
     assert_eq!(view.status, Status::Running);
     // Restored over the tables that a store has open, it is noticed before anything is written.
     cluster().sql(&database(&url), "DROP SCHEMA longshore CASCADE").expect("dropped");

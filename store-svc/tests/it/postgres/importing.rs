@@ -1,11 +1,14 @@
 //! From an SQLite file into PostgreSQL: jobs in every state, and everything about them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use protocol::api::{JobError, Status};
-use protocol::ids::{ClaimId, Dispatch, Fence, JobId, Position, SessionId};
+use protocol::bulk_retry::{RetryFilter, Unsuccessful};
+use protocol::ids::{ClaimId, Dispatch, Fence, JobId, Position, RetryId, SessionId};
 use protocol::job::ClaimRefusal;
-use protocol::store_api::{Answer, Claim, Command, Complete, Create, Outcome, PutData, Reply};
+use protocol::logs::{LogTail, Output};
+use protocol::store_api::{Answer, Claim, Command, Complete, Create, Outcome, PutData, Reply, RetryJobs};
 use protocol::time::Timestamp;
 use serde_json::value::RawValue;
 use store_svc::storage::postgres::import::{ImportError, import};
@@ -13,13 +16,18 @@ use store_svc::storage::sqlite::Sqlite;
 use store_svc::storage::{Context, JobsQuery, LogKinds, LogRead, Reader, Settings, Storage, Transitions};
 use tempfile::TempDir;
 
+use super::seen;
 use crate::conformance::postgres::{fresh_url, open};
 use crate::conformance::{BEGIN_MS, create, heartbeat};
 
 const BOTH: LogKinds = LogKinds { jobs: true, invalidations: true };
 
 fn step<T>(storage: &mut dyn Storage, mut step: impl FnMut(&mut dyn Transitions) -> T) -> T {
-    let settings = Settings { window: Some(16), queues: ["default".to_owned()].into(), ..Settings::default() };
+    let settings = Settings {
+        window: Some(16),
+        queues: ["default", "reports"].map(ToOwned::to_owned).into(),
+        ..Settings::default()
+    };
     let context = Context { wall_ms: BEGIN_MS, now_ms: 0, seed: 7, settings: Arc::new(settings) };
     let mut result = None;
     let work = &mut |transitions: &mut dyn Transitions| {
@@ -44,7 +52,9 @@ fn claim(storage: &mut dyn Storage, session: SessionId, job_id: JobId, dispatch:
 }
 
 fn complete(storage: &mut dyn Storage, job_id: JobId, outcome: Outcome) -> Reply {
-    apply(storage, &Command::Complete(Complete { job_id, fence: Fence(1), outcome }))
+    let wrote = LogTail { text: "wrote \0 🚢".to_owned(), truncated: true };
+    let output = Some(Box::new(Output { stdout: wrote, stderr: LogTail::default() }));
+    apply(storage, &Command::Complete(Complete { job_id, fence: Fence(1), outcome, output }))
 }
 
 fn raw(text: &str) -> Box<RawValue> {
@@ -66,6 +76,11 @@ fn fill(storage: &mut dyn Storage) -> (SessionId, JobId, JobId) {
     let finishing = make(storage, Create { invalidates: vec!["k".try_into().expect("a key")], ..with() });
     let (deferred, running) = (make(storage, with()), make(storage, with()));
     make(storage, create("nobody"));
+    let unique_key = Some("only one".try_into().expect("a key"));
+    make(storage, Create { unique_key, start_deadline_ms: Some(5_000), ..create("nobody") });
+    let dropped = make(storage, create("nobody"));
+    apply(storage, &Command::Cancel { job_id: dropped });
+    apply(storage, &Command::Purge { job_id: dropped });
     make(storage, Create { run_at: Some(Timestamp::from_unix_ms(BEGIN_MS + 60_000)), ..create("a") });
     let cancelled = make(storage, create("a"));
     apply(storage, &Command::Cancel { job_id: cancelled });
@@ -80,6 +95,17 @@ fn fill(storage: &mut dyn Storage) -> (SessionId, JobId, JobId) {
     complete(storage, broken, Outcome::Failed { error: error.clone(), may_retry: false });
     complete(storage, again, Outcome::Failed { error, may_retry: true });
     complete(storage, finishing, Outcome::Succeeded { result: None });
+    let filter = RetryFilter {
+        status: Unsuccessful::Cancelled,
+        queue: None,
+        task: None,
+        error_kind: None,
+        after: None,
+        before: None,
+    };
+    let retry_id = RetryId(uuid::Uuid::new_v4());
+    apply(storage, &Command::RetryJobs(Box::new(RetryJobs { retry_id, filter, rate_per_second: 7, limit: 100 })));
+    apply(storage, &Command::PauseQueue { queue: "reports".try_into().expect("a queue") });
     let waiting = make(storage, Create { idempotency_key: Some("key".to_owned()), wants_bell: true, ..with() });
     let put = PutData { key: "k".try_into().expect("a key"), data: raw("[1]"), only_if: None };
     apply(storage, &Command::PutData(put));
@@ -98,6 +124,9 @@ fn everything(reader: &mut dyn Reader) -> Vec<String> {
         format!("{key} {} {}", entry.version.0, entry.data.get())
     }));
     told.push(format!("{:?}", reader.outstanding().expect("read")));
+    told.extend(jobs.read.jobs.iter().map(|job| format!("{:?}", reader.logs(job.job_id).expect("read").read)));
+    told.push(format!("{:?}", reader.bulk_retries().expect("read").read));
+    told.push(format!("{:?}", reader.queues(&BTreeSet::new()).expect("read").read));
     told.push(format!("{:?}", reader.next_due_ms().expect("read")));
     let mut workers: Vec<_> = reader.workers().expect("read").read.workers;
     workers.sort_by_key(|worker| worker.session_id);
@@ -112,7 +141,7 @@ fn everything_moves_and_goes_on_in_a_history_of_its_own() {
     let mut sqlite = Sqlite::open(&file, "process 7").expect("it opens");
     let (session, running, waiting) = fill(&mut sqlite);
     let before = everything(sqlite.reader().expect("a reader").as_mut());
-    let states: std::collections::BTreeSet<Status> = {
+    let states: BTreeSet<Status> = {
         let jobs = sqlite.reader().expect("a reader").jobs(&JobsQuery { limit: 100, ..JobsQuery::default() });
         jobs.expect("read").read.jobs.iter().map(|job| job.status).collect()
     };
@@ -126,7 +155,8 @@ fn everything_moves_and_goes_on_in_a_history_of_its_own() {
     drop(sqlite);
 
     let moved = import(&file, &url).expect("moved");
-    assert_eq!((moved["jobs"], moved["results"], moved["idempotency_keys"]), (10, 1, 1));
+    assert_eq!((moved["jobs"], moved["results"], moved["idempotency_keys"]), (11, 1, 1));
+    assert_eq!((moved["logs"], moved["tombstones"], moved["retries"], moved["queues"]), (4, 1, 1, 2));
     let mut postgres = open(&url);
     assert_eq!(everything(postgres.reader().expect("a reader").as_mut()), before);
     assert_ne!(postgres.incarnation(), incarnation);
@@ -137,12 +167,12 @@ fn everything_moves_and_goes_on_in_a_history_of_its_own() {
     // What still runs on a lease of the former history has no say; what waits goes on under the same bell.
     complete(&mut postgres, running, Outcome::Succeeded { result: None });
     let status = |postgres: &store_svc::storage::postgres::Postgres, job_id| {
-        postgres.reader().expect("a reader").job(job_id).expect("read").read.expect("known").status
+        seen(postgres, job_id).expect("read").expect("known").status
     };
     assert_eq!(status(&postgres, running), Status::Running);
     let Reply::Claimed(claimed) = claim(&mut postgres, session, waiting, 1) else { panic!("refused") };
     let outcome = Outcome::Succeeded { result: None };
-    apply(&mut postgres, &Command::Complete(Complete { job_id: waiting, fence: claimed.fence, outcome }));
+    apply(&mut postgres, &Command::Complete(Complete { job_id: waiting, fence: claimed.fence, outcome, output: None }));
     assert_eq!(status(&postgres, waiting), Status::Succeeded);
     let same_key = Create { idempotency_key: Some("key".to_owned()), ..create("a") };
     let Reply::Created(created) = apply(&mut postgres, &Command::Create(Box::new(same_key))) else { panic!("no job") };

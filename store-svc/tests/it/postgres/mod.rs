@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use chassis::testing::postgres::ScratchCluster;
+use protocol::api::JobView;
 use protocol::ids::{JobId, Position};
 use protocol::store_api::{Command, Create};
 use store_svc::storage::postgres::Postgres;
-use store_svc::storage::{Context, Settings, Signals, Storage, StorageError, Transitions, Work};
+use store_svc::storage::{Context, JobRead, Settings, Signals, Storage, StorageError, Transitions, Work};
 
 use crate::conformance::{BEGIN_MS, create};
 
@@ -47,8 +48,15 @@ fn try_create(storage: &mut Postgres) -> Result<(JobId, Position), StorageError>
     try_apply(storage, &[command]).map(|signals| (job_id, signals.head))
 }
 
+fn seen(storage: &dyn Storage, job_id: JobId) -> Result<Option<JobView>, StorageError> {
+    Ok(match storage.reader()?.job(job_id)?.read {
+        JobRead::Job(view, _) => Some(*view),
+        JobRead::Unknown | JobRead::Expired => None,
+    })
+}
+
 fn exists(storage: &Postgres, job_id: JobId) -> Result<bool, StorageError> {
-    Ok(storage.reader()?.job(job_id)?.read.is_some())
+    Ok(seen(storage, job_id)?.is_some())
 }
 
 /// One that a test may stop and kill.

@@ -5,13 +5,14 @@ use std::sync::mpsc::channel;
 
 use protocol::api::Status;
 use protocol::ids::{ClaimId, Dispatch, Epoch, InstanceId, Position, SessionId};
-use protocol::store_api::{Claim, Command};
+use protocol::problem::Kind;
+use protocol::store_api::{Answer, Claim, Command, Create};
 use store_svc::storage::postgres::{Postgres, Url};
-use store_svc::storage::{LogKinds, LogRead, SequencerRenewal, Storage, StorageError};
+use store_svc::storage::{JobsQuery, LogKinds, LogRead, RungBell, SequencerRenewal, Storage, StorageError};
 
-use super::{exists, job, transact, try_apply, try_create};
-use crate::conformance::heartbeat;
+use super::{exists, job, seen, transact, try_apply, try_create};
 use crate::conformance::postgres::{fresh_url, open};
+use crate::conformance::{create, heartbeat};
 
 const BOTH: LogKinds = LogKinds { jobs: true, invalidations: true };
 
@@ -61,19 +62,20 @@ fn register(storage: &mut Postgres, tasks: &[&str]) -> SessionId {
     session
 }
 
+fn ring(storage: &mut Postgres) -> Vec<RungBell> {
+    let mut bells = Vec::new();
+    let work = &mut |transitions: &mut dyn store_svc::storage::Transitions| {
+        bells = transitions.ring("default")?.bells;
+        Ok(())
+    };
+    transact(storage, work).expect("rung");
+    bells
+}
+
 #[test]
 fn stores_share_sessions_and_the_window() {
     let url = fresh_url();
     let (mut first, mut second) = (open(&url), open(&url));
-    let ring = |storage: &mut Postgres| {
-        let mut bells = Vec::new();
-        let work = &mut |transitions: &mut dyn store_svc::storage::Transitions| {
-            bells = transitions.ring("default")?.bells;
-            Ok(())
-        };
-        transact(storage, work).expect("rung");
-        bells
-    };
     let session = register(&mut first, &["a"]);
     let jobs: Vec<_> = (0..6).map(|_| try_create(&mut second).expect("created").0).collect();
     // The window has four places, whoever rings.
@@ -82,7 +84,7 @@ fn stores_share_sessions_and_the_window() {
     let claim =
         Claim { session, job_id: jobs[0], dispatch: Dispatch(1), claim_id: ClaimId::generate(), lease_ms: 15_000 };
     try_apply(&mut second, &[Command::Claim(claim)]).expect("claimed");
-    let view = first.reader().expect("a reader").job(jobs[0]).expect("read").read.expect("known");
+    let view = seen(&first, jobs[0]).expect("read").expect("known");
     assert_eq!(view.status, Status::Running);
     let next = ring(&mut first);
     assert_eq!(next.iter().map(|bell| bell.bell.job_id).collect::<Vec<_>>(), jobs[4..5]);
@@ -90,17 +92,62 @@ fn stores_share_sessions_and_the_window() {
     let (late, create) = job("late");
     try_apply(&mut first, &[create]).expect("created");
     register(&mut second, &["late"]);
-    let free: Vec<_> = rung[1..].iter().map(store_svc::storage::RungBell::id).collect();
+    let free: Vec<_> = rung[1..].iter().map(RungBell::id).collect();
     let work = &mut |transitions: &mut dyn store_svc::storage::Transitions| transitions.unring(&free);
     transact(&mut second, work).expect("given back");
     let rung: Vec<_> = ring(&mut first).iter().map(|bell| bell.bell.job_id).collect();
     assert_eq!(rung, jobs[1..4]);
     try_apply(&mut second, &[Command::EndSession { session }]).expect("ended");
-    let free: Vec<_> = next.iter().map(store_svc::storage::RungBell::id).collect();
+    let free: Vec<_> = next.iter().map(RungBell::id).collect();
     let work = &mut |transitions: &mut dyn store_svc::storage::Transitions| transitions.unring(&free);
     transact(&mut second, work).expect("given back");
     let rung: Vec<_> = ring(&mut first).iter().map(|bell| bell.bell.job_id).collect();
     assert_eq!(rung, [late], "nobody knows the others' task any more");
+}
+
+fn answer(storage: &mut Postgres, command: &Command) -> Answer {
+    let mut answer = None;
+    let work = &mut |transitions: &mut dyn store_svc::storage::Transitions| {
+        transitions.foresee(&[command])?;
+        answer = Some(transitions.apply(command)?);
+        Ok(())
+    };
+    transact(storage, work).expect("answered");
+    answer.expect("it ran")
+}
+
+#[test]
+fn stores_share_pauses_keys_depth_and_numbers() {
+    let url = fresh_url();
+    let (mut first, mut second) = (open(&url), open(&url));
+    register(&mut first, &["a"]);
+    let keyed = || Create { unique_key: Some("k".try_into().expect("a key")), ..create("a") };
+    let (one, other) = (keyed(), keyed());
+    let make = |create: &Create| Command::Create(Box::new(create.clone()));
+    assert!(matches!(answer(&mut first, &make(&one)), Answer::Ok(_)));
+    let kind = |answer| match answer {
+        Answer::Error(problem) => problem.kind(),
+        Answer::Ok(_) => None,
+    };
+    assert_eq!(kind(answer(&mut second, &make(&other))), Some(Kind::UniqueConflict));
+    let queue = || "default".try_into().expect("a queue");
+    let purge = Command::Purge { job_id: one.job_id };
+    assert!(matches!(answer(&mut first, &Command::PauseQueue { queue: queue() }), Answer::Ok(_)));
+    assert!(ring(&mut second).is_empty(), "paused by the other one");
+    assert!(matches!(answer(&mut second, &Command::Cancel { job_id: one.job_id }), Answer::Ok(_)));
+    // Its number is not given again, whoever dropped it.
+    assert!(matches!(answer(&mut first, &purge), Answer::Ok(_)));
+    assert_eq!(kind(answer(&mut second, &make(&one))), Some(Kind::JobExpired));
+    assert!(matches!(answer(&mut second, &make(&other)), Answer::Ok(_)));
+    let always = std::collections::BTreeSet::new();
+    let queues = first.reader().expect("a reader").queues(&always).expect("read").read;
+    let [view] = queues.as_slice() else { panic!("{queues:?}") };
+    assert_eq!((view.paused, view.depth.queued, view.depth.open()), (true, 1, 1));
+    let page =
+        first.reader().expect("a reader").jobs(&JobsQuery { before: Some(2), limit: 10, ..JobsQuery::default() });
+    assert!(page.expect("read").read.jobs.is_empty(), "the second job has the second number");
+    assert!(matches!(answer(&mut second, &Command::ResumeQueue { queue: queue() }), Answer::Ok(_)));
+    assert_eq!(ring(&mut first).iter().map(|bell| bell.bell.job_id).collect::<Vec<_>>(), [other.job_id]);
 }
 
 #[test]

@@ -34,7 +34,9 @@ async fn a_job_walks_between_two_stores() {
     let running: JobView = first.get(&format!("/jobs/{}", created.job_id)).await;
     assert_eq!(running.status, Status::Running);
     let outcome = Outcome::Succeeded { result: None };
-    first.apply(Command::Complete(Complete { job_id: created.job_id, fence: claimed.fence, outcome })).await;
+    first
+        .apply(Command::Complete(Complete { job_id: created.job_id, fence: claimed.fence, outcome, output: None }))
+        .await;
     let done: JobView = second.get(&format!("/jobs/{}", created.job_id)).await;
     assert_eq!(done.status, Status::Succeeded);
     first.stop().await;

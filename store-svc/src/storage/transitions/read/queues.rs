@@ -35,7 +35,8 @@ fn known(sql: &mut dyn Sql) -> Result<BTreeMap<String, QueueView>, StorageError>
         let queue = columns.text()?;
         let paused_at = columns.maybe_int()?.map(Timestamp::from_unix_ms);
         let depth = columns.depth()?;
-        let view = QueueView { queue: queue.clone(), paused: paused_at.is_some(), paused_at, depth, ..QueueView::default() };
+        let view =
+            QueueView { queue: queue.clone(), paused: paused_at.is_some(), paused_at, depth, ..QueueView::default() };
         Ok((queue, view))
     })?;
     Ok(known.into_iter().collect())
