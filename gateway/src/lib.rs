@@ -6,6 +6,7 @@ pub mod config;
 mod data;
 mod dependencies;
 mod jobs;
+mod leases;
 mod router;
 mod state;
 mod store;
@@ -21,6 +22,7 @@ use chassis::instance;
 use chassis::shutdown::Shutdown;
 use chassis::task::Tasks;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use config::Config;
@@ -61,7 +63,8 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
         near_bytes_max: config.near_bytes_max,
     };
     let data = Data::start(options, &health, &tasks, &shutdown);
-    let parts = Parts { store, data, bells, waiters, queues: config.queues, shutdown: shutdown.clone() };
+    let pulls = Semaphore::new(leases::WAITERS_MAX);
+    let parts = Parts { store, data, bells, waiters, pulls, queues: config.queues, shutdown: shutdown.clone() };
     let router = router::router(Gateway::new(parts), Room::new(config.bodies_bytes_max));
     let limits = Limits { connections: config.connections_max, ..Limits::default() };
     health.ready();

@@ -7,6 +7,7 @@ use axum::routing::{delete, get, post, put};
 use crate::admission::{Room, admit};
 use crate::data::{read, write};
 use crate::jobs::{control, list, status, submit};
+use crate::leases;
 use crate::state::Gateway;
 
 pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
@@ -19,6 +20,11 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/jobs/{id}/result", get(status::result))
         .route("/jobs/{id}/cancel", post(control::cancel))
         .route("/jobs/{id}/retry", post(control::retry))
+        .route("/leases", post(leases::take).layer(admitted.clone()))
+        .route("/leases/{id}/heartbeat", post(leases::heartbeat).layer(admitted.clone()))
+        .route("/leases/{id}/complete", post(leases::complete).layer(admitted.clone()))
+        .route("/leases/{id}/fail", post(leases::fail).layer(admitted.clone()))
+        .route("/leases/{id}/release", post(leases::release))
         .route("/workers", get(list::workers))
         .route("/data", get(read::default_key))
         .route("/data/{key}", get(read::key).merge(put(write::put).layer(admitted.clone())).delete(write::delete))

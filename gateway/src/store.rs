@@ -11,7 +11,9 @@ use chassis::task::Tasks;
 use futures_util::future::join_all;
 use protocol::ids::{Incarnation, Position};
 use protocol::problem::Kind;
-use protocol::store_api::{self, Applied, Apply, Command, Create, Created, INCARNATION_HEADER, POSITION_HEADER, Reply};
+use protocol::store_api::{
+    self, Applied, Apply, Command, Create, Created, INCARNATION_HEADER, POSITION_HEADER, Pull, Pulled, Reply,
+};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
@@ -91,6 +93,17 @@ impl Store {
         let answers = apply_all(&self.client, vec![command], self.deadline, repeat).await?;
         let only = answers.items.into_iter().next().ok_or(Kind::BadGateway)?;
         Ok(only?)
+    }
+
+    /// Takes jobs, waiting for them at most so long. Sent once: a copy that comes late would take jobs for nobody.
+    ///
+    /// # Errors
+    /// What the store refuses it for; 503 if it is away or slow.
+    pub(crate) async fn pull(&self, pull: &Pull, wait: Duration) -> Result<Pulled, Rejection> {
+        let peer = self.client.peer();
+        let path = format!("/pull?wait_ms={}", wait.as_millis());
+        let call = Call::post(path, pull).map_err(|error| peer.unsendable(&error))?;
+        Ok(peer.call(&call.within(wait + self.deadline)).await?.json()?.body)
     }
 
     /// Reads a path of the store.

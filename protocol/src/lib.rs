@@ -12,6 +12,7 @@ pub mod invalidation;
 pub mod job;
 pub mod key;
 pub mod lease;
+pub mod lease_api;
 pub mod problem;
 pub mod retry;
 pub mod store_api;

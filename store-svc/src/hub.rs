@@ -7,6 +7,7 @@ use protocol::ids::Position;
 use tokio::sync::{Notify, watch};
 
 use crate::news::NewsBoard;
+use crate::pull_desk::PullDesk;
 use crate::storage::{BellSeq, Live, RungBell, Signals};
 
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub(crate) struct Hub {
     pub(crate) gate: RingGate,
     pub(crate) outbox: Outbox,
     pub(crate) news: NewsBoard,
+    pub(crate) pull_desk: PullDesk,
 }
 
 impl Default for Hub {
@@ -37,6 +39,7 @@ impl Default for Hub {
             gate: RingGate::default(),
             outbox: Outbox::default(),
             news: NewsBoard::default(),
+            pull_desk: PullDesk::default(),
         }
     }
 }
@@ -64,6 +67,7 @@ impl Hub {
         for (transition, count) in signals.counts {
             metrics::counter!("longshore_store_transitions_total", "transition" => transition).increment(count);
         }
+        self.pull_desk.offer(signals.offers);
         self.outbox.put(signals.rung);
     }
 }

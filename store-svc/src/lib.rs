@@ -31,6 +31,7 @@ mod dispatcher;
 mod http;
 mod hub;
 mod news;
+mod pull_desk;
 mod readers;
 mod reaper;
 pub mod storage;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use protocol::api::Progress;
 use protocol::ids::{Fence, JobId};
+use protocol::lease_api::PROGRESS_MESSAGE_BYTES_MAX;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, watch};
@@ -12,9 +13,6 @@ use tokio::time::Instant;
 
 use crate::guard::Guard;
 use crate::handler::Failure;
-
-/// Longest progress message kept, in bytes; the rest is cut off.
-pub const PROGRESS_MESSAGE_BYTES_MAX: usize = 256;
 
 /// One attempt at one job, as the store handed it out.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 mod bells;
 mod data;
 mod gateway;
+mod leases;
 mod refusals;
 mod scripted;
 mod sequencer;

@@ -15,11 +15,11 @@ use chassis::http::{Json, Rejection};
 use chassis::task::Tasks;
 use protocol::api::{JobView, Links, Priority, Status};
 use protocol::ids::{Dispatch, Incarnation, JobId, Position, Version};
-use protocol::job::Cancelled;
+use protocol::job::{Cancelled, Settled};
 use protocol::problem::Kind;
 use protocol::store_api::{
-    Answer, Applied, Apply, BellId, Change, Command, Create, Created, DataView, FencedThrough, INCARNATION_HEADER,
-    LogEntry, LogPage, POSITION_HEADER, PutData, Reply,
+    Answer, Applied, Apply, BellId, Change, Command, Create, Created, DataView, FencedThrough, HeartbeatReply,
+    INCARNATION_HEADER, JobFence, LogEntry, LogPage, POSITION_HEADER, Pull, Pulled, PulledJob, PutData, Reply,
 };
 use protocol::time::Timestamp;
 use serde_json::value::RawValue;
@@ -41,6 +41,13 @@ pub(crate) struct Inner {
     pub(crate) ring_again: Vec<BellId>,
     pub(crate) log_calls: usize,
     pub(crate) job_reads: usize,
+    /// Jobs for whoever pulls first.
+    pub(crate) for_pull: Vec<PulledJob>,
+    pub(crate) pulls: Vec<Pull>,
+    /// What was said about leases.
+    pub(crate) words: Vec<Command>,
+    /// Every lease has another owner.
+    pub(crate) leases_lost: bool,
     /// The last query of `GET /jobs`.
     pub(crate) listed: Option<String>,
     /// The versions given to data writes.
@@ -74,6 +81,7 @@ impl ScriptedStore {
             .route("/jobs/{id}/result", get(result))
             .route("/log", get(log))
             .route("/fenced", get(fenced))
+            .route("/pull", post(pull))
             .route("/data/{key}", get(data))
             .route("/live", get(|| async { "live" }))
             .with_state(store.clone());
@@ -119,6 +127,12 @@ impl ScriptedStore {
         inner.jobs.get_mut(&job_id).expect("a job").0.status = status;
         inner.append(Change::Job { job_id, run: 1, status });
         drop(inner);
+        self.changed.notify_waiters();
+    }
+
+    /// A job for whoever pulls.
+    pub(crate) fn offer(&self, job: PulledJob) {
+        self.inner().for_pull.push(job);
         self.changed.notify_waiters();
     }
 
@@ -218,6 +232,17 @@ impl Inner {
                 self.data.insert(key.to_string(), data.get().to_owned());
                 self.append(Change::Data { key, version });
                 Ok(Reply::DataWritten { version, position: self.position() })
+            }
+            Command::Renew(ref held) => {
+                let lease = JobFence { job_id: held.job_id, fence: held.fence };
+                let lost = if self.leases_lost { vec![lease] } else { Vec::new() };
+                self.words.push(command);
+                Ok(Reply::Heartbeat(HeartbeatReply { lost, cancelled: vec![lease] }))
+            }
+            Command::Complete(_) | Command::Release(_) => {
+                self.words.push(command);
+                let settled = if self.leases_lost { Settled::Refused } else { Settled::AlreadyRecorded };
+                Ok(Reply::Settled { settled, status: Some(Status::Succeeded) })
             }
             // The gateway sends nothing else.
             _ => Err(Kind::BadRequest),
@@ -346,6 +371,27 @@ async fn data(State(store): State<ScriptedStore>, Path(key): Path<String>) -> Re
         Some(data) => store.at(Json(DataView { version: Version(1), data })),
         None => store.at(Rejection::from(Kind::NotFound)),
     }
+}
+
+async fn pull(
+    State(store): State<ScriptedStore>,
+    Query(query): Query<BTreeMap<String, String>>,
+    Json(pull): Json<Pull>,
+) -> Response {
+    let wait_ms = query.get("wait_ms").and_then(|text| text.parse::<u64>().ok()).expect("a number");
+    let changed = store.changed.notified();
+    tokio::pin!(changed);
+    changed.as_mut().enable();
+    let is_empty = {
+        let mut inner = store.inner();
+        inner.pulls.push(pull);
+        inner.for_pull.is_empty()
+    };
+    if is_empty {
+        drop(tokio::time::timeout(Duration::from_millis(wait_ms), changed).await);
+    }
+    let jobs = std::mem::take(&mut store.inner().for_pull);
+    store.at(Json(Pulled { waited_ms: 7, jobs }))
 }
 
 async fn fenced(State(store): State<ScriptedStore>, Query(query): Query<BTreeMap<String, String>>) -> Response {

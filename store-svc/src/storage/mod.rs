@@ -147,6 +147,8 @@ pub struct Signals {
     pub bells: BellSeq,
     /// Bells that somebody gave back to be rung at once.
     pub rung: Vec<RungBell>,
+    /// Rows that wait, of tasks that workers who pull know.
+    pub offers: Vec<Offer>,
     /// Something became due then, Unix ms.
     pub due_ms: Option<i64>,
     /// What the sessions want to hear.
@@ -157,6 +159,13 @@ pub struct Signals {
     pub restless: Vec<String>,
     /// Counted transitions, by name.
     pub counts: BTreeMap<&'static str, u64>,
+}
+
+/// A waiting row, as far as a worker that pulls looks at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    pub queue: String,
+    pub task: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

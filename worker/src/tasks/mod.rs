@@ -11,13 +11,8 @@ mod simulate;
 
 pub use command::CommandTask;
 pub use file::{TaskFileError, load, parse};
+pub use protocol::lease_api::{LEASE_MS, RESULT_BYTES_MAX};
 pub use simulate::SimulateTask;
-
-/// The largest result of a job, in bytes. It travels to the store in one request with others.
-pub const RESULT_BYTES_MAX: usize = 512 * 1024;
-
-/// The leases that the store grants, in ms.
-pub const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
 
 /// What holds for every kind of task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -46,6 +46,9 @@ impl Transaction<'_> {
         } else if row.ring == Some(Ring::Ready) {
             self.memory.agitate(&row.queue);
         }
+        if row.ring.is_some() {
+            self.offer(&row);
+        }
         row.insert(self.sql)?;
         if granted {
             self.hold_place(&row, true)?;
@@ -92,6 +95,7 @@ impl Transaction<'_> {
             ring_at: None,
             refusals: 0,
             session: None,
+            pulled: false,
             lease_ms: 0,
             timeout_ms: create.timeout_ms,
             progress: None,

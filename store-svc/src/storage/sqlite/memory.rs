@@ -47,6 +47,8 @@ pub(super) struct Queue {
     /// Rows after this place that no session matched may be matched now: they are looked at again before anything behind them is
     /// rung. `None`: all rows are where they belong.
     pub(super) looked_through: Option<Place>,
+    /// Where the next look at the many names of a pattern goes on, by its prefix.
+    pub(super) turns: BTreeMap<String, String>,
 }
 
 /// A place in the order of ringing: priority, then age.

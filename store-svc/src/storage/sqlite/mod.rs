@@ -18,6 +18,7 @@ mod create;
 mod data;
 pub mod lock;
 mod memory;
+mod pull;
 mod read;
 mod ring;
 mod row;

@@ -12,7 +12,7 @@ use super::{StorageError, TENANT};
 macro_rules! job_columns {
     () => {
         "n, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts, dispatch, fence, claim, renewal, \
-         settled, ring, ring_at, refusals, session, lease_ms, timeout_ms, progress, error_kind, error_message, \
+         settled, ring, ring_at, refusals, session, pulled, lease_ms, timeout_ms, progress, error_kind, error_message, \
          fingerprint, invalidates, invalidation, trace, created_at, due_at, started_at, finished_at, cancel_requested_at"
     };
 }
@@ -32,6 +32,7 @@ pub(super) struct Row {
     pub(super) ring_at: Option<i64>,
     pub(super) refusals: u32,
     pub(super) session: Option<SessionId>,
+    pub(super) pulled: bool,
     pub(super) lease_ms: u64,
     pub(super) timeout_ms: Option<u64>,
     /// JSON.
@@ -72,6 +73,7 @@ impl Row {
         let ring_at = columns.take()?;
         let refusals = columns.take()?;
         let session = columns.optional_uuid()?.map(SessionId);
+        let pulled = columns.take()?;
         let lease_ms = columns.counter()?;
         let timeout_ms = columns.take::<Option<i64>>()?.map(i64::cast_unsigned);
         let progress = columns.take()?;
@@ -104,6 +106,7 @@ impl Row {
             ring_at,
             refusals,
             session,
+            pulled,
             lease_ms,
             timeout_ms,
             progress,
@@ -136,10 +139,11 @@ impl Row {
 
     /// Writes a new row; its `n` is given by the table.
     pub(super) fn insert(&mut self, sql: &Connection) -> Result<(), StorageError> {
-        let query = "INSERT INTO jobs (tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts,
-                         dispatch, fence, renewal, settled, ring, refusals, lease_ms, timeout_ms, fingerprint, invalidates,
-                         trace, created_at, due_at)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        let query =
+            "INSERT INTO jobs (tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts,
+                         dispatch, fence, renewal, settled, ring, refusals, pulled, lease_ms, timeout_ms, fingerprint,
+                         invalidates, trace, created_at, due_at)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sql.prepare_cached(query)?.execute(params![
             TENANT,
             self.job_id.0.as_bytes(),
@@ -157,6 +161,7 @@ impl Row {
             self.job.settled.0.cast_signed(),
             self.ring.map(columns::ring_word),
             self.refusals,
+            self.pulled,
             self.lease_ms.cast_signed(),
             self.timeout_ms.map(u64::cast_signed),
             self.fingerprint,
@@ -172,8 +177,8 @@ impl Row {
     /// Writes all that a transition can have changed.
     pub(super) fn save(&self, sql: &Connection) -> Result<(), StorageError> {
         let query = "UPDATE jobs SET state = ?, run = ?, attempt = ?, crashes = ?, dispatch = ?, fence = ?, claim = ?,
-                         renewal = ?, settled = ?, ring = ?, ring_at = ?, refusals = ?, session = ?, lease_ms = ?,
-                         progress = ?, error_kind = ?, error_message = ?, invalidation = ?, due_at = ?, started_at = ?,
+                         renewal = ?, settled = ?, ring = ?, ring_at = ?, refusals = ?, session = ?, pulled = ?,
+                         lease_ms = ?, progress = ?, error_kind = ?, error_message = ?, invalidation = ?, due_at = ?, started_at = ?,
                          finished_at = ?, cancel_requested_at = ?
                      WHERE n = ?";
         sql.prepare_cached(query)?.execute(params![
@@ -190,6 +195,7 @@ impl Row {
             self.ring_at,
             self.refusals,
             self.session.map(|session| session.0.into_bytes()),
+            self.pulled,
             self.lease_ms.cast_signed(),
             self.progress,
             self.error.as_ref().map(|error| columns::error_kind_word(error.kind)),

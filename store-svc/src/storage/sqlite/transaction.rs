@@ -12,7 +12,7 @@ use super::columns::Ring;
 use super::memory::Memory;
 use super::row::Row;
 use super::{StorageError, TENANT};
-use crate::storage::{BellSeq, Context, NewsItem, Rung, RungBell, SequencerRenewal, Signals, Transitions};
+use crate::storage::{BellSeq, Context, NewsItem, Offer, Rung, RungBell, SequencerRenewal, Signals, Transitions};
 
 pub(super) struct Transaction<'t> {
     pub(super) sql: &'t Connection,
@@ -101,6 +101,7 @@ impl<'t> Transaction<'t> {
     /// Writes a decided step of a job and everything that it asks for.
     pub(super) fn record(&mut self, row: &mut Row, before: &Job) -> Result<(), StorageError> {
         let effects = row.job.effects_since(before);
+        row.pulled &= row.job.state == State::Running;
         if row.job.state != State::Queued {
             (row.ring, row.ring_at) = (None, None);
         } else if effects.bell {
@@ -128,6 +129,14 @@ impl<'t> Transaction<'t> {
         if matched {
             self.memory.agitate(&row.queue);
         }
+        self.offer(row);
+    }
+
+    /// Tells the workers that pull of a row that waits.
+    pub(super) fn offer(&mut self, row: &Row) {
+        if self.memory.live.pulls(&row.queue, &row.task) {
+            self.signals.offers.push(Offer { queue: row.queue.clone(), task: row.task.clone() });
+        }
     }
 }
 
@@ -139,6 +148,8 @@ impl Transitions for Transaction<'_> {
             Command::Complete(complete) => self.complete(complete),
             Command::Release(release) => self.release(release),
             Command::Heartbeat(heartbeat) => self.heartbeat(heartbeat),
+            Command::Pull(pull) => self.pull(pull),
+            Command::Renew(held) => self.renew_pulled(held),
             Command::EndSession { session } => self.end_session(*session),
             Command::Cancel { job_id } => self.cancel(*job_id),
             Command::Retry { job_id } => self.retry(*job_id),
