@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod compose;
 pub mod http;
 pub mod ledger;
+pub mod owners;
 pub mod ports;
 pub mod process;
 pub mod proxy;
