@@ -37,7 +37,7 @@ impl Store {
         match self.apply(Command::SequencerAcquire { instance: self.instance }).await? {
             (_, incarnation, Reply::Sequencer(answer)) => Ok((incarnation, answer)),
             (address, _, other) => {
-                let reason = format!("it does not belong to the command: {other:?}");
+                let reason = format!("it does not belong to the command: {}", other.name());
                 Err(Error::Malformed { address, reason })
             }
         }

@@ -72,7 +72,7 @@ pub(crate) enum Command {
     Backup(Backup),
     /// Put a backup in the place of the database, while Longshore does not run
     Restore(Backup),
-    /// Move everything from an SQLite file, whose store does not run, into the empty PostgreSQL database that DATABASE_URL names
+    /// Move everything from an SQLite file, whose store does not run, into the empty PostgreSQL database of `DATABASE_URL`
     Migrate(Migrate),
     /// Print RabbitMQ's definitions.json
     Definitions(Definitions),

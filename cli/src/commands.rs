@@ -6,9 +6,7 @@ use anyhow::Context;
 use chassis::config::Source;
 
 use crate::arguments::{Arguments, Command};
-use crate::{
-    backup, chaos, control, definitions, explain, health, jobs, load, logs, queues, retry, submit, up, watch,
-};
+use crate::{backup, chaos, control, definitions, explain, health, jobs, load, logs, queues, retry, submit, up, watch};
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let source = Source::from_process();

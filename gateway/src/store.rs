@@ -175,7 +175,10 @@ pub(crate) struct Answers {
 impl Answers {
     /// The error of a reply that does not belong to its command.
     fn misunderstood(address: &Address, reply: &Reply) -> Error {
-        Error::Malformed { address: address.clone(), reason: format!("it does not belong to the command: {reply:?}") }
+        Error::Malformed {
+            address: address.clone(),
+            reason: format!("it does not belong to the command: {}", reply.name()),
+        }
     }
 }
 

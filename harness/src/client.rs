@@ -129,6 +129,13 @@ impl Client {
         self.note(|ledger| ledger.leave(id));
     }
 
+    /// Drops an ended job, after which only its having been there is known.
+    pub async fn purge(&self, id: &str) -> Result<()> {
+        self.http.delete(&format!("/jobs/{id}")).await?.expect(204)?;
+        self.note(|ledger| ledger.purged(id));
+        self.http.get(&format!("/jobs/{id}")).await?.problem(410).map(drop)
+    }
+
     /// Waits until every job in the system has ended, but for those that the test leaves.
     pub async fn settled(&self, within: Duration) -> Result<()> {
         eventually(within, "all jobs end", async || {

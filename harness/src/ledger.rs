@@ -59,6 +59,11 @@ impl Ledger {
         self.left.insert(id.to_owned());
     }
 
+    /// Its client has dropped it.
+    pub fn purged(&mut self, id: &str) {
+        self.accepted.remove(id);
+    }
+
     pub fn accepted(&self) -> impl Iterator<Item = &str> {
         self.accepted.iter().map(String::as_str)
     }

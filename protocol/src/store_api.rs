@@ -148,6 +148,30 @@ pub enum Reply {
     },
 }
 
+impl Reply {
+    /// What kind of reply it is: for logs, which must not show what clients gave us.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Created(_) => "created",
+            Self::Claimed(_) => "claimed",
+            Self::ClaimRefused(_) => "claim_refused",
+            Self::Settled { .. } => "settled",
+            Self::Heartbeat(_) => "heartbeat",
+            Self::Pulled { .. } => "pulled",
+            Self::Done => "done",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Retried { .. } => "retried",
+            Self::Purged { .. } => "purged",
+            Self::BulkRetry(_) => "bulk_retry",
+            Self::Pause(_) => "pause",
+            Self::DataWritten { .. } => "data_written",
+            Self::Sequencer(_) => "sequencer",
+            Self::Fenced { .. } => "fenced",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Create {
     pub job_id: JobId,

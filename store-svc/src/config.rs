@@ -44,7 +44,7 @@ pub struct Config {
 pub enum Database {
     /// A file.
     Sqlite(PathBuf),
-    Postgres(Box<Url>),
+    Postgres(Url),
 }
 
 /// For people: without a password.
@@ -65,7 +65,7 @@ impl Database {
     pub fn parse(name: &str, url: &str) -> Result<Self, Fault> {
         if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             let refused = |error| Fault::sentence(format!("{name} {error}."));
-            return url.parse().map(|url| Self::Postgres(Box::new(url))).map_err(refused);
+            return url.parse().map(Self::Postgres).map_err(refused);
         }
         // `sqlite://PATH` is understood as well.
         let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use crate::flows::Flows;
 use crate::news::NewsBoard;
 use crate::pull_desk::PullDesk;
-use crate::storage::{BellSeq, Live, RungBell, Signals};
+use crate::storage::{BellSeq, Live, QueueNow, RungBell, Signals};
 
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -73,6 +73,7 @@ impl Hub {
             metrics::gauge!("longshore_store_sessions").set(small(live.sessions().count()));
             self.live.send_replace(live);
         }
+        signals.queues.into_iter().for_each(show);
         self.flows.add(signals.flows, chassis::clock::now_ms());
         for (transition, count) in signals.counts {
             metrics::counter!("longshore_store_transitions_total", "transition" => transition).increment(count);
@@ -92,6 +93,15 @@ impl Hub {
             earlier
         });
     }
+}
+
+fn show(QueueNow { queue, depth, paused }: QueueNow) {
+    let states = [("scheduled", depth.scheduled), ("queued", depth.queued), ("running", depth.running)];
+    for (state, jobs) in states {
+        let jobs = f64::from(u32::try_from(jobs).unwrap_or(u32::MAX));
+        metrics::gauge!("longshore_queue_jobs", "queue" => queue.clone(), "state" => state).set(jobs);
+    }
+    metrics::gauge!("longshore_queue_paused", "queue" => queue).set(f64::from(u8::from(paused)));
 }
 
 fn small(count: usize) -> f64 {

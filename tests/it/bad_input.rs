@@ -57,7 +57,7 @@ async fn bad_submits(http: &Http) -> Result<()> {
         ("{\"task\": 7}", "mistyped"),
         ("{\"task\": \"\"}", "empty name"),
         ("{\"task\": \"noop\", \"colour\": \"red\"}", "unknown field"),
-        ("{\"task\": \"noop\", \"unique_key\": \"k\"}", "not built yet"),
+        ("{\"task\": \"noop\", \"uniqe_key\": \"k\"}", "misspelt"),
         ("{\"task\": \"noop\", \"queue\": \"nowhere\"}", "unknown queue"),
         ("{\"task\": \"noop\", \"priority\": \"urgent\"}", "no such priority"),
         ("{\"task\": \"noop\", \"delay_ms\": -1}", "below its bound"),

@@ -12,8 +12,10 @@ mod leases;
 #[cfg(feature = "long")]
 mod long;
 mod postgres;
+mod queues;
 mod reads;
 mod real_input;
+mod secrets;
 mod tidy;
 mod transcripts;
 mod walk;

@@ -46,7 +46,7 @@ pub(crate) fn after_claim(
             }
         },
         Ok(other) => {
-            let reason = format!("an answer of the wrong kind: {}", name(&other));
+            let reason = format!("an answer of the wrong kind: {}", other.name());
             AfterClaim::Repeat { reason, may_have_been_applied: true }
         }
         Err(StoreError::UnknownSession) => AfterClaim::Register,
@@ -70,15 +70,10 @@ pub(crate) fn after_word(answer: Result<Reply, StoreError>) -> AfterWord {
     match answer {
         Ok(Reply::Settled { settled: Settled::Recorded | Settled::AlreadyRecorded, .. }) => AfterWord::Recorded,
         Ok(Reply::Settled { settled: Settled::Refused, .. }) => AfterWord::Refused,
-        Ok(other) => AfterWord::Repeat(format!("an answer of the wrong kind: {}", name(&other))),
+        Ok(other) => AfterWord::Repeat(format!("an answer of the wrong kind: {}", other.name())),
         Err(StoreError::Refused(problem)) => AfterWord::Unacceptable(problem.to_string()),
         Err(error @ (StoreError::Away { .. } | StoreError::UnknownSession)) => AfterWord::Repeat(error.to_string()),
     }
-}
-
-fn name(reply: &Reply) -> String {
-    let text = format!("{reply:?}");
-    text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -125,7 +120,7 @@ mod tests {
         check(Err(StoreError::UnknownSession), 0, 0, "Register");
         check(away(true), 0, 0, "Repeat { reason: \"gone\", may_have_been_applied: true }");
         check(Err(StoreError::Refused(Box::new(Kind::Invalid.problem()))), 0, 0, "Park(\"claim-refused\"");
-        check(Ok(Reply::Done), 0, 0, "Repeat { reason: \"an answer of the wrong kind: Done\"");
+        check(Ok(Reply::Done), 0, 0, "Repeat { reason: \"an answer of the wrong kind: done\"");
     }
 
     #[test]

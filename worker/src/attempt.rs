@@ -69,8 +69,9 @@ impl Attempt {
         metrics::attempt(word.name(), took);
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         match &word {
-            Word::Complete(Outcome::Failed { error, may_retry }) => {
-                tracing::info!(outcome = word.name(), duration_ms, error = error.message, may_retry, "job ended");
+            // Not the message, which may quote the payload: it is the job's.
+            Word::Complete(Outcome::Failed { may_retry, .. }) => {
+                tracing::info!(outcome = word.name(), duration_ms, may_retry, "job ended");
             }
             Word::Complete(Outcome::Succeeded { .. }) | Word::Release | Word::Nothing => {
                 tracing::info!(outcome = word.name(), duration_ms, "job ended");

@@ -175,7 +175,7 @@ fn refused(problem: Box<Problem>) -> StoreError {
 }
 
 fn unexpected(reply: &Reply) -> StoreError {
-    tracing::error!(?reply, "an answer of the wrong kind");
+    tracing::error!(reply = reply.name(), "an answer of the wrong kind");
     away("the store gave an answer of the wrong kind".to_owned(), true)
 }
 

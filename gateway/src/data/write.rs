@@ -94,7 +94,7 @@ async fn invalidate(gateway: &Gateway, covered: Covered, wait: bool) -> Result<R
 /// Answers a recorded write, when it is fenced if the client waits for that.
 async fn written(gateway: &Gateway, reply: Reply, waits: bool) -> Result<Response, Rejection> {
     let Reply::DataWritten { version, position } = reply else {
-        return Err(anyhow::anyhow!("the store answered a data write with {reply:?}").into());
+        return Err(anyhow::anyhow!("the store answered a data write with {}", reply.name()).into());
     };
     fault_point(FaultPoint::GatewayBeforeFence);
     if !waits {

@@ -62,6 +62,6 @@ fn under_way(job: JobView) -> Response {
 }
 
 pub(crate) fn unexpected(reply: &Reply) -> Rejection {
-    tracing::error!(?reply, "the store's reply does not belong to the command");
+    tracing::error!(reply = reply.name(), "the store's reply does not belong to the command");
     Kind::BadGateway.into()
 }

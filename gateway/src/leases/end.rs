@@ -12,6 +12,7 @@ use protocol::problem::{Kind, Problem};
 use protocol::store_api::{Command, Complete, HeartbeatReply, Held, JobFence, Outcome, Release, Reply};
 use serde_json::Value;
 
+use crate::jobs::control::unexpected;
 use crate::state::Gateway;
 
 /// Renews the lease for its whole length.
@@ -119,9 +120,4 @@ fn lost() -> Rejection {
 
 fn count(event: &'static str) {
     metrics::counter!("longshore_leases_total", "program" => "gateway", "event" => event).increment(1);
-}
-
-fn unexpected(reply: &Reply) -> Rejection {
-    tracing::error!(?reply, "the store's reply does not belong to the command");
-    Kind::BadGateway.into()
 }

@@ -51,7 +51,7 @@ async fn take(service: &Service, pull: Pull) -> Result<(Position, Vec<PulledJob>
     match written.answers.pop() {
         Some(Answer::Ok(reply)) => match *reply {
             Reply::Pulled { jobs } => Ok((written.position, jobs)),
-            other => Err(anyhow::anyhow!("a pull was answered {other:?}").into()),
+            other => Err(anyhow::anyhow!("a pull was answered {}", other.name()).into()),
         },
         Some(Answer::Error(problem)) => Err(Rejection(problem)),
         None => Err(anyhow::anyhow!("a pull was not answered").into()),

@@ -10,9 +10,10 @@ use protocol::envelope::Bell;
 use protocol::explain::Explanation;
 use protocol::ids::{Epoch, Incarnation, JobId, Position, RetryId, SessionId};
 use protocol::logs::AttemptLog;
-use protocol::queue::{DEPTH_MAX_DEFAULT, Flow, QueueView};
+use protocol::queue::{DEPTH_MAX_DEFAULT, Depth, Flow, QueueView};
 use protocol::retry::Backoff;
 use protocol::store_api::{Answer, BellId, Command, DataView, JobFence, QueuePause};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -212,6 +213,8 @@ pub struct Signals {
     pub restless: Vec<String>,
     /// What came to each queue and what became of it.
     pub flows: BTreeMap<String, Flow>,
+    /// Queues as they are now, if they changed or nobody was told yet.
+    pub queues: Vec<QueueNow>,
     /// Counted transitions, by name.
     pub counts: BTreeMap<&'static str, u64>,
 }
@@ -221,6 +224,13 @@ pub struct Signals {
 pub struct Offer {
     pub queue: String,
     pub task: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueNow {
+    pub queue: String,
+    pub depth: Depth,
+    pub paused: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

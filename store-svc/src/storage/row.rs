@@ -82,9 +82,7 @@ impl Row {
         let lease_ms = columns.counter()?;
         let timeout_ms = columns.maybe_int()?.map(i64::cast_unsigned);
         let progress = columns.maybe_text()?;
-        let kind = columns.maybe_word()?.map(error_kind).transpose()?;
-        let message = columns.maybe_text()?.unwrap_or_default();
-        let error = kind.map(|kind| JobError { kind, message });
+        let error = job_error(columns)?;
         let fingerprint = columns.text()?;
         let invalidates = columns.maybe_text()?;
         let invalidation = columns.maybe_int()?;
@@ -231,6 +229,13 @@ impl Row {
         let query = "UPDATE jobs SET renewal = ?, progress = ?, changed = ? WHERE n = ?";
         sql.write(query, values![self.job.renewal, &self.progress, self.changed.0, self.n])
     }
+}
+
+/// Two columns: kind and message.
+fn job_error(columns: &mut dyn Columns) -> Result<Option<JobError>, StorageError> {
+    let kind = columns.maybe_word()?.map(error_kind).transpose()?;
+    let message = columns.maybe_text()?.unwrap_or_default();
+    Ok(kind.map(|kind| JobError { kind, message }))
 }
 
 macro_rules! words {

@@ -70,7 +70,7 @@ impl Sharing {
     }
 
     /// The consumers that must end now.
-    pub(super) fn to_end(&mut self) -> Vec<ConsumerId> {
+    pub(super) fn end_some(&mut self) -> Vec<ConsumerId> {
         let live = self.consumers.values().filter(|shared| !shared.ending).count();
         let too_many = live >= CONSUMERS_MAX && self.idle().next().is_some();
         let mut ending = Vec::new();
@@ -100,7 +100,7 @@ impl Sharing {
     }
 
     /// A consumer to begin, with its prefetch. Not while one is ending, whose slots will share it.
-    pub(super) fn to_begin(&mut self) -> Option<(ConsumerId, u16)> {
+    pub(super) fn begin_one(&mut self) -> Option<(ConsumerId, u16)> {
         if self.consumers.values().any(|shared| shared.ending) {
             return None;
         }

@@ -6,13 +6,13 @@ use super::*;
 fn three() -> Sharing {
     let mut sharing = Sharing::default();
     (1..=3).for_each(|number| sharing.want(number, true));
-    assert_eq!(sharing.to_begin(), Some((1, 3)));
+    assert_eq!(sharing.begin_one(), Some((1, 3)));
     sharing
 }
 
 /// Ends what must end, as the broker would at once.
 fn end_all(sharing: &mut Sharing) -> Vec<ConsumerId> {
-    let ending = sharing.to_end();
+    let ending = sharing.end_some();
     assert!(ending.iter().all(|consumer| sharing.ended(*consumer)));
     ending
 }
@@ -20,13 +20,13 @@ fn end_all(sharing: &mut Sharing) -> Vec<ConsumerId> {
 #[test]
 fn all_free_slots_share_one_consumer() {
     let mut sharing = three();
-    assert_eq!(sharing.to_begin(), None);
+    assert_eq!(sharing.begin_one(), None);
     let mut taken: Vec<_> = (0..4).map(|_| sharing.take(1)).collect();
     taken.sort_unstable();
     assert_eq!(taken, [None, Some(1), Some(2), Some(3)]);
     sharing.free(2);
     assert_eq!(sharing.take(1), Some(2), "it takes the next one on the same consumer");
-    assert!(sharing.to_end().is_empty());
+    assert!(sharing.end_some().is_empty());
 }
 
 #[test]
@@ -34,26 +34,26 @@ fn slot_that_leaves_ends_the_consumer_and_the_others_begin_another_one() {
     let mut sharing = three();
     let busy = sharing.take(1).expect("free");
     sharing.want(busy, false);
-    assert_eq!(sharing.to_end(), [1]);
-    assert_eq!(sharing.to_begin(), None, "what is on its way comes first");
+    assert_eq!(sharing.end_some(), [1]);
+    assert_eq!(sharing.begin_one(), None, "what is on its way comes first");
     assert!(sharing.take(1).is_some(), "and finds a slot that is still free");
     assert!(sharing.ended(1));
     assert!(!sharing.ended(1), "it has no second end");
-    assert_eq!(sharing.to_begin(), Some((2, 1)));
+    assert_eq!(sharing.begin_one(), Some((2, 1)));
     sharing.free(busy);
-    assert_eq!(sharing.to_begin(), None, "it does not want to");
+    assert_eq!(sharing.begin_one(), None, "it does not want to");
     sharing.want(busy, true);
-    assert_eq!(sharing.to_begin(), Some((3, 1)));
+    assert_eq!(sharing.begin_one(), Some((3, 1)));
 }
 
 #[test]
 fn free_slot_that_leaves_takes_nothing_more() {
     let mut sharing = three();
     (1..=3).for_each(|number| sharing.want(number, false));
-    assert_eq!(sharing.to_end(), [1]);
+    assert_eq!(sharing.end_some(), [1]);
     assert_eq!(sharing.take(1), None);
     assert!(sharing.ended(1));
-    assert_eq!(sharing.to_begin(), None);
+    assert_eq!(sharing.begin_one(), None);
 }
 
 #[test]
@@ -67,10 +67,10 @@ fn busy_slot_does_not_begin_on_a_new_channel() {
     let busy = sharing.take(1).expect("free");
     sharing.reset();
     assert!(sharing.is_ready());
-    assert_eq!(sharing.to_begin(), Some((2, 2)));
+    assert_eq!(sharing.begin_one(), Some((2, 2)));
     assert!(!sharing.is_ready());
     sharing.free(busy);
-    assert_eq!(sharing.to_begin(), Some((3, 1)));
+    assert_eq!(sharing.begin_one(), Some((3, 1)));
 }
 
 #[test]
@@ -79,12 +79,12 @@ fn many_small_consumers_become_one() {
     for number in 1..=CONSUMERS_MAX {
         sharing.want(number, true);
         assert!(end_all(&mut sharing).is_empty());
-        assert_eq!(sharing.to_begin(), Some((number as ConsumerId, 1)));
+        assert_eq!(sharing.begin_one(), Some((number as ConsumerId, 1)));
     }
     sharing.want(99, true);
     assert_eq!(end_all(&mut sharing).len(), CONSUMERS_MAX);
     let all = u16::try_from(CONSUMERS_MAX + 1).expect("few");
-    assert_eq!(sharing.to_begin(), Some((CONSUMERS_MAX as ConsumerId + 1, all)));
+    assert_eq!(sharing.begin_one(), Some((CONSUMERS_MAX as ConsumerId + 1, all)));
 }
 
 /// A broker that keeps to the prefetch, against slots that come, take, settle, pause, resume and go in a random order.
@@ -133,15 +133,15 @@ fn every_delivery_within_the_prefetch_finds_a_slot() {
                     }
                 }
             }
-            ending.extend(sharing.to_end());
-            if let Some((consumer, prefetch)) = sharing.to_begin() {
+            ending.extend(sharing.end_some());
+            if let Some((consumer, prefetch)) = sharing.begin_one() {
                 credit.insert(consumer, prefetch);
             }
         }
         while let Some(consumer) = ending.pop() {
             assert!(sharing.ended(consumer), "seed {seed}");
         }
-        if let Some((consumer, prefetch)) = sharing.to_begin() {
+        if let Some((consumer, prefetch)) = sharing.begin_one() {
             credit.insert(consumer, prefetch);
         }
         let idle = wanting.iter().filter(|number| !held.contains_key(number)).count();

@@ -199,10 +199,10 @@ impl SlotsTask {
 
     /// Begins and ends consumers for the slots as they are now.
     async fn share(&mut self, channel: &mut SlotsChannel) -> Result<(), Failure> {
-        for consumer in self.sharing.to_end() {
+        for consumer in self.sharing.end_some() {
             channel.cancel(consumer).await?;
         }
-        if let Some((consumer, prefetch)) = self.sharing.to_begin() {
+        if let Some((consumer, prefetch)) = self.sharing.begin_one() {
             channel.consume(consumer, prefetch).await?;
         }
         Ok(())

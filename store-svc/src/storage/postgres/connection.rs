@@ -25,6 +25,10 @@ const SESSION: &str = "SET search_path = longshore;
      SET lock_timeout = '8s';
      SET idle_in_transaction_session_timeout = '5s'";
 
+const PATIENCE: Duration = Duration::from_secs(3_600);
+const PATIENT: &str =
+    "SET statement_timeout = 0; SET lock_timeout = '10min'; SET idle_in_transaction_session_timeout = '1min'";
+
 type Driver = Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send>>;
 
 /// What is sent: a prepared statement and its values.
@@ -35,6 +39,7 @@ pub(super) struct Connection {
     client: Client,
     /// `None`: it has ended.
     driver: Option<Driver>,
+    answer_within: Duration,
     /// By the text before its translation, and whether rows are locked.
     prepared: HashMap<(&'static str, Lock), Statement>,
 }
@@ -62,9 +67,21 @@ impl Connection {
             tokio::time::timeout(CONNECT_WITHIN, config.connect(NoTls)).await
         };
         let (client, driver) = runtime.block_on(connecting).map_err(|_| Fault::lost(&"no answer in time"))??;
-        let mut connection = Self { runtime, client, driver: Some(Box::pin(driver)), prepared: HashMap::new() };
+        let mut connection = Self {
+            runtime,
+            client,
+            driver: Some(Box::pin(driver)),
+            answer_within: ANSWER_WITHIN,
+            prepared: HashMap::new(),
+        };
         connection.batch(SESSION)?;
         Ok(connection)
+    }
+
+    /// For work on whole tables, which takes as long as it takes, and waits for another store that does it.
+    pub(super) fn be_patient(&mut self) -> Result<(), Fault> {
+        self.answer_within = PATIENCE;
+        self.batch(PATIENT)
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -108,12 +125,12 @@ impl Connection {
 
     /// Drives the connection until the work is done. A connection that ended or did not answer is not used again.
     fn run<T>(&mut self, work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>) -> Result<T, Fault> {
-        let Self { runtime, client, driver, .. } = self;
+        let Self { runtime, client, driver, answer_within, .. } = self;
         let driven = async {
             let mut work = std::pin::pin!(work(client));
             poll_fn(|context| {
                 if let Some(driving) = driver
-                    && let Poll::Ready(_) = driving.as_mut().poll(context)
+                    && driving.as_mut().poll(context).is_ready()
                 {
                     // What waits for an answer hears that none will come.
                     *driver = None;
@@ -122,14 +139,12 @@ impl Connection {
             })
             .await
         };
-        let answered = runtime.block_on(async { tokio::time::timeout(ANSWER_WITHIN, driven).await });
-        match answered {
-            Ok(answer) => Ok(answer?),
-            Err(_) => {
-                self.driver = None;
-                Err(Fault::lost(&"no answer in time"))
-            }
+        let answered = runtime.block_on(async { tokio::time::timeout(*answer_within, driven).await });
+        let answer = answered.map_err(|_| Fault::lost(&"no answer in time")).and_then(|answer| Ok(answer?));
+        if matches!(answer, Err(Fault::Lost(_))) {
+            self.driver = None;
         }
+        answer
     }
 }
 

@@ -9,10 +9,10 @@ use protocol::store_api::{JobFence, QueuePause};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::storage::{BellSeq, NewsItem, Offer, Signals};
+use crate::storage::{BellSeq, NewsItem, Offer, QueueNow, Signals};
 
-/// PostgreSQL's limit is 8,000 bytes. What does not fit is left out: of the news of sessions each heartbeat's answer says the same, and flows are
-/// only counted for people, and a worker that waits for a job to pull asks anew every few seconds.
+/// PostgreSQL's limit is 8,000 bytes. What does not fit is left out: first flows and queues, which are only shown to people, then
+/// the news of sessions, since each heartbeat's answer says the same, and offers, since who waits for a job to pull asks anew every few seconds.
 const BYTES_MAX: usize = 7_900;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,6 +33,7 @@ pub(super) struct Heard {
     /// By queue and task, how many rows began to wait for workers that pull.
     offers: BTreeMap<String, BTreeMap<String, usize>>,
     resumed: Vec<String>,
+    queues: Vec<QueueNow>,
     /// The sessions changed.
     pub(super) sessions: bool,
 }
@@ -53,6 +54,7 @@ impl Heard {
             flows: signals.flows.clone(),
             offers: BTreeMap::new(),
             resumed: signals.resumed.clone(),
+            queues: signals.queues.clone(),
             sessions: signals.live.is_some(),
         };
         for (session, item) in &signals.news {
@@ -68,13 +70,18 @@ impl Heard {
         heard
     }
 
-    pub(super) fn to_text(mut self) -> Result<String, serde_json::Error> {
+    pub(super) fn into_text(mut self) -> Result<String, serde_json::Error> {
+        let text = serde_json::to_string(&self)?;
+        if text.len() <= BYTES_MAX {
+            return Ok(text);
+        }
+        (self.flows, self.queues) = (BTreeMap::new(), Vec::new());
         let text = serde_json::to_string(&self)?;
         if text.len() <= BYTES_MAX {
             return Ok(text);
         }
         (self.cancelled, self.lost, self.pauses) = (Vec::new(), Vec::new(), Vec::new());
-        (self.flows, self.offers) = (BTreeMap::new(), BTreeMap::new());
+        (self.offers, self.resumed) = (BTreeMap::new(), Vec::new());
         serde_json::to_string(&self)
     }
 
@@ -95,6 +102,7 @@ impl Heard {
             flows: self.flows,
             offers: offers.collect(),
             resumed: self.resumed,
+            queues: self.queues,
             news: cancelled.chain(lost).chain(pauses).collect(),
             ..Signals::default()
         }

@@ -90,7 +90,7 @@ impl Import<'_> {
         ImportError::Server { url: self.url.clone(), reason: StorageError::from(fault).to_string() }
     }
 
-    fn file(&self, error: rusqlite::Error) -> ImportError {
+    fn file(&self, error: &rusqlite::Error) -> ImportError {
         ImportError::Unusable { path: self.path.to_owned(), reason: error.to_string() }
     }
 
@@ -121,21 +121,21 @@ impl Import<'_> {
     fn tables(&self) -> Result<Vec<String>, ImportError> {
         let query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> 'meta'
                      ORDER BY name";
-        let mut statement = self.source.prepare(query).map_err(|error| self.file(error))?;
+        let mut statement = self.source.prepare(query).map_err(|error| self.file(&error))?;
         let names = statement.query_map([], |row| row.get(0)).and_then(Iterator::collect);
-        names.map_err(|error| self.file(error))
+        names.map_err(|error| self.file(&error))
     }
 
     fn copy(&self, target: &mut Connection, table: &str) -> Result<u64, ImportError> {
         let select = format!("SELECT * FROM {table}");
-        let mut statement = self.source.prepare(&select).map_err(|error| self.file(error))?;
-        let columns: Vec<String> = statement.column_names().into_iter().map(ToOwned::to_owned).collect();
+        let mut statement = self.source.prepare(&select).map_err(|error| self.file(&error))?;
+        let columns: Vec<String> = statement.column_names().map(ToOwned::to_owned).collect();
         let places: Vec<String> = (1..=columns.len()).map(|place| format!("${place}")).collect();
         let insert = format!("INSERT INTO {table} ({}) VALUES ({})", columns.join(", "), places.join(", "));
         let insert = target.prepare_text(&insert).map_err(|fault| self.server(fault))?;
-        let mut rows = statement.query([]).map_err(|error| self.file(error))?;
+        let mut rows = statement.query([]).map_err(|error| self.file(&error))?;
         let (mut waiting, mut bytes, mut copied) = (Vec::new(), 0, 0);
-        while let Some(row) = rows.next().map_err(|error| self.file(error))? {
+        while let Some(row) = rows.next().map_err(|error| self.file(&error))? {
             let values: Result<Vec<Bound>, _> =
                 (0..columns.len()).map(|index| self.value(row.get_ref(index))).collect();
             let values = values?;
@@ -161,7 +161,7 @@ impl Import<'_> {
     fn value(&self, value: rusqlite::Result<ValueRef<'_>>) -> Result<Bound, ImportError> {
         let odd =
             |what: &str| ImportError::Unusable { path: self.path.to_owned(), reason: format!("a value is {what}") };
-        match value.map_err(|error| self.file(error))? {
+        match value.map_err(|error| self.file(&error))? {
             ValueRef::Null => Ok(Bound::Null),
             ValueRef::Integer(number) => Ok(Bound::Int(Some(number))),
             ValueRef::Text(text) => {
@@ -180,7 +180,7 @@ impl Import<'_> {
         let values: Result<Vec<Bound>, ImportError> = self
             .source
             .query_row(&select, [], |row| Ok((0..columns.len()).map(|index| self.value(row.get_ref(index))).collect()))
-            .map_err(|error| self.file(error))?;
+            .map_err(|error| self.file(&error))?;
         let set: Vec<String> = (1..).zip(columns).map(|(place, column)| format!("{column} = ${place}")).collect();
         let update = format!("UPDATE meta SET {} WHERE tenant = 0", set.join(", "));
         let update = target.prepare_text(&update).map_err(|fault| self.server(fault))?;
@@ -189,10 +189,10 @@ impl Import<'_> {
 
     /// The same query says the same on both sides.
     fn compare(&self, target: &mut Connection, what: &str, query: &str) -> Result<(), ImportError> {
-        let mut statement = self.source.prepare(query).map_err(|error| self.file(error))?;
+        let mut statement = self.source.prepare(query).map_err(|error| self.file(&error))?;
         let before: rusqlite::Result<Vec<(String, i64)>> =
             statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).and_then(Iterator::collect);
-        let mut before = before.map_err(|error| self.file(error))?;
+        let mut before = before.map_err(|error| self.file(&error))?;
         let rows = target.ask(query).map_err(|fault| self.server(fault))?;
         let after: Result<Vec<(String, i64)>, _> =
             rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();

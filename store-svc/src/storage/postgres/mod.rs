@@ -147,7 +147,7 @@ impl Postgres {
         let mut changes = place.changes;
         if super::sql::Sql::has_written(&statements) {
             changes += 1;
-            let told = Heard::of(self.name, &signals).to_text().map_err(StorageError::from)?;
+            let told = Heard::of(self.name, &signals).into_text().map_err(StorageError::from)?;
             statements.add(COUNT, Vec::new())?;
             statements.add(NOTIFY, vec![Bound::Text(Some(told))])?;
         }

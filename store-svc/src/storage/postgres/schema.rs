@@ -29,6 +29,7 @@ pub(super) struct History {
 /// Creates or migrates the schema, and begins a history of its own where the present one is not that of the tables: a restored dump, another
 /// server. Then cursors of the former one are void, caches are flushed, and what still runs on one of its leases has no say any more.
 pub(super) fn prepare(connection: &mut Connection) -> Result<History, Fault> {
+    connection.be_patient()?;
     connection.batch("BEGIN")?;
     let history = migrate(connection).and_then(|()| own_history(connection));
     match history {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Config;
@@ -13,7 +14,7 @@ pub const ACCEPTED: &str = "postgres://user:password@host:port/database";
 /// Where a database is, and who we are there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url {
-    config: Config,
+    config: Arc<Config>,
 }
 
 /// Why it is none, as the end of a sentence. It never repeats the URL, which may hold a password.
@@ -63,7 +64,7 @@ impl FromStr for Url {
         if config.get_application_name().is_none() {
             config.application_name("longshore");
         }
-        Ok(Self { config })
+        Ok(Self { config: Arc::new(config) })
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Queue {
     pub(super) depth: Depth,
     /// The table has older values of these.
     pub(super) unsaved: bool,
+    /// Whether others were ever told of this queue.
+    pub(super) told: bool,
     /// Rows after this place that no session matched may be matched now: they are looked at again before anything behind them is
     /// rung. `None`: all rows are where they belong.
     pub(super) looked_through: Option<Place>,
@@ -130,6 +132,7 @@ impl Memory {
         for (name, queue) in self.queues {
             let known = fresh.queues.entry(name).or_default();
             (known.looked_through, known.turns) = (queue.looked_through, queue.turns);
+            known.told = queue.told && (known.depth, known.paused_at) == (queue.depth, queue.paused_at);
         }
         // In whatever became known there, rows that wait may be matched now. The other store has said so of those that were deferred.
         for name in fresh.live.widened_since(&self.live) {

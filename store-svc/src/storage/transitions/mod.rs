@@ -13,8 +13,8 @@ pub(super) use read::{Reads, Snapshots, Viewed};
 use super::row::{Ring, Row};
 use super::sql::{Sql, values};
 use super::{
-    BellSeq, Context, NewsItem, Offer, RetryStep, Rung, RungBell, SequencerRenewal, Signals, StorageError, TENANT,
-    Transitions,
+    BellSeq, Context, NewsItem, Offer, QueueNow, RetryStep, Rung, RungBell, SequencerRenewal, Signals, StorageError,
+    TENANT, Transitions,
 };
 use foreseen::Foreseen;
 use memory::Queue;
@@ -71,6 +71,11 @@ impl<'t> Transaction<'t> {
     /// Writes what was kept back until the end.
     pub(super) fn finish(mut self) -> Result<(Memory, Signals), StorageError> {
         for (name, queue) in &mut self.memory.queues {
+            if queue.unsaved || !queue.told {
+                let (depth, paused) = (queue.depth, queue.is_paused());
+                self.signals.queues.push(QueueNow { queue: name.clone(), depth, paused });
+                queue.told = true;
+            }
             if queue.unsaved {
                 save_queue(self.sql, name, queue)?;
                 queue.unsaved = false;

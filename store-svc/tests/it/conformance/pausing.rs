@@ -7,7 +7,7 @@ use protocol::problem::Kind;
 use protocol::queue::{Depth, Flow, Pause, QueueView};
 use protocol::store_api::{BellFates, BellId, Change, Command, Create, QueuePause, Reply};
 use protocol::time::Timestamp;
-use store_svc::storage::{BellSeq, NewsItem, RungBell};
+use store_svc::storage::{BellSeq, NewsItem, QueueNow, RungBell};
 
 use super::{BEGIN_MS, Fixture, Lab, create, failed, heartbeat, succeeded};
 
@@ -89,6 +89,8 @@ pub(crate) fn a_pause_survives_a_kill<F: Fixture>() {
     lab.pause(true);
     let mut lab = lab.after_kill();
     assert!(lab.ring().is_empty() && lab.queue().paused);
+    lab.beat(heartbeat(protocol::ids::SessionId::generate(), &["b"])).expect("registered");
+    assert!(lab.signals.queues.is_empty(), "nothing has changed since the first commit after the start");
     lab.pause(false);
     let mut lab = lab.after_kill();
     assert_eq!(lab.ring().len(), 1);
@@ -124,6 +126,7 @@ pub(crate) fn queues_show_what_they_hold<F: Fixture>() {
     assert_eq!(flows(&lab), Flow { started: 1, ..Flow::default() });
     let queue = lab.queue();
     assert_eq!(queue.depth, Depth { scheduled: 1, queued: 6, running: 1 });
+    assert_eq!(lab.signals.queues, [QueueNow { queue: "default".to_owned(), depth: queue.depth, paused: false }]);
     assert_eq!((queue.sessions, queue.slots, queue.bells), (1, 8, 3));
     let oldest = queue.oldest.expect("one waits");
     assert_eq!((oldest.job_id, oldest.created_at.unix_ms()), (unmatched, BEGIN_MS));

@@ -13,11 +13,10 @@ use crate::conformance::postgres::{cluster, fresh_url, open};
 
 /// Retried until it works: the pause between attempts is bounded.
 fn create_again(storage: &mut Postgres) -> Result<protocol::ids::JobId, StorageError> {
-    let deadline = std::time::Duration::from_secs(20);
-    let began = chassis::clock::now_ms();
+    let deadline_ms = chassis::clock::now_ms() + 20_000;
     loop {
         match try_create(storage) {
-            Err(StorageError::Unavailable(_)) if chassis::clock::now_ms() - began < deadline.as_millis() as u64 => {}
+            Err(StorageError::Unavailable(_)) if chassis::clock::now_ms() < deadline_ms => {}
             other => return other.map(|(job_id, _)| job_id),
         }
     }

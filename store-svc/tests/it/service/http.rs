@@ -7,13 +7,12 @@ use chassis::client::{Answer as HttpAnswer, Call, Error};
 use chassis::config::ExitWith;
 use http::{Method, StatusCode};
 use protocol::api::{JobPage, JobView, Status, Workers};
-use protocol::bulk_retry::{BulkRetries, BulkState, RetryFilter, RetryPreview, Unsuccessful};
-use protocol::ids::{Epoch, InstanceId, JobId, Position, RetryId, SessionId};
+use protocol::ids::{Epoch, InstanceId, JobId, Position, SessionId};
 use protocol::problem::{Kind, Problem};
 use protocol::queue::Queues;
 use protocol::store_api::{
     Answer, Change, Command, Create, FencedThrough, INCARNATION_HEADER, LogPage, News, POSITION_HEADER, PutData,
-    QueuePause, Reply, RetryJobs, SequencerAnswer,
+    QueuePause, Reply, SequencerAnswer,
 };
 use serde_json::value::to_raw_value;
 use tokio::time::Instant;
@@ -183,39 +182,6 @@ async fn a_pause_is_told_and_a_resume_rings_what_waits() {
     store.claim(session, &bell).await.expect("won");
     let running = only().await;
     assert_eq!((running.depth.queued, running.depth.running, running.last_minute.started), (0, 1, 1));
-    store.stop().await;
-}
-
-#[tokio::test]
-async fn many_jobs_are_retried_by_the_store_itself() {
-    let store = start().await;
-    let mut jobs = Vec::new();
-    for _ in 0..30 {
-        let job_id = store.create(create("noop")).await.job_id;
-        store.apply(Command::Cancel { job_id }).await;
-        jobs.push(job_id);
-    }
-    let filter = RetryFilter {
-        status: Unsuccessful::Cancelled,
-        queue: None,
-        task: None,
-        error_kind: None,
-        after: None,
-        before: None,
-    };
-    let preview =
-        store.client.peer().post::<_, RetryPreview>("/retries:preview", &filter).await.expect("answered").body;
-    assert_eq!((preview.matching, preview.sample.len()), (30, 10));
-    let asked = RetryJobs { retry_id: RetryId::generate(), filter, rate_per_second: 1_000, limit: 1_000 };
-    store.apply(Command::RetryJobs(Box::new(asked))).await;
-    let ended = async || {
-        let listed: BulkRetries = store.get("/retries").await;
-        listed.retries[0].state == BulkState::Done && listed.retries[0].retried == 30
-    };
-    tokio::time::timeout(super::DEADLINE, async { while !ended().await {} }).await.expect("they are retried");
-    for job_id in jobs {
-        assert_eq!(store.get::<JobView>(&format!("/jobs/{job_id}")).await.run, 2);
-    }
     store.stop().await;
 }
 

@@ -71,6 +71,22 @@ async fn long_polls_at_one_store_hear_what_the_other_commits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_store_without_its_broker_accepts_is_rung_by_the_other() {
+    let url = tokio::task::spawn_blocking(|| cluster().fresh_database().expect("a database")).await.expect("made");
+    let (cut_off, reached) = (broker(), broker());
+    let first = start_at(&url, cut_off.clone()).await;
+    first.get::<LogPage>("/log").await;
+    let second = start_at(&url, reached).await;
+    let session = SessionId::generate();
+    first.heartbeat(session, &["a"]).await;
+    cut_off.stop();
+    let created = first.create(create("a")).await;
+    assert_eq!(second.next_bell().await.job_id, created.job_id);
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_its_database_a_store_answers_503_and_goes_on_when_it_is_back() {
     let (mut server, url) = tokio::task::spawn_blocking(|| {
         let server = ScratchCluster::start().expect("a cluster");
