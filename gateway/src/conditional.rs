@@ -1,7 +1,7 @@
 //! Conditional requests (RFC 9110 §13): whether the client has the present representation already.
 
-use http::HeaderMap;
 use http::header::IF_NONE_MATCH;
+use http::{HeaderMap, HeaderValue};
 
 /// Whether `If-None-Match` names the tag; the comparison is the weak one (RFC 9110 §13.1.2).
 pub(crate) fn is_known(tag: &[u8], headers: &HeaderMap) -> bool {
@@ -10,10 +10,17 @@ pub(crate) fn is_known(tag: &[u8], headers: &HeaderMap) -> bool {
     stated.any(|stated| stated == "*" || stated.strip_prefix("W/").unwrap_or(stated).as_bytes() == tag)
 }
 
+/// What [`is_known`] looks at, copied: thousands may wait, and a part of the head would keep the whole buffer of its connection alive.
+pub(crate) fn kept(headers: HeaderMap) -> HeaderMap {
+    let values = headers.get_all(IF_NONE_MATCH).iter();
+    let copies = values.filter_map(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+    let kept = copies.map(|value| (IF_NONE_MATCH, value)).collect();
+    drop(headers);
+    kept
+}
+
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

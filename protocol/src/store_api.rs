@@ -172,8 +172,11 @@ pub struct Create {
     pub payload: Option<Box<RawValue>>,
     pub queue: QueueName,
     pub priority: Priority,
-    /// `None`: due now.
+    /// `None`: due now, or after the delay.
     pub run_at: Option<Timestamp>,
+    /// Counted by the store's clock, so that no other clock decides when the job runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
     pub max_attempts: u32,
     pub timeout_ms: Option<u64>,
     /// Counted from when it is due.

@@ -162,6 +162,7 @@ mod tests {
             queue: "default".try_into().expect("a queue"),
             priority: protocol::api::Priority::Normal,
             run_at: None,
+            delay_ms: None,
             max_attempts: 1,
             timeout_ms: None,
             start_deadline_ms: None,

@@ -192,6 +192,7 @@ fn create() -> Command {
         queue: "default".try_into().expect("a queue"),
         priority: Priority::Normal,
         run_at: None,
+        delay_ms: None,
         max_attempts: 1,
         timeout_ms: None,
         start_deadline_ms: None,

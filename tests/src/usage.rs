@@ -62,8 +62,12 @@ mod tests {
     #[test]
     fn descendants_count_with_their_ancestor() {
         let mut shell = std::process::Command::new("sh");
-        // The subshell works for as long as it takes, says so by ending its output, and stays.
-        shell.args(["-c", "(n=0; while [ $n -lt 200000 ]; do n=$((n + 1)); done; echo done; exec cat) & wait"]);
+        // The subshell works for as long as it takes, says so by ending its output, and stays: what runs in the background has no standard
+        // input, so it reads another one.
+        shell.args([
+            "-c",
+            "exec 3<&0; (n=0; while [ $n -lt 200000 ]; do n=$((n + 1)); done; echo done; exec cat <&3) & wait",
+        ]);
         let mut shell = shell.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(shell.stdout.take().unwrap()), &mut line).unwrap();

@@ -20,12 +20,14 @@ tokio::task_local! {
 }
 
 /// The id and trace of a request. Handlers take it as an extractor; the typed clients send it on by themselves.
+///
+/// It holds copies: a part of the head would keep the whole buffer of the connection alive for as long as the answer takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
     request_id: HeaderValue,
     trace: TraceParent,
     /// What was asked, for the log; work that no request asked for has none.
-    asked: Option<(Method, Uri)>,
+    asked: Option<(Method, Box<str>)>,
 }
 
 impl Context {
@@ -33,8 +35,9 @@ impl Context {
     pub fn from_head(method: &Method, uri: &Uri, headers: &HeaderMap) -> Context {
         let stated = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(TraceParent::parse);
         let trace = stated.map_or_else(TraceParent::random, TraceParent::child);
-        let request_id = headers.get(REQUEST_ID).filter(|value| is_printable(value)).cloned();
-        let asked = Some((method.clone(), uri.clone()));
+        let request_id = headers.get(REQUEST_ID).filter(|value| is_printable(value));
+        let request_id = request_id.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+        let asked = Some((method.clone(), uri.path().into()));
         Context { request_id: request_id.unwrap_or_else(random_id), trace, asked }
     }
 
@@ -56,7 +59,7 @@ impl Context {
     }
 
     pub(crate) fn path(&self) -> Option<&str> {
-        self.asked.as_ref().map(|(_, uri)| uri.path())
+        self.asked.as_ref().map(|(_, path)| &**path)
     }
 
     /// The context of the request that the running code answers, if it answers one and was not spawned by it.

@@ -14,8 +14,8 @@ use super::faults::{Fault, Lane, Link, Member};
 const ALONE_PERCENT: u64 = 60;
 /// Between two faults of a lane in the storm, in ms.
 const STORM_GAP_MS: (u64, u64) = (200, 2_500);
-/// The wall clocks of gateways and store decide when a delayed job is due: they are not moved so far that the trial would have to wait for it.
-const DUE_STEP_S: i64 = 15;
+/// The store's wall clock decides when a delayed job is due: it is not moved so far that the trial would have to wait for it.
+const STORE_STEP_S: i64 = 15;
 const STEP_S: i64 = 600;
 
 /// One fault of the plan.
@@ -127,8 +127,7 @@ fn one_of_each_kind(random: &mut SmallRng, with_clocks: bool) -> Vec<Fault> {
         Fault::BrokerWiped,
     ];
     let member = pick(random, &[gateway, worker, Member::CacheSvc, Member::StoreSvc]);
-    let decides_what_is_due = member == gateway || member == Member::StoreSvc;
-    let furthest_s = if decides_what_is_due { DUE_STEP_S } else { STEP_S };
+    let furthest_s = if member == Member::StoreSvc { STORE_STEP_S } else { STEP_S };
     let ahead = random.random_bool(0.5);
     if with_clocks {
         faults.push(Fault::ClockStep(member, if ahead { furthest_s } else { -furthest_s }));

@@ -48,6 +48,7 @@ pub(super) fn to_create(submit: Submit, queues: &[QueueName], origin: Origin) ->
         check_range("/start_deadline_ms", start_deadline_ms, 1, START_DEADLINE_MS_MAX, &mut errors);
     }
     let run_at = due(submit.delay_ms, submit.run_at, origin.now_ms, &mut errors);
+    let delay_ms = submit.delay_ms.filter(|delay_ms| *delay_ms > 0);
     if submit.invalidates.len() > INVALIDATES_MAX {
         let detail = format!("has {} keys, at most {INVALIDATES_MAX} are allowed", submit.invalidates.len());
         errors.push(FieldError::new("/invalidates", detail));
@@ -82,6 +83,7 @@ pub(super) fn to_create(submit: Submit, queues: &[QueueName], origin: Origin) ->
         queue,
         priority: submit.priority,
         run_at,
+        delay_ms,
         max_attempts,
         timeout_ms: submit.timeout_ms,
         start_deadline_ms: submit.start_deadline_ms,
@@ -89,7 +91,7 @@ pub(super) fn to_create(submit: Submit, queues: &[QueueName], origin: Origin) ->
         unique_key: submit.unique_key,
         idempotency_key: origin.idempotency_key,
         trace: origin.trace,
-        wants_bell: origin.wants_bell && run_at.is_none(),
+        wants_bell: origin.wants_bell && run_at.is_none() && delay_ms.is_none(),
     })
 }
 
@@ -161,7 +163,7 @@ fn known_queue(stated: Option<&QueueName>, known: &[QueueName], errors: &mut Vec
     found
 }
 
-/// When it is due; `None` is now, also for a time that has passed.
+/// The stated time, unless it has passed; a delay is left to the store, whose clock counts it.
 fn due(
     delay_ms: Option<u64>,
     run_at: Option<Timestamp>,
@@ -176,7 +178,7 @@ fn due(
         }
         (Some(delay_ms), None) => {
             check_range("/delay_ms", delay_ms, 0, DELAY_MS_MAX, errors);
-            (delay_ms > 0).then(|| Timestamp::from_unix_ms(now_ms.saturating_add_unsigned(delay_ms)))
+            None
         }
         (None, Some(run_at)) => {
             if run_at.unix_ms() > latest_ms {

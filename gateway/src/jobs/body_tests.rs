@@ -60,17 +60,17 @@ fn an_unknown_queue_is_told_the_known_ones() {
 }
 
 #[test]
-fn due_times_are_absolute_and_a_passed_one_is_now() {
-    let check = |fields: &str, expected_ms: Option<i64>| {
+fn a_passed_due_time_is_now_and_a_delay_is_left_to_the_stores_clock() {
+    let check = |fields: &str, expected_ms: Option<i64>, delay_ms: Option<u64>| {
         let create = create(&format!(r#"{{"task":"a"{fields}}}"#)).expect("accepted");
-        assert_eq!(create.run_at.map(Timestamp::unix_ms), expected_ms, "{fields}");
-        assert_eq!(create.wants_bell, expected_ms.is_none(), "{fields}");
+        assert_eq!((create.run_at.map(Timestamp::unix_ms), create.delay_ms), (expected_ms, delay_ms), "{fields}");
+        assert_eq!(create.wants_bell, expected_ms.is_none() && delay_ms.is_none(), "{fields}");
     };
-    check("", None);
-    check(r#","delay_ms":0"#, None);
-    check(r#","delay_ms":1500"#, Some(NOW_MS + 1_500));
-    check(r#","run_at":"2020-01-01T00:00:00Z""#, None);
-    check(r#","run_at":"2027-02-01T00:00:00Z""#, Some(1_801_440_000_000));
+    check("", None, None);
+    check(r#","delay_ms":0"#, None, None);
+    check(r#","delay_ms":1500"#, None, Some(1_500));
+    check(r#","run_at":"2020-01-01T00:00:00Z""#, None, None);
+    check(r#","run_at":"2027-02-01T00:00:00Z""#, Some(1_801_440_000_000), None);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::list::pass_on;
 use super::prefer::{PREFERENCE_APPLIED, Prefer};
 use super::seen::{Seen, retry_after_s};
 use super::waiting::{Waited, until_ended};
-use crate::conditional::is_known;
+use crate::conditional::{is_known, kept};
 use crate::state::Gateway;
 
 /// `GET /jobs/{id}`, at once or, with `Prefer: wait=N`, when the job has ended.
@@ -26,6 +26,7 @@ pub(crate) async fn job(
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {
     let prefer = Prefer::from_headers(&headers);
+    let headers = kept(headers);
     let seen = match prefer.wait() {
         None => Seen::read(&gateway.store, job_id).await?,
         Some(wait) => match until_ended(&gateway, job_id, wait).await? {

@@ -95,7 +95,9 @@ async fn accept(gateway: &Gateway, request: Request, submit: Submit, origin: Ori
     let proposed = origin.job_id;
     let task = submit.task.to_string();
     let create = to_create(submit, &gateway.queues, origin)?;
-    let run_at = create.run_at;
+    // As far as this clock knows: only for a client that asks when to look again.
+    let delayed_to = create.delay_ms.map(|ms| Timestamp::from_unix_ms(clock::wall_ms().saturating_add_unsigned(ms)));
+    let run_at = create.run_at.or(delayed_to);
     fault_point(FaultPoint::GatewayBeforeCreate);
     let created = gateway.store.create(create).await?;
     fault_point(FaultPoint::GatewayBeforeAnswer);

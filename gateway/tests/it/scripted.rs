@@ -236,7 +236,8 @@ impl Inner {
                 return Err(Kind::UniqueConflict.problem().with("job_id", holder.to_string()).with("links", links));
             }
         }
-        let status = if create.run_at.is_some() { Status::Scheduled } else { Status::Queued };
+        let status =
+            if create.run_at.is_some() || create.delay_ms.is_some() { Status::Scheduled } else { Status::Queued };
         self.jobs.insert(job_id, (view(job_id, create.task.as_str(), status), create.fingerprint.clone()));
         if let Some(key) = &create.idempotency_key {
             self.keys.insert(key.clone(), job_id);

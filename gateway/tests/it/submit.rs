@@ -38,7 +38,7 @@ async fn every_field_reaches_the_store() {
     assert_eq!((create.max_attempts, create.timeout_ms, create.start_deadline_ms), (7, Some(2_500), Some(9_000)));
     assert_eq!(create.invalidates.len(), 2);
     assert_eq!(create.idempotency_key.as_deref(), Some("k 1"));
-    assert!(create.run_at.is_some() && !create.wants_bell);
+    assert_eq!((create.delay_ms, create.run_at, create.wants_bell), (Some(60_000), None, false));
     // The same trace, one step further.
     let trace = create.trace.as_deref().expect("a trace");
     assert!(trace.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && trace != traceparent, "{trace}");

@@ -1,3 +1,5 @@
+//! Which slots share which consumer: rules one by one, then a broker that keeps to the prefetch.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;

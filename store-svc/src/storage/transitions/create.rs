@@ -85,7 +85,8 @@ impl Transaction<'_> {
 
     fn new_row(&mut self, create: &Create) -> Result<Row, StorageError> {
         let now = self.context.wall_ms;
-        let due_at = create.run_at.map(Timestamp::unix_ms).filter(|due_at| *due_at > now);
+        let delayed_to = create.delay_ms.map(|delay_ms| now.saturating_add_unsigned(delay_ms));
+        let due_at = create.run_at.map(Timestamp::unix_ms).or(delayed_to).filter(|due_at| *due_at > now);
         let job = Job::create(due_at.is_none(), create.max_attempts, !create.invalidates.is_empty());
         let matched = self.memory.live.matches(create.queue.as_str(), create.task.as_str());
         let placed = if matched { Ring::Ready } else { Ring::NoMatch };

@@ -105,3 +105,16 @@ pub(crate) fn unknown_queues_are_refused<F: Fixture>() {
     let job: JobId = lab.create(past);
     assert_eq!(lab.status(job), Status::Queued, "what is due already is queued");
 }
+
+/// However wrong the clock of the gateway is that took the job.
+pub(crate) fn delays_count_from_the_stores_own_clock<F: Fixture>() {
+    let mut lab = Lab::<F>::new();
+    let job = lab.create(Create { delay_ms: Some(2_000), ..create("a") });
+    assert_eq!(lab.view(job).run_at.map(Timestamp::unix_ms), Some(BEGIN_MS + 2_000));
+    lab.wall_ms += 1_999;
+    lab.step(|transitions| transitions.due(10));
+    assert_eq!(lab.status(job), Status::Scheduled);
+    lab.wall_ms += 1;
+    lab.step(|transitions| transitions.due(10));
+    assert_eq!(lab.status(job), Status::Queued);
+}

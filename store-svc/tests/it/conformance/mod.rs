@@ -71,6 +71,7 @@ suite! {
     creating {
         a_job_is_recorded_as_asked, the_same_key_names_the_first_job, the_same_key_with_another_body_is_refused,
         a_key_is_forgotten_after_a_day, the_same_id_is_repeated_or_refused, unknown_queues_are_refused,
+        delays_count_from_the_stores_own_clock,
     }
     data { writes_are_versioned_and_logged, preconditions_are_kept, deleted_entries_are_gone }
     explaining {
@@ -336,6 +337,7 @@ pub(crate) fn create(task: &str) -> Create {
         queue: "default".try_into().expect("a queue"),
         priority: protocol::api::Priority::Normal,
         run_at: None,
+        delay_ms: None,
         max_attempts: 3,
         timeout_ms: None,
         start_deadline_ms: None,

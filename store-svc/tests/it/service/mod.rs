@@ -143,6 +143,7 @@ pub(crate) fn create(task: &str) -> Create {
         queue: "default".try_into().expect("a queue"),
         priority: protocol::api::Priority::Normal,
         run_at: None,
+        delay_ms: None,
         max_attempts: 5,
         timeout_ms: None,
         start_deadline_ms: None,
