@@ -118,7 +118,8 @@ suite! {
         a_repeated_pull_is_the_same_pull, a_heartbeat_renews_the_lease_and_the_session,
         a_worker_that_died_is_forgotten_and_its_jobs_come_back, what_others_wait_for_is_in_nobodys_way,
         names_have_turns_when_there_are_too_many_for_one_look, a_pull_is_bounded,
-        rung_rows_are_not_stuck_when_their_consumers_are_gone,
+        rung_rows_are_not_stuck_when_their_consumers_are_gone, a_paused_queue_is_not_pulled_from,
+        what_did_not_start_in_time_is_not_pulled,
     }
     random { ringing_agrees_with_its_definition }
     ringing {

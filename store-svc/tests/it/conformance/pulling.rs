@@ -237,3 +237,24 @@ pub(crate) fn rung_rows_are_not_stuck_when_their_consumers_are_gone<F: Fixture>(
     let rung: Vec<JobId> = lab.ring().iter().map(|bell| bell.bell.job_id).collect();
     assert_eq!(rung, [new]);
 }
+
+pub(crate) fn a_paused_queue_is_not_pulled_from<F: Fixture>() {
+    let mut lab = Lab::<F>::new();
+    assert!(pulled(&mut lab, &["a"], 1).is_empty());
+    lab.pause(true);
+    let job_id = lab.create(create("a"));
+    assert!(lab.signals.offers.is_empty(), "nobody looks in vain");
+    let mut lab = lab.after_kill();
+    assert!(pulled(&mut lab, &["a"], 1).is_empty());
+    lab.pause(false);
+    assert_eq!(lab.signals.resumed, ["default"], "all who pull from it look");
+    assert_eq!(pulled(&mut lab, &["a"], 1), [job_id]);
+}
+
+pub(crate) fn what_did_not_start_in_time_is_not_pulled<F: Fixture>() {
+    let mut lab = Lab::<F>::new();
+    let late = lab.create(Create { start_deadline_ms: Some(1_000), ..create("a") });
+    lab.wall_ms += 1_000;
+    assert!(pulled(&mut lab, &["a"], 1).is_empty(), "the loop that ends it need not have come");
+    assert_eq!(lab.view(late).status, Status::Failed);
+}

@@ -10,7 +10,6 @@ use store_svc::storage::sqlite::lock::OpenError;
 use store_svc::storage::{JobRead, Storage};
 use tempfile::TempDir;
 
-use super::pulling::{pull, take};
 use super::{Fixture, Lab, create, succeeded};
 
 pub(crate) struct SqliteFixture {
@@ -137,22 +136,6 @@ fn what_is_replaced_is_kept_with_its_log() {
     };
     assert!(!exists(&Sqlite::open(&here, "the tests").expect("it opens")));
     assert!(exists(&Sqlite::open(&aside, "the tests").expect("it opens")));
-}
-
-#[test]
-fn a_paused_queue_is_not_pulled_from() {
-    let mut lab = Lab::<SqliteFixture>::new();
-    let job_id = lab.create(create("a"));
-    let paused = |lab: Lab<SqliteFixture>, paused: bool| {
-        let file = rusqlite::Connection::open(lab.fixture.folder.path().join("store.db")).expect("it opens");
-        let query = "INSERT INTO queues VALUES (0, 'default', ?1, 0) ON CONFLICT DO UPDATE SET paused = ?1";
-        file.execute(query, [paused]).expect("written");
-        lab.after_kill()
-    };
-    let mut lab = paused(lab, true);
-    assert!(take(&mut lab, &pull(&["a"], 1)).is_empty());
-    let mut lab = paused(lab, false);
-    assert_eq!(take(&mut lab, &pull(&["a"], 1))[0].job_id, job_id);
 }
 
 #[test]
