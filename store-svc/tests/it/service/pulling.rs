@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{DEADLINE, Store, create, start};
 
-fn asking(tasks: &[&str]) -> Pull {
+pub(super) fn asking(tasks: &[&str]) -> Pull {
     Pull {
         session: SessionId::generate(),
         worker: "w".try_into().expect("a name"),
@@ -25,13 +25,13 @@ fn asking(tasks: &[&str]) -> Pull {
     }
 }
 
-async fn pull(store: &Store, asking: &Pull, wait: Duration) -> Pulled {
+pub(super) async fn pull(store: &Store, asking: &Pull, wait: Duration) -> Pulled {
     let call = Call::post(format!("/pull?wait_ms={}", wait.as_millis()), asking).expect("json");
     store.call(&call.within(wait + DEADLINE)).await.expect("answered").json().expect("what was pulled").body
 }
 
 /// Waits until so many workers are there, so that the first pull of each has come and found nothing.
-async fn workers(store: &Store, count: usize) {
+pub(super) async fn workers(store: &Store, count: usize) {
     let there = || async { store.get::<protocol::api::Workers>("/workers").await.workers.len() >= count };
     chassis::testing::wait_until(DEADLINE, "the workers are there", there).await;
 }
