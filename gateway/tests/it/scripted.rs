@@ -298,24 +298,7 @@ impl Inner {
                 let may = matches!(job.status, Status::Failed | Status::Cancelled);
                 Ok(Reply::Retried { job: may.then(|| Box::new(job.clone())) })
             }
-            Command::RetryJobs(asked) => {
-                let RetryJobs { retry_id, filter, rate_per_second, limit } = *asked;
-                let created_at = Timestamp::from_unix_ms(CREATED_AT_MS);
-                let (state, retried, skipped, ended_at) = (BulkState::Running, 0, 0, None);
-                let begun = BulkRetry {
-                    retry_id,
-                    state,
-                    filter,
-                    rate_per_second,
-                    limit,
-                    retried,
-                    skipped,
-                    created_at,
-                    ended_at,
-                };
-                self.retries.push(begun.clone());
-                Ok(Reply::BulkRetry(Box::new(begun)))
-            }
+            Command::RetryJobs(asked) => Ok(self.retry_jobs(*asked)),
             Command::StopRetry { retry_id } => {
                 let known = self.retries.iter_mut().find(|retry| retry.retry_id == retry_id).ok_or(Kind::NotFound)?;
                 known.state = BulkState::Stopped;
@@ -339,6 +322,23 @@ impl Inner {
                 self.append(Change::Data { key, version });
                 Ok(Reply::DataWritten { version, position: self.position() })
             }
+            word => self.lease_word(word),
+        }
+    }
+
+    fn retry_jobs(&mut self, asked: RetryJobs) -> Reply {
+        let RetryJobs { retry_id, filter, rate_per_second, limit } = asked;
+        let created_at = Timestamp::from_unix_ms(CREATED_AT_MS);
+        let (state, retried, skipped, ended_at) = (BulkState::Running, 0, 0, None);
+        let begun =
+            BulkRetry { retry_id, state, filter, rate_per_second, limit, retried, skipped, created_at, ended_at };
+        self.retries.push(begun.clone());
+        Reply::BulkRetry(Box::new(begun))
+    }
+
+    /// What is said about a lease.
+    fn lease_word(&mut self, command: Command) -> Result<Reply, Problem> {
+        match command {
             Command::Renew(ref held) => {
                 let lease = JobFence { job_id: held.job_id, fence: held.fence };
                 let lost = if self.leases_lost { vec![lease] } else { Vec::new() };

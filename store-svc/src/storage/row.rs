@@ -92,8 +92,7 @@ impl Row {
         let trace = columns.maybe_text()?;
         let created_at = columns.int()?;
         let due_at = columns.maybe_int()?;
-        let started_at = columns.maybe_int()?;
-        let finished_at = columns.maybe_int()?;
+        let (started_at, finished_at) = (columns.maybe_int()?, columns.maybe_int()?);
         let cancel_requested_at = columns.maybe_int()?;
         let changed = Position(columns.counter()?);
         job.invalidates = invalidates.is_some();
