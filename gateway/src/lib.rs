@@ -6,6 +6,7 @@ pub mod config;
 mod data;
 mod dependencies;
 mod jobs;
+mod leases;
 mod queues;
 mod router;
 mod state;
@@ -22,6 +23,7 @@ use chassis::instance;
 use chassis::shutdown::Shutdown;
 use chassis::task::Tasks;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use config::Config;
@@ -64,7 +66,9 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     };
     let data = Data::start(options, &health, &tasks, &shutdown);
     let streams = Streams::new(config.streams_max, config.stream_heartbeat);
-    let parts = Parts { store, data, bells, waiters, streams, queues: config.queues, shutdown: shutdown.clone() };
+    let pulls = Semaphore::new(leases::WAITERS_MAX);
+    let queues = config.queues;
+    let parts = Parts { store, data, bells, waiters, streams, pulls, queues, shutdown: shutdown.clone() };
     let router = router::router(Gateway::new(parts), Room::new(config.bodies_bytes_max));
     let limits = Limits { connections: config.connections_max, ..Limits::default() };
     health.ready();

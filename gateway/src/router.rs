@@ -7,6 +7,7 @@ use axum::routing::{delete, get, post, put};
 use crate::admission::{Room, admit};
 use crate::data::{read, write};
 use crate::jobs::{batch, control, events, list, retry_many, status, submit};
+use crate::leases;
 use crate::queues;
 use crate::state::Gateway;
 
@@ -26,6 +27,11 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/jobs/{id}/explain", get(status::explain))
         .route("/jobs/{id}/cancel", post(control::cancel))
         .route("/jobs/{id}/retry", post(control::retry))
+        .route("/leases", post(leases::take).layer(admitted.clone()))
+        .route("/leases/{id}/heartbeat", post(leases::heartbeat).layer(admitted.clone()))
+        .route("/leases/{id}/complete", post(leases::complete).layer(admitted.clone()))
+        .route("/leases/{id}/fail", post(leases::fail).layer(admitted.clone()))
+        .route("/leases/{id}/release", post(leases::release))
         .route("/queues", get(queues::list))
         .route("/queues/{queue}/pause", post(queues::pause))
         .route("/queues/{queue}/resume", post(queues::resume))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chassis::shutdown::Shutdown;
 use protocol::key::QueueName;
+use tokio::sync::Semaphore;
 
 use crate::data::Data;
 use crate::jobs::bells::Bells;
@@ -23,6 +24,8 @@ pub(crate) struct Parts {
     pub(crate) data: Data,
     pub(crate) waiters: Waiters,
     pub(crate) streams: Streams,
+    /// Places of workers that wait for jobs.
+    pub(crate) pulls: Semaphore,
     /// The queues that jobs may name.
     pub(crate) queues: Vec<QueueName>,
     pub(crate) shutdown: Shutdown,

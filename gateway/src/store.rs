@@ -12,7 +12,9 @@ use futures_util::future::join_all;
 use protocol::bulk_retry::{RetryFilter, RetryPreview};
 use protocol::ids::{Incarnation, Position};
 use protocol::problem::Kind;
-use protocol::store_api::{self, Applied, Apply, Command, Create, Created, INCARNATION_HEADER, POSITION_HEADER, Reply};
+use protocol::store_api::{
+    self, Applied, Apply, Command, Create, Created, INCARNATION_HEADER, POSITION_HEADER, Pull, Pulled, Reply,
+};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
@@ -123,6 +125,17 @@ impl Store {
         let call = Call::post("/retries:preview", filter).map_err(|error| peer.unsendable(&error))?;
         let answer = peer.call(&call.within(self.deadline).repeatable()).await?;
         Ok(answer.json()?.body)
+    }
+
+    /// Takes jobs, waiting for them at most so long. Sent once: a copy that comes late would take jobs for nobody.
+    ///
+    /// # Errors
+    /// What the store refuses it for; 503 if it is away or slow.
+    pub(crate) async fn pull(&self, pull: &Pull, wait: Duration) -> Result<Pulled, Rejection> {
+        let peer = self.client.peer();
+        let path = format!("/pull?wait_ms={}", wait.as_millis());
+        let call = Call::post(path, pull).map_err(|error| peer.unsendable(&error))?;
+        Ok(peer.call(&call.within(wait + self.deadline)).await?.json()?.body)
     }
 
     /// Reads a path of the store.

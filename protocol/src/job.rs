@@ -167,6 +167,12 @@ impl Job {
         Ok(Claimed { fence: self.fence, repeated: false })
     }
 
+    /// A worker that pulls takes the row under its present bell, whether that was rung or not. One that is out finds the row taken; it
+    /// keeps its place in the window until a delivery names it, because that is how long it lies in the broker.
+    pub fn pull(&mut self, claim: ClaimId) -> Result<Claimed, ClaimRefusal> {
+        self.claim(self.dispatch, claim)
+    }
+
     /// Renews the owner's lease, also an expired one that was not reaped yet.
     pub fn renew(&mut self, fence: Fence) -> Result<(), LeaseLost> {
         if !self.is_owned_by(fence) {
@@ -201,7 +207,9 @@ impl Job {
         Settled::Recorded
     }
 
-    /// The owner's lease stood still at `renewal` for too long: its attempt was a crash.
+    /// The owner's lease stood still at `renewal` for too long: its attempt was a crash. After the first one the job is queued at once. After
+    /// the next ones it waits a moment ([`crate::retry::CRASH_BACKOFF`]): one of the jobs that ran together may kill each worker that takes it,
+    /// and those that come back all at once would be killed with it again and again.
     pub fn reap(&mut self, fence: Fence, renewal: u64) -> Result<(), LeaseLost> {
         if !self.is_owned_by(fence) || self.renewal != renewal {
             return Err(LeaseLost);
@@ -209,10 +217,10 @@ impl Job {
         self.claim = None;
         self.attempt -= 1;
         self.crashes += 1;
-        if self.crashes >= CRASHES_MAX && !self.cancel_requested {
-            self.state = State::Failed;
-        } else {
+        if self.cancel_requested || self.crashes == 1 {
             self.requeue_or_cancel();
+        } else {
+            self.state = if self.crashes < CRASHES_MAX { State::Scheduled } else { State::Failed };
         }
         Ok(())
     }

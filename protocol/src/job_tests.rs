@@ -33,6 +33,18 @@ fn claim_wins_only_under_the_present_bell() {
 }
 
 #[test]
+fn pulled_job_leaves_its_bell_nothing() {
+    let mut job = queued();
+    assert_eq!(job.pull(claim_id(1)), Ok(Claimed { fence: Fence(1), repeated: false }));
+    assert_eq!(job.claim(Dispatch(1), claim_id(2)), Err(ClaimRefusal::NotQueued));
+    assert_eq!(job.pull(claim_id(2)), Err(ClaimRefusal::NotQueued));
+    assert_eq!(job.pull(claim_id(1)), Ok(Claimed { fence: Fence(1), repeated: true }));
+    job.release(Fence(1));
+    assert_eq!(job.claim(Dispatch(1), claim_id(2)), Err(ClaimRefusal::StaleBell));
+    assert_eq!(job.pull(claim_id(1)), Ok(Claimed { fence: Fence(2), repeated: false }));
+}
+
+#[test]
 fn repeated_claim_keeps_the_fence_and_renews() {
     let mut job = running();
     let before = job.renewal;
@@ -97,6 +109,8 @@ fn poison_stops_at_the_crash_limit() {
     for n in 0..CRASHES_MAX {
         job.claim(job.dispatch, claim_id(u128::from(n) + 1)).expect("queued");
         job.reap(job.fence, job.renewal).expect("owned");
+        // The first crash costs no time; who crashes again waits, so that not all that ran together come back together.
+        assert_eq!(job.due(), n > 0 && n + 1 < CRASHES_MAX, "after crash {}", n + 1);
     }
     assert_eq!((job.state, job.crashes, job.attempt), (State::Failed, CRASHES_MAX, 0));
 }

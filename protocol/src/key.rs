@@ -93,6 +93,12 @@ name_type!(
     check_name
 );
 
+name_type!(
+    /// What a worker that pulls calls itself: any text of 1 to 128 bytes without control characters.
+    WorkerName,
+    check_worker
+);
+
 fn check_key(text: &str) -> Result<(), NameError> {
     check_text(text, KEY_BYTES_MAX)
 }
@@ -118,6 +124,11 @@ fn check_name(text: &str) -> Result<(), NameError> {
 fn check_queue(text: &str) -> Result<(), NameError> {
     check_name(text)?;
     if RESERVED_QUEUES.contains(&text) { Err(NameError::Reserved) } else { Ok(()) }
+}
+
+fn check_worker(text: &str) -> Result<(), NameError> {
+    check_length(text, NAME_BYTES_MAX)?;
+    if text.chars().any(char::is_control) { Err(NameError::Control) } else { Ok(()) }
 }
 
 fn check_length(text: &str, max: usize) -> Result<(), NameError> {

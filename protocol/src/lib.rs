@@ -14,6 +14,7 @@ pub mod invalidation;
 pub mod job;
 pub mod key;
 pub mod lease;
+pub mod lease_api;
 pub mod logs;
 pub mod problem;
 pub mod queue;

@@ -95,6 +95,8 @@ catalogue! {
     Gone = "gone", 410, "Gone", "It existed and its retention has ended.";
     /// It ended, and its retention has ended or it was purged.
     JobExpired = "job-expired", 410, "Job expired", "The job has ended and is no longer kept.";
+    /// The lease ended, or its job did: whatever its holder still says changes nothing.
+    LeaseLost = "lease-lost", 410, "Lease lost", "The lease has ended; the job may have another owner or have ended.";
     /// The cursor lies before the log's start; the extension `head` says where to go on after reading afresh.
     LogTrimmed = "log-trimmed", 410, "Log trimmed", "The log no longer reaches back to this cursor.";
     PreconditionFailed = "precondition-failed", 412, "Precondition failed", "The stated precondition does not hold.";

@@ -7,6 +7,9 @@ pub struct Backoff {
     pub max_ms: u64,
 }
 
+/// The wait after the second crash in a row and the next ones: short, because a killed worker's jobs run elsewhere within 5 s after their leases.
+pub const CRASH_BACKOFF: Backoff = Backoff { base_ms: 1_000, max_ms: 2_000 };
+
 impl Default for Backoff {
     fn default() -> Self {
         Self { base_ms: 1_000, max_ms: 300_000 }

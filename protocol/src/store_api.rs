@@ -13,7 +13,7 @@ use crate::ids::{
     ClaimId, Dispatch, Epoch, Fence, Incarnation, InstanceId, JobId, Position, RetryId, SessionId, Version,
 };
 use crate::job::{Cancelled, ClaimRefusal, Settled};
-use crate::key::{DataKey, QueueName, TaskName, TaskPattern, UniqueKey};
+use crate::key::{DataKey, QueueName, TaskName, TaskPattern, UniqueKey, WorkerName};
 use crate::logs::Output;
 use crate::problem::Problem;
 use crate::queue::Pause;
@@ -59,6 +59,9 @@ pub enum Command {
     Complete(Complete),
     Release(Release),
     Heartbeat(Heartbeat),
+    Pull(Pull),
+    /// One lease of a worker that pulls, and its session with it.
+    Renew(Held),
     EndSession {
         session: SessionId,
     },
@@ -113,6 +116,9 @@ pub enum Reply {
         status: Option<Status>,
     },
     Heartbeat(HeartbeatReply),
+    Pulled {
+        jobs: Vec<PulledJob>,
+    },
     Done,
     Cancelled {
         cancelled: Cancelled,
@@ -152,6 +158,7 @@ impl Reply {
             Self::ClaimRefused(_) => "claim_refused",
             Self::Settled { .. } => "settled",
             Self::Heartbeat(_) => "heartbeat",
+            Self::Pulled { .. } => "pulled",
             Self::Done => "done",
             Self::Cancelled { .. } => "cancelled",
             Self::Retried { .. } => "retried",
@@ -235,6 +242,34 @@ pub struct Claimed {
     pub payload: Option<Box<RawValue>>,
     pub trace: Option<String>,
     pub cancel_requested: bool,
+}
+
+/// Takes jobs without a bell, and opens or renews the session of a worker that does so. Such a session has no slots: no bell is rung for it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pull {
+    pub session: SessionId,
+    pub worker: WorkerName,
+    pub queues: Vec<QueueName>,
+    pub tasks: Vec<TaskPattern>,
+    /// The most jobs to take.
+    pub limit: u32,
+    pub lease_ms: u64,
+    /// Names the pull: a repetition gets the jobs that it holds already, renewed, and takes others only if it holds none.
+    pub claim_id: ClaimId,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PulledJob {
+    pub job_id: JobId,
+    pub claimed: Claimed,
+}
+
+/// The answer to `POST /pull?wait_ms=` with a [`Pull`]: held until there is a job, at most so long.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pulled {
+    /// So long after the call came the leases began, at the earliest.
+    pub waited_ms: u64,
+    pub jobs: Vec<PulledJob>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::flows::Flows;
 use crate::news::NewsBoard;
+use crate::pull_desk::PullDesk;
 use crate::storage::{BellSeq, Live, QueueNow, RungBell, Signals};
 
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub(crate) struct Hub {
     pub(crate) gate: RingGate,
     pub(crate) outbox: Outbox,
     pub(crate) news: NewsBoard,
+    pub(crate) pull_desk: PullDesk,
     pub(crate) flows: Flows,
     /// Many jobs are to be retried.
     pub(crate) retries: Notify,
@@ -41,6 +43,7 @@ impl Default for Hub {
             gate: RingGate::default(),
             outbox: Outbox::default(),
             news: NewsBoard::default(),
+            pull_desk: PullDesk::default(),
             flows: Flows::default(),
             retries: Notify::new(),
         }
@@ -75,6 +78,8 @@ impl Hub {
         for (transition, count) in signals.counts {
             metrics::counter!("longshore_store_transitions_total", "transition" => transition).increment(count);
         }
+        self.pull_desk.offer(signals.offers);
+        self.pull_desk.resume(&signals.resumed);
         self.outbox.put(signals.rung);
     }
 }

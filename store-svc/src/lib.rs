@@ -34,6 +34,7 @@ mod http;
 mod hub;
 mod news;
 mod opening;
+mod pull_desk;
 mod readers;
 mod reaper;
 pub mod storage;

@@ -8,6 +8,7 @@ mod faults;
 mod garbage;
 mod harness;
 mod health;
+mod leases;
 #[cfg(feature = "long")]
 mod long;
 mod postgres;

@@ -3,6 +3,7 @@
 
 pub mod browser;
 pub mod compose;
+pub mod owners;
 pub mod postgres;
 pub mod rabbit;
 pub mod scenario;

@@ -3,19 +3,22 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chassis::clock::now_ms;
 use protocol::api::Progress;
 use protocol::ids::{Fence, JobId};
+use protocol::lease_api::PROGRESS_MESSAGE_BYTES_MAX;
 use protocol::logs::Output;
+use protocol::store_api::JobFence;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::guard::Guard;
 use crate::handler::Failure;
 
-/// Longest progress message kept, in bytes; the rest is cut off.
-pub const PROGRESS_MESSAGE_BYTES_MAX: usize = 256;
+/// How long a program's start waits for the guard.
+const GUARD_DEADLINE: Duration = Duration::from_secs(1);
 
 /// One attempt at one job, as the store handed it out.
 #[derive(Clone, Debug)]
@@ -89,7 +92,7 @@ struct Lease {
 #[derive(Debug)]
 pub(crate) struct Guarded {
     job: JobContext,
-    group: i32,
+    confirmed: Option<oneshot::Receiver<()>>,
 }
 
 impl JobContext {
@@ -212,22 +215,48 @@ impl JobContext {
         let mut lease = self.inner.lease.lock().unwrap_or_else(PoisonError::into_inner);
         lease.until_ms = until_ms;
         if let (Some(guard), Some(group)) = (&self.inner.guard, lease.group) {
-            guard.hold(group, until_ms);
+            guard.hold(self.inner.attempt(), group, until_ms);
         }
+    }
+
+    /// Whether the lease is over, as far as this worker knows.
+    pub(crate) fn lease_is_over(&self) -> bool {
+        let lease = self.inner.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        lease.until_ms <= now_ms()
+    }
+
+    /// Who ends the job's programs if the worker cannot.
+    pub(crate) fn guard(&self) -> Option<&Guard> {
+        self.inner.guard.as_deref()
     }
 
     /// A process group works on the job.
     pub(crate) fn guarded(&self, group: i32) -> Guarded {
         let mut lease = self.inner.lease.lock().unwrap_or_else(PoisonError::into_inner);
         lease.group = Some(group);
-        if let Some(guard) = &self.inner.guard {
-            guard.hold(group, lease.until_ms);
-        }
-        Guarded { job: self.clone(), group }
+        let watch = |guard: &Arc<Guard>| guard.watch(self.inner.attempt(), group, lease.until_ms);
+        let confirmed = self.inner.guard.as_ref().map(watch);
+        Guarded { job: self.clone(), confirmed }
     }
 
     fn latest_progress(&self) -> MutexGuard<'_, Option<Progress>> {
         self.inner.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn attempt(&self) -> JobFence {
+        JobFence { job_id: self.job.id, fence: self.job.fence }
+    }
+}
+
+impl Guarded {
+    /// Completes when the guard watches, or when that was waited for long enough: the worker is there to end what it starts.
+    pub(crate) async fn confirmed(&mut self) {
+        let Some(confirmed) = self.confirmed.take() else { return };
+        if tokio::time::timeout(GUARD_DEADLINE, confirmed).await.is_err() {
+            tracing::error!(job_id = %self.job.job_id(), "the guard does not answer: the program begins without it");
+        }
     }
 }
 
@@ -236,7 +265,7 @@ impl Drop for Guarded {
         let inner = &self.job.inner;
         inner.lease.lock().unwrap_or_else(PoisonError::into_inner).group = None;
         if let Some(guard) = &inner.guard {
-            guard.done(self.group);
+            guard.done(inner.attempt());
         }
     }
 }

@@ -126,7 +126,7 @@ fn assemble(
     let broker = broker::connect(&config.broker, options).context("starting the broker's adapter")?;
     let has_foreign = registry.has_foreign();
     let pool = has_foreign.then(|| HandlerPool::new(config.handler_threads)).transpose();
-    let guard = (config.guarded && registry.has_commands()).then(Guard::start).transpose();
+    let guard = (config.guarded && registry.has_commands()).then(|| Guard::start(services)).transpose();
     let store = Store::new(&config.store_url, services, health.clone());
     let identity =
         Identity { name: config.worker_name.clone(), queues: config.slots.clone(), tasks: registry.patterns() };
@@ -136,7 +136,7 @@ fn assemble(
         broker,
         registry,
         pool: pool.context("starting the handlers' threads")?,
-        guard: guard.context("starting the guard")?.map(Arc::new),
+        guard: guard.context("starting the guard")?,
         shutdown: shutdown.clone(),
         hand_over: config.hand_over,
         retention_ms: config.retention_ms,

@@ -14,7 +14,7 @@ pub(super) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idem
 ///
 /// # Errors
 /// 400 if it is not one string of 1 to 255 characters.
-pub(super) fn key_from_headers(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(crate) fn key_from_headers(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut stated = headers.get_all(IDEMPOTENCY_KEY).iter();
     let (first, second) = (stated.next(), stated.next());
     match (first, second) {

@@ -8,20 +8,20 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use protocol::api::WAIT_S_MAX;
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
-pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// What a client would like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Prefer {
+pub(crate) struct Prefer {
     /// To wait this long for the job's end, in s; 1 to [`WAIT_S_MAX`].
-    pub(super) wait_s: Option<u64>,
+    pub(crate) wait_s: Option<u64>,
     /// To be answered before the job ends.
-    pub(super) respond_async: bool,
+    pub(crate) respond_async: bool,
 }
 
 impl Prefer {
     #[must_use]
-    pub(super) fn from_headers(headers: &HeaderMap) -> Self {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let mut prefer = Self::default();
         let mut wait_seen = false;
         let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
@@ -39,13 +39,13 @@ impl Prefer {
     }
 
     #[must_use]
-    pub(super) fn wait(self) -> Option<Duration> {
+    pub(crate) fn wait(self) -> Option<Duration> {
         self.wait_s.map(Duration::from_secs)
     }
 
     /// The value of `Preference-Applied`: the wait if it was held, and `respond-async` if the answer came before the end.
     #[must_use]
-    pub(super) fn applied(self, waited: bool, answered_before_end: bool) -> Option<HeaderValue> {
+    pub(crate) fn applied(self, waited: bool, answered_before_end: bool) -> Option<HeaderValue> {
         let wait = self.wait_s.filter(|_| waited).map(|seconds| format!("wait={seconds}"));
         let respond_async = (self.respond_async && answered_before_end).then(|| "respond-async".to_owned());
         let applied: Vec<String> = respond_async.into_iter().chain(wait).collect();

@@ -5,6 +5,7 @@ mod bells;
 mod data;
 mod events;
 mod gateway;
+mod leases;
 mod queues;
 mod refusals;
 mod retries;

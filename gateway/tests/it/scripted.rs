@@ -16,13 +16,14 @@ use chassis::task::Tasks;
 use protocol::api::{JobView, Links, Priority, Progress, Status};
 use protocol::bulk_retry::{BulkRetries, BulkRetry, BulkState, RetryFilter, RetryPreview};
 use protocol::ids::{Dispatch, Incarnation, JobId, Position, Version};
-use protocol::job::Cancelled;
+use protocol::job::{Cancelled, Settled};
 use protocol::logs::JobLogs;
 use protocol::problem::{Kind, Problem};
 use protocol::queue::{Pause, QueueView, Queues};
 use protocol::store_api::{
     Answer, Applied, Apply, BellId, CHANGED_HEADER, Change, Command, Create, Created, DataView, FencedThrough,
-    INCARNATION_HEADER, LogEntry, LogPage, POSITION_HEADER, PutData, Replayed, Reply, RetryJobs,
+    HeartbeatReply, INCARNATION_HEADER, JobFence, LogEntry, LogPage, POSITION_HEADER, Pull, Pulled, PulledJob, PutData,
+    Replayed, Reply, RetryJobs,
 };
 use protocol::time::Timestamp;
 use serde_json::value::RawValue;
@@ -51,6 +52,13 @@ pub(crate) struct Inner {
     pub(crate) retries: Vec<BulkRetry>,
     /// The filters of dry runs.
     pub(crate) previews: Vec<RetryFilter>,
+    /// Jobs for whoever pulls first.
+    pub(crate) for_pull: Vec<PulledJob>,
+    pub(crate) pulls: Vec<Pull>,
+    /// What was said about leases.
+    pub(crate) words: Vec<Command>,
+    /// Every lease has another owner.
+    pub(crate) leases_lost: bool,
     /// The last query of `GET /jobs`.
     pub(crate) listed: Option<String>,
     /// The versions given to data writes.
@@ -91,6 +99,7 @@ impl ScriptedStore {
             .route("/jobs/{id}/logs", get(logs))
             .route("/log", get(log))
             .route("/fenced", get(fenced))
+            .route("/pull", post(pull))
             .route("/data/{key}", get(data))
             .route("/live", get(|| async { "live" }))
             .with_state(store.clone());
@@ -156,6 +165,12 @@ impl ScriptedStore {
         inner.jobs.get_mut(&job_id).expect("a job").0.progress = Some(progress.clone());
         inner.append(Change::Progress { job_id, progress });
         drop(inner);
+        self.changed.notify_waiters();
+    }
+
+    /// A job for whoever pulls.
+    pub(crate) fn offer(&self, job: PulledJob) {
+        self.inner().for_pull.push(job);
         self.changed.notify_waiters();
     }
 
@@ -293,24 +308,7 @@ impl Inner {
                 let may = matches!(job.status, Status::Failed | Status::Cancelled);
                 Ok(Reply::Retried { job: may.then(|| Box::new(job.clone())) })
             }
-            Command::RetryJobs(asked) => {
-                let RetryJobs { retry_id, filter, rate_per_second, limit } = *asked;
-                let created_at = Timestamp::from_unix_ms(CREATED_AT_MS);
-                let (state, retried, skipped, ended_at) = (BulkState::Running, 0, 0, None);
-                let begun = BulkRetry {
-                    retry_id,
-                    state,
-                    filter,
-                    rate_per_second,
-                    limit,
-                    retried,
-                    skipped,
-                    created_at,
-                    ended_at,
-                };
-                self.retries.push(begun.clone());
-                Ok(Reply::BulkRetry(Box::new(begun)))
-            }
+            Command::RetryJobs(asked) => Ok(self.retry_jobs(*asked)),
             Command::StopRetry { retry_id } => {
                 let known = self.retries.iter_mut().find(|retry| retry.retry_id == retry_id).ok_or(Kind::NotFound)?;
                 known.state = BulkState::Stopped;
@@ -325,6 +323,34 @@ impl Inner {
                 self.data.insert(key.to_string(), data.get().to_owned());
                 self.append(Change::Data { key, version });
                 Ok(Reply::DataWritten { version, position: self.position() })
+            }
+            word => self.lease_word(word),
+        }
+    }
+
+    fn retry_jobs(&mut self, asked: RetryJobs) -> Reply {
+        let RetryJobs { retry_id, filter, rate_per_second, limit } = asked;
+        let created_at = Timestamp::from_unix_ms(CREATED_AT_MS);
+        let (state, retried, skipped, ended_at) = (BulkState::Running, 0, 0, None);
+        let begun =
+            BulkRetry { retry_id, state, filter, rate_per_second, limit, retried, skipped, created_at, ended_at };
+        self.retries.push(begun.clone());
+        Reply::BulkRetry(Box::new(begun))
+    }
+
+    /// What is said about a lease.
+    fn lease_word(&mut self, command: Command) -> Result<Reply, Problem> {
+        match command {
+            Command::Renew(ref held) => {
+                let lease = JobFence { job_id: held.job_id, fence: held.fence };
+                let lost = if self.leases_lost { vec![lease] } else { Vec::new() };
+                self.words.push(command);
+                Ok(Reply::Heartbeat(HeartbeatReply { lost, cancelled: vec![lease], ..HeartbeatReply::default() }))
+            }
+            Command::Complete(_) | Command::Release(_) => {
+                self.words.push(command);
+                let settled = if self.leases_lost { Settled::Refused } else { Settled::AlreadyRecorded };
+                Ok(Reply::Settled { settled, status: Some(Status::Succeeded) })
             }
             // The gateway sends nothing else.
             _ => Err(Kind::BadRequest.problem()),
@@ -503,6 +529,27 @@ async fn data(State(store): State<ScriptedStore>, Path(key): Path<String>) -> Re
         Some(data) => store.at(Json(DataView { version: Version(1), data })),
         None => store.at(Rejection::from(Kind::NotFound)),
     }
+}
+
+async fn pull(
+    State(store): State<ScriptedStore>,
+    Query(query): Query<BTreeMap<String, String>>,
+    Json(pull): Json<Pull>,
+) -> Response {
+    let wait_ms = query.get("wait_ms").and_then(|text| text.parse::<u64>().ok()).expect("a number");
+    let changed = store.changed.notified();
+    tokio::pin!(changed);
+    changed.as_mut().enable();
+    let is_empty = {
+        let mut inner = store.inner();
+        inner.pulls.push(pull);
+        inner.for_pull.is_empty()
+    };
+    if is_empty {
+        drop(tokio::time::timeout(Duration::from_millis(wait_ms), changed).await);
+    }
+    let jobs = std::mem::take(&mut store.inner().for_pull);
+    store.at(Json(Pulled { waited_ms: 7, jobs }))
 }
 
 async fn fenced(State(store): State<ScriptedStore>, Query(query): Query<BTreeMap<String, String>>) -> Response {

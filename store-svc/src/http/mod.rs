@@ -28,11 +28,14 @@ mod data;
 mod jobs;
 mod log;
 mod news;
+mod pull;
 mod queues;
 mod retries;
 
 /// Long-polls at once; one more is answered 503.
 const LONG_POLLS_MAX: usize = 1_024;
+/// Workers that wait for a job to pull at once, apart from the others; one more is answered 503.
+const PULLS_MAX: usize = 4_096;
 /// The longest wait of a long-poll, ms.
 const WAIT_MS_MAX: u64 = 30_000;
 
@@ -49,6 +52,7 @@ struct Inner {
     readers: Readers,
     hub: Arc<Hub>,
     long_polls: Semaphore,
+    pulls: Semaphore,
     shutdown: Shutdown,
 }
 
@@ -61,8 +65,8 @@ impl Service {
         hub: Arc<Hub>,
         shutdown: Shutdown,
     ) -> Self {
-        let long_polls = Semaphore::new(LONG_POLLS_MAX);
-        Self { inner: Arc::new(Inner { incarnation, settings, writer, readers, hub, long_polls, shutdown }) }
+        let (long_polls, pulls) = (Semaphore::new(LONG_POLLS_MAX), Semaphore::new(PULLS_MAX));
+        Self { inner: Arc::new(Inner { incarnation, settings, writer, readers, hub, long_polls, pulls, shutdown }) }
     }
 
     pub(crate) fn router(self) -> Router {
@@ -78,6 +82,7 @@ impl Service {
             .route("/retries", get(retries::list))
             .route("/retries:preview", post(retries::preview))
             .route("/log", get(log::log))
+            .route("/pull", post(pull::pull))
             .route("/fenced", get(log::fenced))
             .route("/sessions/{id}/news", get(news::news))
             .route("/data/{key}", get(data::entry))

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use protocol::ids::SessionId;
 use protocol::key::TaskPattern;
 
-/// A worker's session.
+/// A worker's session. One that pulls names its queues with no slots: it consumes no bells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     pub id: SessionId,
@@ -29,6 +29,8 @@ impl Session {
 pub struct Live {
     sessions: HashMap<SessionId, Session>,
     queues: HashMap<String, LiveQueue>,
+    /// What the sessions that pull know.
+    pulled: HashMap<String, LiveQueue>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +38,12 @@ struct LiveQueue {
     slots: u64,
     exact: HashSet<String>,
     prefixes: BTreeSet<String>,
+}
+
+impl LiveQueue {
+    fn knows(&self, task: &str) -> bool {
+        self.exact.contains(task) || self.prefixes.iter().any(|prefix| task.starts_with(prefix.as_str()))
+    }
 }
 
 impl Live {
@@ -50,8 +58,9 @@ impl Live {
     }
 
     fn add(&mut self, session: &Session) {
-        for (name, slots) in session.queues.iter().filter(|(_, slots)| **slots > 0) {
-            let queue = self.queues.entry(name.clone()).or_default();
+        for (name, slots) in &session.queues {
+            let queues = if *slots > 0 { &mut self.queues } else { &mut self.pulled };
+            let queue = queues.entry(name.clone()).or_default();
             queue.slots += slots;
             for pattern in &session.tasks {
                 match pattern {
@@ -102,9 +111,13 @@ impl Live {
     /// Whether a live session consumes the queue and knows the task.
     #[must_use]
     pub fn matches(&self, queue: &str, task: &str) -> bool {
-        self.queues.get(queue).is_some_and(|queue| {
-            queue.exact.contains(task) || queue.prefixes.iter().any(|prefix| task.starts_with(prefix.as_str()))
-        })
+        self.queues.get(queue).is_some_and(|queue| queue.knows(task))
+    }
+
+    /// Whether a live session pulls from the queue and knows the task.
+    #[must_use]
+    pub fn pulls(&self, queue: &str, task: &str) -> bool {
+        self.pulled.get(queue).is_some_and(|queue| queue.knows(task))
     }
 
     /// The queues in which tasks are known now that were not known `before`.
@@ -150,6 +163,9 @@ mod tests {
         check("b", "other", true);
         check("c", "other", false);
         assert_eq!((live.slots("a"), live.slots("c")), (2, 0));
+        let check = |queue: &str, task: &str, expected: bool| assert_eq!(live.pulls(queue, task), expected);
+        check("c", "other", true);
+        check("a", "noop", false);
     }
 
     #[test]

@@ -197,6 +197,10 @@ pub struct Signals {
     pub bells: BellSeq,
     /// Bells that somebody gave back to be rung at once.
     pub rung: Vec<RungBell>,
+    /// Rows that wait, of tasks that workers who pull know.
+    pub offers: Vec<Offer>,
+    /// Queues that are not paused any more: whatever waits in them may be pulled.
+    pub resumed: Vec<String>,
     /// Something became due then, Unix ms.
     pub due_ms: Option<i64>,
     /// A retry of many jobs was begun.
@@ -213,6 +217,13 @@ pub struct Signals {
     pub queues: Vec<QueueNow>,
     /// Counted transitions, by name.
     pub counts: BTreeMap<&'static str, u64>,
+}
+
+/// A waiting row, as far as a worker that pulls looks at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    pub queue: String,
+    pub task: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use super::{StorageError, TENANT};
 macro_rules! job_columns {
     () => {
         "n, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts, dispatch, fence, claim, renewal, \
-         settled, ring, ring_at, refusals, session, lease_ms, timeout_ms, progress, error_kind, error_message, \
+         settled, ring, ring_at, refusals, session, pulled, lease_ms, timeout_ms, progress, error_kind, error_message, \
          fingerprint, invalidates, invalidation, unique_key, start_deadline_ms, start_by, trace, created_at, due_at, \
          started_at, finished_at, cancel_requested_at, changed"
     };
@@ -32,6 +32,8 @@ pub(super) struct Row {
     pub(super) ring_at: Option<i64>,
     pub(super) refusals: u32,
     pub(super) session: Option<SessionId>,
+    /// It runs, and was taken without its bell.
+    pub(super) pulled: bool,
     pub(super) lease_ms: u64,
     pub(super) timeout_ms: Option<u64>,
     /// JSON.
@@ -76,6 +78,7 @@ impl Row {
         let ring_at = columns.maybe_int()?;
         let refusals = columns.small()?;
         let session = columns.maybe_uuid()?.map(SessionId);
+        let pulled = columns.flag()?;
         let lease_ms = columns.counter()?;
         let timeout_ms = columns.maybe_int()?.map(i64::cast_unsigned);
         let progress = columns.maybe_text()?;
@@ -89,8 +92,7 @@ impl Row {
         let trace = columns.maybe_text()?;
         let created_at = columns.int()?;
         let due_at = columns.maybe_int()?;
-        let started_at = columns.maybe_int()?;
-        let finished_at = columns.maybe_int()?;
+        let (started_at, finished_at) = (columns.maybe_int()?, columns.maybe_int()?);
         let cancel_requested_at = columns.maybe_int()?;
         let changed = Position(columns.counter()?);
         job.invalidates = invalidates.is_some();
@@ -107,6 +109,7 @@ impl Row {
             ring_at,
             refusals,
             session,
+            pulled,
             lease_ms,
             timeout_ms,
             progress,
@@ -139,10 +142,11 @@ impl Row {
 
     /// Writes a new row.
     pub(super) fn insert(&self, sql: &mut dyn Sql) -> Result<(), StorageError> {
-        let query = "INSERT INTO jobs (n, tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts,
-                         dispatch, fence, renewal, settled, ring, refusals, lease_ms, timeout_ms, fingerprint, invalidates,
-                         unique_key, start_deadline_ms, start_by, trace, created_at, due_at, changed)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        let query =
+            "INSERT INTO jobs (n, tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts,
+                         dispatch, fence, renewal, settled, ring, refusals, pulled, lease_ms, timeout_ms, fingerprint,
+                         invalidates, unique_key, start_deadline_ms, start_by, trace, created_at, due_at, changed)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sql.write(
             query,
             values![
@@ -163,6 +167,7 @@ impl Row {
                 self.job.settled.0,
                 self.ring.map(ring_word),
                 self.refusals,
+                self.pulled,
                 self.lease_ms,
                 self.timeout_ms,
                 &self.fingerprint,
@@ -181,8 +186,8 @@ impl Row {
     /// Writes all that a transition can have changed.
     pub(super) fn save(&self, sql: &mut dyn Sql) -> Result<(), StorageError> {
         let query = "UPDATE jobs SET state = ?, run = ?, attempt = ?, crashes = ?, dispatch = ?, fence = ?, claim = ?,
-                         renewal = ?, settled = ?, ring = ?, ring_at = ?, refusals = ?, session = ?, lease_ms = ?,
-                         progress = ?, error_kind = ?, error_message = ?, invalidation = ?, start_by = ?, due_at = ?,
+                         renewal = ?, settled = ?, ring = ?, ring_at = ?, refusals = ?, session = ?, pulled = ?,
+                         lease_ms = ?, progress = ?, error_kind = ?, error_message = ?, invalidation = ?, start_by = ?, due_at = ?,
                          started_at = ?, finished_at = ?, cancel_requested_at = ?, changed = ?
                      WHERE n = ?";
         sql.write(
@@ -201,6 +206,7 @@ impl Row {
                 self.ring_at,
                 self.refusals,
                 self.session.map(|session| session.0),
+                self.pulled,
                 self.lease_ms,
                 &self.progress,
                 self.error.as_ref().map(|error| error_kind_word(error.kind)),

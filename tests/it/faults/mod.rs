@@ -2,6 +2,8 @@
 
 mod broker;
 mod links;
+mod owners;
+mod poison;
 mod queue;
 mod restart;
 mod worker;

@@ -19,7 +19,11 @@ const FAULTS: Budget = Budget {
     releases: 1,
     cancels: 0,
     start_deadlines: 0,
+    pulls: 0,
 };
+
+/// A worker that pulls beside the one that is rung.
+const PULLS: Budget = Budget { pulls: 1, together: 2, lost_bells: 0, renewals: 0, releases: 0, ..FAULTS };
 
 /// Explores everything, or up to the first property that does not hold, and prints what was seen.
 fn explore(name: &str, guards: Guards, budget: Budget) -> impl Checker<Jobs> {
@@ -50,8 +54,21 @@ fn a_missed_start_is_the_end_of_a_job_that_never_began() {
 }
 
 #[test]
+fn pulled_jobs_have_one_owner_whatever_becomes_of_their_bells() {
+    explore("jobs with pulls", ALL_GUARDS, PULLS).assert_properties();
+}
+
+#[test]
 fn every_accepted_job_can_always_still_end() {
-    let budget = Budget { together: 2, ..FAULTS };
+    can_always_end(Budget { together: 2, ..FAULTS });
+}
+
+#[test]
+fn every_pulled_job_can_always_still_end() {
+    can_always_end(Budget { together: 1, ..PULLS });
+}
+
+fn can_always_end(budget: Budget) {
     let graph = Graph::explore(&Jobs { guards: ALL_GUARDS, budget });
     println!("model jobs, can always end: {} states", graph.len());
     // Beyond the boundary nothing is explored: reaching it counts as going on.

@@ -50,6 +50,16 @@ impl Row {
         Ok(claimed.fence)
     }
 
+    /// A worker that pulls takes the row under its present bell, whatever becomes of that.
+    pub(crate) fn pull(&mut self, claim: ClaimId) -> Result<Fence, ClaimRefusal> {
+        let bell = self.job.dispatch;
+        let claimed = self.job.pull(claim)?;
+        if !claimed.repeated {
+            self.history.bell_won_twice |= !self.history.won.insert(bell.0);
+        }
+        Ok(claimed.fence)
+    }
+
     pub(crate) fn renew(&mut self, fence: Fence) -> Result<(), LeaseLost> {
         self.job.renew(fence)
     }

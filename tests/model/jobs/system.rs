@@ -42,6 +42,8 @@ pub(crate) struct Budget {
     pub(crate) cancels: u8,
     /// The time by which it was to start is over.
     pub(crate) start_deadlines: u8,
+    /// How often a worker asks for a job without a bell; no fault.
+    pub(crate) pulls: u8,
 }
 
 impl Budget {
@@ -71,6 +73,7 @@ pub(crate) struct System {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Request {
     Claim(Dispatch, ClaimId),
+    Pull(ClaimId),
     Renew(Fence),
     Settle(Fence, Word),
 }
@@ -85,6 +88,10 @@ pub(crate) enum Action {
     DuplicateBell(usize),
     Deliver {
         bell: usize,
+        worker: usize,
+    },
+    /// An idle worker asks for a job.
+    Pull {
         worker: usize,
     },
     /// The store handles what the worker asks now; the answer may be lost, and the worker asks again.
@@ -246,6 +253,9 @@ impl System {
             actions.push(Action::Wake { worker });
             return;
         }
+        if self.budget.pulls > 0 && state.doing == Doing::Idle {
+            actions.push(Action::Pull { worker });
+        }
         if self.budget.allows(self.budget.stops) && state.doing != Doing::Idle {
             actions.push(Action::Stop { worker });
         }
@@ -275,6 +285,7 @@ impl System {
         match self.workers[worker].doing {
             Doing::Idle | Doing::Running { renewing_since: None, .. } => None,
             Doing::Claiming { bell, claim, .. } => Some(Request::Claim(bell, claim)),
+            Doing::Pulling { claim, .. } => Some(Request::Pull(claim)),
             Doing::Running { fence, .. } => Some(Request::Renew(fence)),
             Doing::Settling { fence, word } => Some(Request::Settle(fence, word)),
         }
@@ -296,6 +307,10 @@ impl System {
                 let claim = self.fresh_claim();
                 let bell = self.bells.remove(bell);
                 self.workers[worker].doing = Doing::Claiming { bell, claim, since: 0 };
+            }
+            Action::Pull { worker } => {
+                self.budget.pulls -= 1;
+                self.workers[worker].doing = Doing::Pulling { claim: self.fresh_claim(), since: 0 };
             }
             Action::Answer { worker, lost } => self.answer(guards, worker, lost),
             Action::Delay { worker } => {
@@ -358,7 +373,7 @@ impl System {
             self.handle(guards, request, None);
             // The worker asks again and counts from there.
             match &mut self.workers[worker].doing {
-                Doing::Claiming { since, .. } => *since = 0,
+                Doing::Claiming { since, .. } | Doing::Pulling { since, .. } => *since = 0,
                 Doing::Running { renewing_since, .. } => *renewing_since = Some(0),
                 Doing::Idle | Doing::Settling { .. } => (),
             }
@@ -374,6 +389,10 @@ impl System {
         let worker = asker.map_or(&mut nobody, |worker| &mut self.workers[worker]);
         match request {
             Request::Claim(bell, claim) => match row.claim(guards, bell, claim) {
+                Ok(fence) => worker.claimed(claim, fence),
+                Err(_) => worker.refused(claim),
+            },
+            Request::Pull(claim) => match row.pull(claim) {
                 Ok(fence) => worker.claimed(claim, fence),
                 Err(_) => worker.refused(claim),
             },
@@ -419,11 +438,11 @@ impl System {
     /// A claim id that nobody remembers. The product draws random ones; the smallest free one keeps the model small.
     fn fresh_claim(&self) -> ClaimId {
         let late = self.late.iter().filter_map(|request| match request {
-            Request::Claim(_, claim) => Some(*claim),
+            Request::Claim(_, claim) | Request::Pull(claim) => Some(*claim),
             Request::Renew(_) | Request::Settle(..) => None,
         });
         let asked = (0..self.workers.len()).filter_map(|worker| match self.workers[worker].doing {
-            Doing::Claiming { claim, .. } => Some(claim),
+            Doing::Claiming { claim, .. } | Doing::Pulling { claim, .. } => Some(claim),
             Doing::Idle | Doing::Running { .. } | Doing::Settling { .. } => None,
         });
         let used: BTreeSet<ClaimId> =

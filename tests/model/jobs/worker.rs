@@ -21,6 +21,11 @@ pub(crate) enum Doing {
         claim: ClaimId,
         since: u64,
     },
+    /// Asks for a job without a bell, again and again until it is answered.
+    Pulling {
+        claim: ClaimId,
+        since: u64,
+    },
     /// Its handler runs while its own count of the lease lasts.
     Running {
         fence: Fence,
@@ -64,7 +69,7 @@ impl Worker {
     pub(crate) fn tick(&mut self) {
         match &mut self.doing {
             Doing::Idle | Doing::Settling { .. } => (),
-            Doing::Claiming { since, .. } => *since = (*since + 1).min(LEASE_TICKS),
+            Doing::Claiming { since, .. } | Doing::Pulling { since, .. } => *since = (*since + 1).min(LEASE_TICKS),
             Doing::Running { left, renewing_since, .. } => {
                 *left = left.saturating_sub(1);
                 if let Some(since) = renewing_since {
@@ -86,7 +91,7 @@ impl Worker {
 
     /// The claim was answered with a fence.
     pub(crate) fn claimed(&mut self, answered: ClaimId, fence: Fence) {
-        if let Doing::Claiming { claim, since, .. } = self.doing
+        if let Doing::Claiming { claim, since, .. } | Doing::Pulling { claim, since } = self.doing
             && claim == answered
         {
             self.doing = Doing::Running { fence, left: LEASE_TICKS - since, renewing_since: None };
@@ -94,9 +99,9 @@ impl Worker {
         }
     }
 
-    /// The claim was refused: the delivery is acknowledged, the slot is free.
+    /// The claim was refused: the delivery is acknowledged, the slot is free. Or there was nothing to pull.
     pub(crate) fn refused(&mut self, answered: ClaimId) {
-        if matches!(self.doing, Doing::Claiming { claim, .. } if claim == answered) {
+        if matches!(self.doing, Doing::Claiming { claim, .. } | Doing::Pulling { claim, .. } if claim == answered) {
             self.doing = Doing::Idle;
         }
     }

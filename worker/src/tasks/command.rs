@@ -21,6 +21,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use super::capture::{Head, Tail};
 use super::progress_lines::ProgressLines;
 use crate::context::{Guarded, JobContext};
+use crate::guard::{self, GO, NOT_STARTED};
 use crate::handler::{Failure, Handler, HandlerFuture, Output};
 
 /// After the program has ended, somebody it started may still hold its pipes. This long is waited for the end of the
@@ -67,11 +68,13 @@ enum End {
 
 impl CommandTask {
     async fn execute(&self, job: &JobContext) -> Result<Output, Failure> {
-        let (mut child, group, pipes) = self.start(job)?;
+        let (mut child, mut group, mut pipes) = self.start(job)?;
         let mut stdout = Head::new(self.stdout_bytes);
         let mut stderr = Tail::new(LOG_BYTES_MAX);
+        let mut lines = ProgressLines::default();
+        pipes.let_begin(&mut group, job).await?;
         let end = {
-            let transfer = pipes.transfer(job, &mut stdout, &mut stderr);
+            let transfer = pipes.transfer(job, &mut stdout, &mut stderr, &mut lines);
             tokio::pin!(transfer);
             attend(&mut child, &group, job, transfer).await
         };
@@ -82,6 +85,12 @@ impl CommandTask {
         let with_tail = |what: &str| with_tail(what, &stderr.text(self.stderr_bytes));
         match end {
             End::Exited(Ok(status)) if status.success() => Ok(stdout.into_output()),
+            End::Exited(Ok(status))
+                if status.code() == Some(NOT_STARTED.into())
+                    && let Some(errno) = lines.not_started() =>
+            {
+                Err(Failure::new(self.not_started(&io::Error::from_raw_os_error(errno))))
+            }
             End::Exited(Ok(status)) => Err(Failure::new(with_tail(&describe(status)))),
             End::Exited(Err(error)) => Err(Failure::new(format!("the program's end was not seen: {error}"))),
             End::TooMuchOutput => {
@@ -96,9 +105,14 @@ impl CommandTask {
         let not_started = |error: &io::Error| Failure::new(self.not_started(error));
         let (progress, progress_end) = io::pipe().map_err(|error| not_started(&error))?;
         let progress = pipe::Receiver::from_owned_fd(OwnedFd::from(progress)).map_err(|error| not_started(&error))?;
-        let mut command = Command::new(&self.program);
+        let mut command = match job.guard() {
+            Some(guard) => guard::command(guard.launcher(), &self.program, &self.args),
+            None => Command::new(&self.program),
+        };
+        if job.guard().is_none() {
+            command.args(&self.args);
+        }
         command
-            .args(&self.args)
             .current_dir(&self.directory)
             .envs(&self.env)
             .env("LONGSHORE_JOB_ID", job.job_id().to_string())
@@ -161,8 +175,27 @@ struct Pipes {
 struct TooMuch;
 
 impl Pipes {
+    /// Under a guard the program begins once that watches, and never under a lease that is over.
+    async fn let_begin(&mut self, group: &mut Group, job: &JobContext) -> Result<(), Failure> {
+        let (Some(guarded), Some(_)) = (&mut group.guarded, job.guard()) else { return Ok(()) };
+        guarded.confirmed().await;
+        if job.lease_is_over() {
+            return Err(Failure::new("the lease was over before the program began"));
+        }
+        if let Err(error) = self.stdin.write_all(&[GO]).await {
+            tracing::debug!(%error, "the program was ended before it began");
+        }
+        Ok(())
+    }
+
     /// Moves everything in both directions until all pipes are closed.
-    async fn transfer(self, job: &JobContext, stdout: &mut Head, stderr: &mut Tail) -> Result<(), TooMuch> {
+    async fn transfer(
+        self,
+        job: &JobContext,
+        stdout: &mut Head,
+        stderr: &mut Tail,
+        lines: &mut ProgressLines,
+    ) -> Result<(), TooMuch> {
         let Self { mut stdin, stdout: out, stderr: err, progress } = self;
         let feed = async move {
             // A program that does not read its payload closes the pipe: that is its right.
@@ -173,7 +206,6 @@ impl Pipes {
             }
             Ok(())
         };
-        let mut lines = ProgressLines::default();
         tokio::try_join!(
             feed,
             read_all(out, |bytes| stdout.push(bytes)),
@@ -270,13 +302,13 @@ async fn end_group(child: &mut Child, group: &Group, grace: Duration) {
 struct Group {
     pid: Option<Pid>,
     /// Somebody else kills it if the worker cannot. Let go of after the kill.
-    _guarded: Option<Guarded>,
+    guarded: Option<Guarded>,
 }
 
 impl Group {
     fn of(child: &Child, job: &JobContext) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
-        Self { pid: id.and_then(Pid::from_raw), _guarded: id.map(|id| job.guarded(id)) }
+        Self { pid: id.and_then(Pid::from_raw), guarded: id.map(|id| job.guarded(id)) }
     }
 
     /// A group that is gone is fine.

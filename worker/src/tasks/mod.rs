@@ -11,10 +11,8 @@ mod simulate;
 
 pub use command::CommandTask;
 pub use file::{TaskFileError, load, parse};
+pub use protocol::lease_api::LEASE_MS;
 pub use simulate::SimulateTask;
-
-/// The leases that the store grants, in ms.
-pub const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
 
 /// What holds for every kind of task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

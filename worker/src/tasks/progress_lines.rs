@@ -12,6 +12,7 @@ pub(super) struct ProgressLines {
     line: Vec<u8>,
     /// The line outgrew its bound; the rest of it is skipped too.
     skipping: bool,
+    not_started: Option<i32>,
 }
 
 impl ProgressLines {
@@ -28,28 +29,43 @@ impl ProgressLines {
                 self.line.extend_from_slice(text);
             }
             if ended {
-                let parsed = if self.skipping { None } else { parse(&self.line) };
-                latest = parsed.or(latest);
+                match if self.skipping { None } else { parse(&self.line) } {
+                    Some(Said::Progress(progress)) => latest = Some(progress),
+                    Some(Said::NotStarted(errno)) => self.not_started = Some(errno),
+                    None => {}
+                }
                 self.line.clear();
                 self.skipping = false;
             }
         }
         latest
     }
+
+    /// Why the program could not be started, if its launcher said so: an error number of the system.
+    pub(super) fn not_started(&self) -> Option<i32> {
+        self.not_started
+    }
+}
+
+enum Said {
+    Progress(Progress),
+    NotStarted(i32),
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Line {
     Number(f64),
+    NotStarted { not_started: i32 },
     Object { fraction: Option<f64>, message: Option<String> },
 }
 
-fn parse(line: &[u8]) -> Option<Progress> {
+fn parse(line: &[u8]) -> Option<Said> {
     match serde_json::from_slice(line).ok()? {
-        Line::Number(fraction) => Some(Progress { fraction: Some(fraction), message: None }),
+        Line::Number(fraction) => Some(Said::Progress(Progress { fraction: Some(fraction), message: None })),
+        Line::NotStarted { not_started } => Some(Said::NotStarted(not_started)),
         Line::Object { fraction: None, message: None } => None,
-        Line::Object { fraction, message } => Some(Progress { fraction, message }),
+        Line::Object { fraction, message } => Some(Said::Progress(Progress { fraction, message })),
     }
 }
 
@@ -73,6 +89,7 @@ mod tests {
         check(&["{\"frac", "tion\":0.", "5}", "\n0."], Some((Some(0.5), None)));
         check(&["0.1\n0.2\nnonsense\n"], Some((Some(0.2), None)));
         check(&["nonsense\n", "{}\n", "\n", "0.5"], None);
+        check(&["{\"not_started\":2}\n"], None);
     }
 
     #[test]

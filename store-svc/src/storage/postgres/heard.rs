@@ -1,6 +1,7 @@
 //! What a commit tells the other stores: as much of its signals as is not their own business, sent with it by NOTIFY.
 
 use std::collections::BTreeMap;
+use std::iter::repeat_n;
 
 use protocol::ids::{Position, SessionId};
 use protocol::queue::Flow;
@@ -8,10 +9,10 @@ use protocol::store_api::{JobFence, QueuePause};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::storage::{BellSeq, NewsItem, QueueNow, Signals};
+use crate::storage::{BellSeq, NewsItem, Offer, QueueNow, Signals};
 
 /// PostgreSQL's limit is 8,000 bytes. What does not fit is left out: first flows and queues, which are only shown to people, then
-/// the news of sessions, since each heartbeat's answer says the same.
+/// the news of sessions, since each heartbeat's answer says the same, and offers, since who waits for a job to pull asks anew every few seconds.
 const BYTES_MAX: usize = 7_900;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub(super) struct Heard {
     /// Many jobs are to be retried.
     retries: bool,
     flows: BTreeMap<String, Flow>,
+    /// By queue and task, how many rows began to wait for workers that pull.
+    offers: BTreeMap<String, BTreeMap<String, usize>>,
+    resumed: Vec<String>,
     queues: Vec<QueueNow>,
     /// The sessions changed.
     pub(super) sessions: bool,
@@ -48,6 +52,8 @@ impl Heard {
             pauses: Vec::new(),
             retries: signals.retries,
             flows: signals.flows.clone(),
+            offers: BTreeMap::new(),
+            resumed: signals.resumed.clone(),
             queues: signals.queues.clone(),
             sessions: signals.live.is_some(),
         };
@@ -57,6 +63,9 @@ impl Heard {
                 NewsItem::Lost(lease) => heard.lost.push((*session, *lease)),
                 NewsItem::Pause(pause) => heard.pauses.push((*session, pause.clone())),
             }
+        }
+        for Offer { queue, task } in &signals.offers {
+            *heard.offers.entry(queue.clone()).or_default().entry(task.clone()).or_default() += 1;
         }
         heard
     }
@@ -72,6 +81,7 @@ impl Heard {
             return Ok(text);
         }
         (self.cancelled, self.lost, self.pauses) = (Vec::new(), Vec::new(), Vec::new());
+        (self.offers, self.resumed) = (BTreeMap::new(), Vec::new());
         serde_json::to_string(&self)
     }
 
@@ -79,6 +89,9 @@ impl Heard {
         let cancelled = self.cancelled.into_iter().map(|(session, lease)| (session, NewsItem::Cancelled(lease)));
         let lost = self.lost.into_iter().map(|(session, lease)| (session, NewsItem::Lost(lease)));
         let pauses = self.pauses.into_iter().map(|(session, pause)| (session, NewsItem::Pause(pause)));
+        let offers = self.offers.into_iter().flat_map(|(queue, tasks)| {
+            tasks.into_iter().flat_map(move |(task, rows)| repeat_n(Offer { queue: queue.clone(), task }, rows))
+        });
         Signals {
             head: self.head,
             invalidation: self.invalidation,
@@ -87,6 +100,8 @@ impl Heard {
             due_ms: self.due_ms,
             retries: self.retries,
             flows: self.flows,
+            offers: offers.collect(),
+            resumed: self.resumed,
             queues: self.queues,
             news: cancelled.chain(lost).chain(pauses).collect(),
             ..Signals::default()

@@ -19,7 +19,7 @@ CREATE TABLE jobs (
     n BIGINT PRIMARY KEY,              -- age: smaller is older
     tenant BIGINT NOT NULL,
     job_id UUID NOT NULL,
-    task TEXT NOT NULL,
+    task TEXT COLLATE "C" NOT NULL,   -- in the order of bytes, in which prefixes are looked through
     queue TEXT NOT NULL,
     priority BIGINT NOT NULL,          -- 0 high, 1 normal, 2 low
     state TEXT NOT NULL,
@@ -36,6 +36,7 @@ CREATE TABLE jobs (
     ring_at BIGINT,                    -- when a deferred one is ready again
     refusals BIGINT NOT NULL,          -- claims in a row refused for an unknown task
     session UUID,                      -- whose claim it was
+    pulled BIGINT NOT NULL,            -- 1: it runs, and was taken without its bell
     lease_ms BIGINT NOT NULL,
     timeout_ms BIGINT,
     progress TEXT,
@@ -59,6 +60,8 @@ CREATE UNIQUE INDEX jobs_by_id ON jobs (tenant, job_id);
 CREATE INDEX jobs_open ON jobs (tenant, state, n) WHERE state <> 'succeeded';
 CREATE INDEX jobs_ready ON jobs (tenant, queue, priority, n) WHERE ring = 'ready';
 CREATE INDEX jobs_no_match ON jobs (tenant, queue, priority, n) WHERE ring = 'no_match';
+CREATE INDEX jobs_by_task ON jobs (tenant, queue, task, priority, n) WHERE ring <> 'rung';
+CREATE INDEX jobs_pulled ON jobs (tenant, claim) WHERE pulled = 1;
 CREATE INDEX jobs_deferred ON jobs (tenant, ring_at) WHERE ring = 'deferred';
 CREATE INDEX jobs_due ON jobs (tenant, due_at) WHERE state = 'scheduled';
 CREATE INDEX jobs_start_by ON jobs (tenant, start_by) WHERE start_by IS NOT NULL;

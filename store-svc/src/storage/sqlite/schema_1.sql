@@ -33,6 +33,7 @@ CREATE TABLE jobs (
     ring_at INTEGER,                   -- when a deferred one is ready again
     refusals INTEGER NOT NULL,         -- claims in a row refused for an unknown task
     session BLOB,                      -- whose claim it was
+    pulled INTEGER NOT NULL,           -- 1: it runs, and was taken without its bell
     lease_ms INTEGER NOT NULL,
     timeout_ms INTEGER,
     progress TEXT,
@@ -56,6 +57,8 @@ CREATE UNIQUE INDEX jobs_by_id ON jobs (tenant, job_id);
 CREATE INDEX jobs_open ON jobs (tenant, state, n) WHERE state <> 'succeeded';
 CREATE INDEX jobs_ready ON jobs (tenant, queue, priority, n) WHERE ring = 'ready';
 CREATE INDEX jobs_no_match ON jobs (tenant, queue, priority, n, task) WHERE ring = 'no_match';
+CREATE INDEX jobs_by_task ON jobs (tenant, queue, task, priority, n) WHERE ring <> 'rung';
+CREATE INDEX jobs_pulled ON jobs (tenant, claim) WHERE pulled = 1;
 CREATE INDEX jobs_deferred ON jobs (tenant, ring_at) WHERE ring = 'deferred';
 CREATE INDEX jobs_due ON jobs (tenant, due_at) WHERE state = 'scheduled';
 CREATE INDEX jobs_start_by ON jobs (tenant, start_by) WHERE start_by IS NOT NULL;

@@ -1,16 +1,15 @@
 //! A delivery asks for its job: one owner gets it, everybody else is told why not.
 
 use protocol::dispatch::unknown_task_wait_ms;
+use protocol::ids::SessionId;
 use protocol::job::{ClaimRefusal, Job};
+use protocol::lease_api::LEASE_MS;
 use protocol::problem::{Kind, Problem};
 use protocol::store_api::{BellId, Claim, Claimed, Reply};
 
 use super::{Decided, Transaction};
 use crate::storage::StorageError;
 use crate::storage::row::{Ring, Row};
-
-/// Shortest and longest lease that a claim may ask for, ms.
-const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
 
 impl Transaction<'_> {
     pub(super) fn claim(&mut self, claim: &Claim) -> Result<Decided, StorageError> {
@@ -34,11 +33,11 @@ impl Transaction<'_> {
             Err(refusal) => Ok(Ok(self.refused(refusal))),
             Ok(won) if won.repeated => {
                 self.save_renewal(&row)?;
-                self.claimed(&row).map(Ok)
+                Ok(Ok(Reply::Claimed(Box::new(self.claimed(&row)?))))
             }
             Ok(_) => match self.unfit(claim, &row) {
                 Some(refusal) => self.put_back(row, before, refusal).map(Ok),
-                None => self.start(row, &before, claim).map(Ok),
+                None => self.start(row, &before, claim.session, claim.lease_ms).map(Ok),
             },
         }
     }
@@ -52,15 +51,26 @@ impl Transaction<'_> {
         (!knows).then_some(ClaimRefusal::UnknownTask)
     }
 
-    fn start(&mut self, mut row: Row, before: &Job, claim: &Claim) -> Result<Reply, StorageError> {
-        row.session = Some(claim.session);
-        row.lease_ms = claim.lease_ms;
+    fn start(&mut self, mut row: Row, before: &Job, session: SessionId, lease_ms: u64) -> Result<Reply, StorageError> {
+        self.begin_attempt(&mut row, before, session, lease_ms)?;
+        self.count("claimed");
+        Ok(Reply::Claimed(Box::new(self.claimed(&row)?)))
+    }
+
+    /// Writes that the row runs from now on.
+    pub(super) fn begin_attempt(
+        &mut self,
+        row: &mut Row,
+        before: &Job,
+        session: SessionId,
+        lease_ms: u64,
+    ) -> Result<(), StorageError> {
+        row.session = Some(session);
+        row.lease_ms = lease_ms;
         row.refusals = 0;
         row.progress = None;
         row.started_at.get_or_insert(self.context.wall_ms);
-        self.record(&mut row, before)?;
-        self.count("claimed");
-        self.claimed(&row)
+        self.record(row, before)
     }
 
     /// The row goes back under the same bell number; it is rung again later, or when somebody knows its task.
@@ -88,8 +98,9 @@ impl Transaction<'_> {
         Reply::ClaimRefused(refusal)
     }
 
-    fn claimed(&mut self, row: &Row) -> Result<Reply, StorageError> {
-        Ok(Reply::Claimed(Box::new(Claimed {
+    /// What the owner of a row is told.
+    pub(super) fn claimed(&mut self, row: &Row) -> Result<Claimed, StorageError> {
+        Ok(Claimed {
             fence: row.job.fence,
             task: row.task.clone(),
             queue: row.queue.clone(),
@@ -101,7 +112,7 @@ impl Transaction<'_> {
             payload: self.payload(row.n)?,
             trace: row.trace.clone(),
             cancel_requested: row.job.cancel_requested,
-        })))
+        })
     }
 }
 

@@ -57,6 +57,9 @@ impl Transaction<'_> {
         } else if row.ring == Some(Ring::Ready) {
             self.memory.agitate(&row.queue);
         }
+        if row.ring.is_some() {
+            self.offer(&row);
+        }
         let status = row.job.state.into();
         row.changed = self.log(&Change::Job { job_id: row.job_id, run: row.job.run, status })?;
         self.insert_row(&row)?;
@@ -105,6 +108,7 @@ impl Transaction<'_> {
             ring_at: None,
             refusals: 0,
             session: None,
+            pulled: false,
             lease_ms: 0,
             timeout_ms: create.timeout_ms,
             progress: None,

@@ -49,6 +49,8 @@ pub(super) struct Queue {
     /// Rows after this place that no session matched may be matched now: they are looked at again before anything behind them is
     /// rung. `None`: all rows are where they belong.
     pub(super) looked_through: Option<Place>,
+    /// Where the next look at the many names of a pattern goes on, by its prefix.
+    pub(super) turns: BTreeMap<String, String>,
 }
 
 /// A place in the order of ringing: priority, then age.
@@ -129,7 +131,7 @@ impl Memory {
         fresh.holder_watch = self.holder_watch;
         for (name, queue) in self.queues {
             let known = fresh.queues.entry(name).or_default();
-            known.looked_through = queue.looked_through;
+            (known.looked_through, known.turns) = (queue.looked_through, queue.turns);
             known.told = queue.told && (known.depth, known.paused_at) == (queue.depth, queue.paused_at);
         }
         // In whatever became known there, rows that wait may be matched now. The other store has said so of those that were deferred.

@@ -13,8 +13,8 @@ pub(super) use read::{Reads, Snapshots, Viewed};
 use super::row::{Ring, Row};
 use super::sql::{Sql, values};
 use super::{
-    BellSeq, Context, NewsItem, QueueNow, RetryStep, Rung, RungBell, SequencerRenewal, Signals, StorageError, TENANT,
-    Transitions,
+    BellSeq, Context, NewsItem, Offer, QueueNow, RetryStep, Rung, RungBell, SequencerRenewal, Signals, StorageError,
+    TENANT, Transitions,
 };
 use foreseen::Foreseen;
 use memory::Queue;
@@ -28,6 +28,7 @@ mod expire;
 mod foreseen;
 mod logs;
 pub(super) mod memory;
+mod pull;
 mod queue;
 mod read;
 mod ring;
@@ -134,6 +135,7 @@ impl<'t> Transaction<'t> {
     /// Writes a decided step of a job and everything that it asks for.
     pub(super) fn record(&mut self, row: &mut Row, before: &Job) -> Result<(), StorageError> {
         let effects = row.job.effects_since(before);
+        row.pulled &= row.job.state == State::Running;
         if row.job.state != State::Queued {
             (row.ring, row.ring_at) = (None, None);
         } else if effects.bell {
@@ -180,6 +182,14 @@ impl<'t> Transaction<'t> {
         if matched {
             self.memory.agitate(&row.queue);
         }
+        self.offer(row);
+    }
+
+    /// Tells the workers that pull of a row that waits.
+    pub(super) fn offer(&mut self, row: &Row) {
+        if self.memory.live.pulls(&row.queue, &row.task) && !self.memory.queue(&row.queue).is_paused() {
+            self.signals.offers.push(Offer { queue: row.queue.clone(), task: row.task.clone() });
+        }
     }
 }
 
@@ -195,6 +205,8 @@ impl Transitions for Transaction<'_> {
             Command::Complete(complete) => self.complete(complete),
             Command::Release(release) => self.release(release),
             Command::Heartbeat(heartbeat) => self.heartbeat(heartbeat),
+            Command::Pull(pull) => self.pull(pull),
+            Command::Renew(held) => self.renew_pulled(held),
             Command::EndSession { session } => self.end_session(*session),
             Command::Cancel { job_id } => self.cancel(*job_id),
             Command::Retry { job_id } => self.retry(*job_id),

@@ -23,6 +23,9 @@ impl Transaction<'_> {
             self.tell_consumers(name, paused);
             self.count(if paused { "queue_paused" } else { "queue_resumed" });
             self.memory.agitate(name.as_str());
+            if !paused {
+                self.signals.resumed.push(name.to_string());
+            }
         }
         let paused_at = self.memory.queue(name.as_str()).paused_at.map(Timestamp::from_unix_ms);
         Ok(Ok(Reply::Pause(Pause { queue: name.to_string(), paused, paused_at })))

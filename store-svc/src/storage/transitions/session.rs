@@ -24,14 +24,7 @@ impl Transaction<'_> {
             tasks: heartbeat.tasks.iter().cloned().collect(),
             since_ms: known.map_or(self.context.wall_ms, |known| known.since_ms),
         };
-        if known == Some(&session) {
-            let query = "UPDATE sessions SET renewal = renewal + 1 WHERE tenant = ? AND session = ?";
-            self.sql.write(query, values![TENANT, session.id.0])?;
-        } else {
-            self.save_session(&session)?;
-            let live = self.memory.live.with(session.id, Some(session));
-            self.become_live(live)?;
-        }
+        self.keep_session(session)?;
         let mut reply = HeartbeatReply::default();
         for held in &heartbeat.holds {
             self.renew(held, &mut reply)?;
@@ -42,6 +35,21 @@ impl Transaction<'_> {
             }
         }
         Ok(Ok(Reply::Heartbeat(reply)))
+    }
+
+    /// Opens the session, or renews it as it is now.
+    pub(super) fn keep_session(&mut self, session: Session) -> Result<(), StorageError> {
+        if self.memory.live.session(session.id) == Some(&session) {
+            return self.renew_session(session.id);
+        }
+        self.save_session(&session)?;
+        let live = self.memory.live.with(session.id, Some(session));
+        self.become_live(live)
+    }
+
+    fn renew_session(&mut self, session: SessionId) -> Result<(), StorageError> {
+        let query = "UPDATE sessions SET renewal = renewal + 1 WHERE tenant = ? AND session = ?";
+        self.sql.write(query, values![TENANT, session.0])
     }
 
     fn save_session(&mut self, session: &Session) -> Result<(), StorageError> {
@@ -69,7 +77,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    fn renew(&mut self, held: &Held, reply: &mut HeartbeatReply) -> Result<(), StorageError> {
+    pub(super) fn renew(&mut self, held: &Held, reply: &mut HeartbeatReply) -> Result<(), StorageError> {
         let lease = JobFence { job_id: held.job_id, fence: held.fence };
         let Some(mut row) = self.load(held.job_id)? else {
             reply.lost.push(lease);
@@ -90,6 +98,18 @@ impl Transaction<'_> {
             }
         }
         self.save_renewal(&row)
+    }
+
+    /// A worker that pulls and is busy need not ask for jobs to stay known.
+    pub(super) fn renew_pulled(&mut self, held: &Held) -> Result<Decided, StorageError> {
+        let mut reply = HeartbeatReply::default();
+        self.renew(held, &mut reply)?;
+        if reply.lost.is_empty()
+            && let Some(session) = self.load(held.job_id)?.and_then(|row| row.session)
+        {
+            self.renew_session(session)?;
+        }
+        Ok(Ok(Reply::Heartbeat(reply)))
     }
 
     pub(super) fn end_session(&mut self, session: SessionId) -> Result<Decided, StorageError> {

@@ -5,6 +5,7 @@ use protocol::ids::{Epoch, JobId, Position};
 use protocol::job::{Cancelled, Ended, Settled, State};
 use protocol::logs::AttemptEnd;
 use protocol::problem::{Kind, Problem};
+use protocol::retry::CRASH_BACKOFF;
 use protocol::store_api::{Complete, JobFence, Outcome, Release, Reply};
 
 use super::create::held_by;
@@ -106,6 +107,12 @@ impl Transaction<'_> {
         let before = row.job.clone();
         if row.job.reap(lease.fence, renewal).is_err() {
             return Ok(false);
+        }
+        if row.job.state == State::Scheduled {
+            let wait_ms = CRASH_BACKOFF.wait_ms(row.job.crashes - 1, self.random());
+            let due_at = self.context.wall_ms + wait_ms.cast_signed();
+            row.due_at = Some(due_at);
+            self.due(due_at);
         }
         if row.job.state == State::Failed {
             let message = format!("its worker died under it {} times", row.job.crashes);

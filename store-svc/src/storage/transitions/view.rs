@@ -54,7 +54,9 @@ pub(super) fn waiting_for(row: &Row, live: &Live, paused: bool) -> Option<Waitin
     match row.job.state {
         State::Scheduled => Some(WaitingFor::DueTime),
         State::Queued if paused => Some(WaitingFor::QueuePaused),
-        State::Queued if !live.matches(&row.queue, &row.task) => Some(WaitingFor::Worker),
+        State::Queued if !live.matches(&row.queue, &row.task) && !live.pulls(&row.queue, &row.task) => {
+            Some(WaitingFor::Worker)
+        }
         State::Queued => Some(WaitingFor::Slot),
         State::Running | State::Finishing | State::Succeeded | State::Failed | State::Cancelled => None,
     }

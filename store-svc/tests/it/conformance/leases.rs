@@ -125,6 +125,8 @@ pub(crate) fn poison_is_stopped<F: Fixture>() {
     let session = lab.worker(&["a"]);
     let job_id = lab.job("a");
     for crash in 1..=u64::from(CRASHES_MAX) {
+        lab.wall_ms += 2_000;
+        lab.step(|transitions| transitions.due(1));
         lab.ring();
         lab.claim(session, job_id, crash);
         assert!(lab.reap(job_id));
@@ -132,6 +134,28 @@ pub(crate) fn poison_is_stopped<F: Fixture>() {
     let view = lab.view(job_id);
     assert_eq!((view.status, view.crashes), (Status::Failed, CRASHES_MAX));
     assert_eq!(view.error.map(|error| error.kind), Some(ErrorKind::Crashed));
+}
+
+pub(crate) fn who_crashes_again_waits_a_moment<F: Fixture>() {
+    let mut lab = Lab::<F>::new();
+    let session = lab.worker(&["a"]);
+    let jobs: Vec<_> = (0..4).map(|_| lab.job("a")).collect();
+    let crash_all = |lab: &mut Lab<F>, dispatch: u64| {
+        lab.ring();
+        jobs.iter().for_each(|job_id| _ = lab.claim(session, *job_id, dispatch));
+        assert!(jobs.iter().all(|job_id| lab.reap(*job_id)));
+    };
+    crash_all(&mut lab, 1);
+    assert!(jobs.iter().all(|job_id| lab.status(*job_id) == Status::Queued));
+    crash_all(&mut lab, 2);
+    let due: std::collections::BTreeSet<_> =
+        jobs.iter().map(|job_id| lab.view(*job_id).run_at.expect("scheduled").unix_ms() - lab.wall_ms).collect();
+    assert!(due.len() > 2, "those that ran together do not come back together: {due:?}");
+    assert!(due.iter().all(|wait_ms| (0..=1_000).contains(wait_ms)), "{due:?}");
+    lab.wall_ms += 1_000;
+    lab.step(|transitions| transitions.due(10));
+    assert_eq!(lab.ring().len(), jobs.len());
+    assert_eq!(lab.view(jobs[0]).attempt, 0);
 }
 
 pub(crate) fn progress_is_shown<F: Fixture>() {

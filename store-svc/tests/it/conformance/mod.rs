@@ -28,6 +28,7 @@ mod logs;
 mod pages;
 mod pausing;
 pub(crate) mod postgres;
+mod pulling;
 mod random;
 mod retrying;
 mod ringing;
@@ -91,7 +92,7 @@ suite! {
     leases {
         a_repeated_claim_is_the_same_claim, a_stale_bell_loses, a_session_must_be_known, a_late_owner_is_refused,
         heartbeats_renew_what_they_name, crashes_and_releases_are_not_attempts, poison_is_stopped, progress_is_shown,
-        claims_are_bounded_in_their_lease,
+        claims_are_bounded_in_their_lease, who_crashes_again_waits_a_moment,
     }
     log {
         the_log_is_in_commit_order, followers_choose_kinds, trimmed_cursors_are_told,
@@ -110,6 +111,15 @@ suite! {
         a_failure_waits_before_the_next_attempt, the_last_failure_ends_the_job, retry_opens_the_next_run,
         scheduled_jobs_start_when_due, an_error_may_forbid_retries, a_job_that_does_not_start_in_time_fails,
         a_start_deadline_counts_from_the_due_time, a_deadline_holds_before_its_loop_comes, a_retry_has_its_deadline_anew,
+    }
+    pulling {
+        rows_are_taken_by_priority_then_age_wherever_they_wait, nothing_is_rung_for_who_pulls,
+        a_pulled_row_leaves_its_bell_in_its_place, a_pulled_job_that_comes_back_is_rung_under_the_next_number,
+        a_repeated_pull_is_the_same_pull, a_heartbeat_renews_the_lease_and_the_session,
+        a_worker_that_died_is_forgotten_and_its_jobs_come_back, what_others_wait_for_is_in_nobodys_way,
+        names_have_turns_when_there_are_too_many_for_one_look, a_pull_is_bounded,
+        rung_rows_are_not_stuck_when_their_consumers_are_gone, a_paused_queue_is_not_pulled_from,
+        what_did_not_start_in_time_is_not_pulled,
     }
     random { ringing_agrees_with_its_definition }
     ringing {

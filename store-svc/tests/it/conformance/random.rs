@@ -30,12 +30,7 @@ struct Expected {
 
 impl Expected {
     fn known(&self, task: &str) -> bool {
-        let mut patterns = self.sessions.iter().flat_map(|(_, patterns)| patterns.iter());
-        let matches = |pattern: &str| match pattern.strip_suffix('*') {
-            Some(prefix) => task.starts_with(prefix),
-            None => pattern == task,
-        };
-        patterns.any(|pattern| matches(pattern))
+        self.sessions.iter().any(|(_, patterns)| known(patterns, task))
     }
 
     fn ring(&mut self) -> Vec<JobId> {
@@ -54,6 +49,14 @@ impl Expected {
         let (priority, age, task) = self.places[&job];
         self.waiting.insert((priority, age), (job, task));
     }
+}
+
+fn known(patterns: &[&str], task: &str) -> bool {
+    let matches = |pattern: &&str| match pattern.strip_suffix('*') {
+        Some(prefix) => task.starts_with(prefix),
+        None => *pattern == task,
+    };
+    patterns.iter().any(matches)
 }
 
 /// A sequence of numbers that looks random (Knuth's MMIX generator).
@@ -91,7 +94,7 @@ impl<F: Fixture> History<F> {
     }
 
     fn step(&mut self) {
-        match self.dice.below(20) {
+        match self.dice.below(21) {
             0..=6 => self.create(),
             7..=11 => self.claim(),
             12 => self.begin_session(),
@@ -100,6 +103,7 @@ impl<F: Fixture> History<F> {
             15 => self.unring(),
             16 => self.cancel(),
             17 => self.pause(),
+            18 => self.pull(),
             _ => self.ring(),
         }
     }
@@ -191,6 +195,29 @@ impl<F: Fixture> History<F> {
         assert_eq!((queue.depth.scheduled, queue.depth.running), (0, 0), "seed {}", self.seed);
         let out = u64::try_from(self.expected.out.len()).expect("a few");
         assert_eq!((queue.paused, queue.bells), (self.expected.paused, out), "seed {}", self.seed);
+    }
+
+    /// A worker that pulls takes what comes first for it, whether it was rung or not, and ends it. The bells keep their places.
+    fn pull(&mut self) {
+        let patterns = PATTERNS[self.dice.below(PATTERNS.len())];
+        let limit = 1 + self.dice.below(3);
+        let out = self.expected.out.iter().filter(|bell| !self.ended.contains(&bell.job_id));
+        let rung = out.map(|bell| (self.expected.places[&bell.job_id], bell.job_id));
+        let rung = rung.map(|((priority, age, task), job)| ((priority, age), (job, task)));
+        let all: BTreeMap<_, _> = self.expected.waiting.iter().map(|(place, row)| (*place, *row)).chain(rung).collect();
+        let known = |task: &str| !self.expected.paused && known(patterns, task);
+        let first: Vec<_> = all.into_iter().filter(|(_, (_, task))| known(task)).take(limit).collect();
+        let pull = super::pulling::pull(patterns, u32::try_from(limit).expect("small"));
+        let session = pull.session;
+        let taken = super::pulling::take(&mut self.lab, &pull);
+        let ids: Vec<JobId> = taken.iter().map(|job| job.job_id).collect();
+        assert_eq!(ids, first.iter().map(|(_, (job, _))| *job).collect::<Vec<_>>(), "seed {}", self.seed);
+        for ((place, (job_id, _)), job) in first.into_iter().zip(taken) {
+            self.expected.waiting.remove(&place);
+            self.lab.complete(job_id, job.claimed.fence, succeeded());
+            self.ended.insert(job_id);
+        }
+        self.lab.apply(Command::EndSession { session }).expect("ended");
     }
 
     fn begin_session(&mut self) {

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 mod dispatch;
 mod http;
+mod pulling;
 mod retries;
 mod several;
 #[cfg(feature = "figures")]

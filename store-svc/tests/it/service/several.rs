@@ -9,7 +9,9 @@ use http::StatusCode;
 use protocol::api::{JobView, Status};
 use protocol::ids::SessionId;
 use protocol::store_api::{Command, Complete, JobFence, LogPage, News, Outcome};
+use tokio::time::Instant;
 
+use super::pulling::{asking, pull, workers};
 use super::{Store, broker, create, start_at};
 use crate::conformance::postgres::cluster;
 
@@ -66,6 +68,22 @@ async fn long_polls_at_one_store_hear_what_the_other_commits() {
     let waits = second.get::<News>(&path);
     let (news, _) = tokio::join!(waits, first.apply(Command::Cancel { job_id: created.job_id }));
     assert_eq!(news.cancelled, [JobFence { job_id: created.job_id, fence: claimed.fence }]);
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_pulls_at_one_store_is_woken_by_the_other() {
+    let (first, second) = two_stores().await;
+    let asking = asking(&["a"]);
+    let begun = Instant::now();
+    let submit = async {
+        workers(&second, 1).await;
+        second.create(create("a")).await.job_id
+    };
+    let (pulled, job_id) = tokio::join!(pull(&first, &asking, Duration::from_secs(20)), submit);
+    assert_eq!(pulled.jobs.iter().map(|job| job.job_id).collect::<Vec<_>>(), [job_id]);
+    assert!(begun.elapsed() < Duration::from_secs(10), "it was woken, its time was not over");
     first.stop().await;
     second.stop().await;
 }

@@ -1,0 +1,245 @@
+//! `/leases`: what workers that pull their jobs over HTTP send and are answered. They may be written in any language.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use uuid::Builder;
+
+use crate::api::{DEFAULT_QUEUE, Status};
+use crate::ids::{ClaimId, Fence, JobId, SessionId};
+use crate::key::{QueueName, TaskPattern, WorkerName};
+use crate::store_api::{Claimed, JobFence, PulledJob};
+
+/// Shortest and longest lease, in ms.
+pub const LEASE_MS: RangeInclusive<u64> = 1_000..=3_600_000;
+/// The lease of who does not say, in ms.
+pub const LEASE_MS_DEFAULT: u64 = 15_000;
+/// The most jobs taken at once.
+pub const LIMIT_MAX: u32 = 100;
+/// The most queues that one worker pulls from.
+pub const QUEUES_MAX: usize = 16;
+/// The most tasks and patterns of tasks that one worker names.
+pub const TASKS_MAX: usize = 64;
+/// No further job is taken once the payloads of those taken have this many bytes.
+pub const PAYLOAD_BYTES_MAX: usize = 4 << 20;
+/// Sessions beyond which no worker is let in that the store does not know.
+pub const SESSIONS_MAX: usize = 4_096;
+/// The longest progress message, in bytes.
+pub const PROGRESS_MESSAGE_BYTES_MAX: usize = 256;
+
+/// `POST /leases`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Take {
+    /// A name of its own for each process: workers of one name are one worker.
+    pub worker: WorkerName,
+    #[serde(default = "default_queues")]
+    pub queues: Vec<QueueName>,
+    pub tasks: Vec<TaskPattern>,
+    #[serde(default = "one")]
+    pub limit: u32,
+    #[serde(default = "default_lease")]
+    pub lease_ms: u64,
+}
+
+fn default_queues() -> Vec<QueueName> {
+    vec![DEFAULT_QUEUE.try_into().expect("a valid name")]
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn default_lease() -> u64 {
+    LEASE_MS_DEFAULT
+}
+
+/// The session of the worker of this name: the same at each of its calls, at any gateway.
+#[must_use]
+pub fn session_of(worker: &WorkerName) -> SessionId {
+    SessionId(id_of(&["session", worker.as_str()]))
+}
+
+/// The claim of the worker's call under this key: the same at each repetition.
+#[must_use]
+pub fn claim_of(worker: &WorkerName, key: &str) -> ClaimId {
+    ClaimId(id_of(&["claim", worker.as_str(), key]))
+}
+
+/// A UUID (version 8) made of a hash.
+fn id_of(words: &[&str]) -> uuid::Uuid {
+    let hash = Sha256::digest(words.join("\n"));
+    let bytes: [u8; 16] = hash.first_chunk().copied().unwrap_or_default();
+    Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+/// The answer: jobs to work on, none if there were none in time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Leases {
+    /// A lease began this long after the call was sent, or later.
+    pub waited_ms: u64,
+    pub leases: Vec<Lease>,
+}
+
+/// A job that is the worker's until its lease ends.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Lease {
+    pub lease_id: LeaseId,
+    pub job_id: JobId,
+    pub task: String,
+    pub queue: String,
+    pub run: u32,
+    pub attempt: u32,
+    pub max_attempts: u32,
+    /// Grows with every attempt: the later one is right.
+    pub fence: Fence,
+    pub lease_ms: u64,
+    /// How long the attempt may take; the worker sees to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    pub payload: Option<Box<RawValue>>,
+    /// The trace of the request that submitted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+}
+
+impl From<PulledJob> for Lease {
+    fn from(pulled: PulledJob) -> Self {
+        let PulledJob { job_id, claimed } = pulled;
+        let Claimed { fence, task, queue, run, attempt, max_attempts, lease_ms, timeout_ms, payload, trace, .. } =
+            claimed;
+        let lease_id = LeaseId(JobFence { job_id, fence });
+        Self { lease_id, job_id, task, queue, run, attempt, max_attempts, fence, lease_ms, timeout_ms, payload, trace }
+    }
+}
+
+/// One lease in a path: the job and the fence of its owner, so that nothing but the job's row knows of leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LeaseId(pub JobFence);
+
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("is not the id of a lease")]
+pub struct NoLeaseId;
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0.job_id, self.0.fence)
+    }
+}
+
+impl FromStr for LeaseId {
+    type Err = NoLeaseId;
+
+    fn from_str(text: &str) -> Result<Self, NoLeaseId> {
+        let (job_id, fence) = text.split_once('.').ok_or(NoLeaseId)?;
+        let job_id = job_id.parse().map_err(|_| NoLeaseId)?;
+        let fence = Fence(fence.parse().map_err(|_| NoLeaseId)?);
+        Ok(Self(JobFence { job_id, fence }))
+    }
+}
+
+impl TryFrom<String> for LeaseId {
+    type Error = NoLeaseId;
+
+    fn try_from(text: String) -> Result<Self, NoLeaseId> {
+        text.parse()
+    }
+}
+
+impl From<LeaseId> for String {
+    fn from(id: LeaseId) -> Self {
+        id.to_string()
+    }
+}
+
+/// `POST /leases/{id}/heartbeat`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beat {
+    #[serde(default)]
+    pub progress: Option<BeatProgress>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BeatProgress {
+    /// 0 to 1.
+    #[serde(default)]
+    pub fraction: Option<f64>,
+    #[serde(default)]
+    pub message: Option<String>,
+}
+
+/// The answer: the lease lasts `lease_ms` from the moment at which the heartbeat was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewed {
+    /// Somebody asked for the job's end.
+    pub cancel_requested: bool,
+}
+
+/// `POST /leases/{id}/complete`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Completion {
+    #[serde(default)]
+    pub result: Option<Box<RawValue>>,
+}
+
+/// `POST /leases/{id}/fail`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailedAttempt {
+    pub error: String,
+    #[serde(default = "yes")]
+    pub retry: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The answer to complete, fail and release: what the job is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseEnded {
+    pub job_id: JobId,
+    pub status: Status,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lease_ids_survive_their_text_and_others_are_refused() {
+        let id = LeaseId(JobFence { job_id: JobId::generate(), fence: Fence(7) });
+        assert_eq!(id.to_string().parse(), Ok(id));
+        let job_id = id.0.job_id;
+        for bad in ["", ".", "7", &format!("{job_id}"), &format!("{job_id}.x"), &format!("{job_id}.-1"), "x.7"] {
+            assert_eq!(bad.parse::<LeaseId>(), Err(NoLeaseId), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_and_keys_give_ids_of_their_own() {
+        let worker = |name: &str| WorkerName::try_from(name).expect("a name");
+        assert_eq!(session_of(&worker("a")), session_of(&worker("a")));
+        assert_ne!(session_of(&worker("a")), session_of(&worker("b")));
+        assert_eq!(claim_of(&worker("a"), "k"), claim_of(&worker("a"), "k"));
+        assert_ne!(claim_of(&worker("a"), "bk"), claim_of(&worker("ab"), "k"));
+    }
+
+    #[test]
+    fn only_worker_and_tasks_are_needed() {
+        let take: Take = serde_json::from_str(r#"{"worker":"w 1","tasks":["a","b*"]}"#).expect("valid");
+        assert_eq!((take.queues[0].as_str(), take.limit, take.lease_ms), (DEFAULT_QUEUE, 1, LEASE_MS_DEFAULT));
+        for bad in [r#"{"worker":"","tasks":["a"]}"#, r#"{"worker":"w","tasks":["a b"]}"#, r#"{"tasks":["a"]}"#] {
+            assert!(serde_json::from_str::<Take>(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Workers that pull: they take rows by priority, then age, whether these were rung, wait for a place, or are known to nobody else.
+//!
+//! A bell that is out keeps its place until a delivery names it: it lies in the broker, though its row is gone. Nothing is rung for a
+//! session that pulls, so what it alone knows never waits in the broker for nobody.
+
+use std::collections::BTreeSet;
+
+use protocol::key::TaskPattern;
+use protocol::lease_api::{LEASE_MS, LIMIT_MAX, PAYLOAD_BYTES_MAX, QUEUES_MAX, SESSIONS_MAX, TASKS_MAX};
+use protocol::problem::{Kind, Problem};
+use protocol::store_api::{Pull, PulledJob, Reply};
+
+use super::memory::Place;
+use super::{Decided, Transaction};
+use crate::storage::live::Session;
+use crate::storage::row::{Row, job_columns};
+use crate::storage::sql::values;
+use crate::storage::{StorageError, TENANT};
+
+/// Names of tasks that one look at a pattern goes through; the next look goes on behind them.
+const NAMES_MAX: usize = 256;
+/// Patterns of a queue whose next look is remembered.
+const TURNS_MAX: usize = 64;
+/// Rows with bells that one pull looks at, the oldest bells first. Those behind them wait for workers that do consume.
+const RUNG_MAX: i64 = 1_024;
+
+impl Transaction<'_> {
+    pub(super) fn pull(&mut self, pull: &Pull) -> Result<Decided, StorageError> {
+        if let Err(problem) = checked(pull) {
+            return Ok(Err(problem));
+        }
+        let known = self.memory.live.session(pull.session);
+        if known.is_none() && self.memory.live.sessions().count() >= SESSIONS_MAX {
+            return Ok(Err(Kind::RateLimited.detail("Too many workers are there; try again later.")));
+        }
+        let session = Session {
+            id: pull.session,
+            worker: pull.worker.as_str().to_owned(),
+            queues: pull.queues.iter().map(|queue| (queue.as_str().to_owned(), 0)).collect(),
+            tasks: pull.tasks.iter().cloned().collect(),
+            since_ms: known.map_or(self.context.wall_ms, |known| known.since_ms),
+        };
+        self.keep_session(session)?;
+        let mut jobs = self.pulled_before(pull)?;
+        if jobs.is_empty() {
+            jobs = self.take(pull)?;
+        }
+        Ok(Ok(Reply::Pulled { jobs }))
+    }
+
+    /// What this very pull took, renewed: its answer was lost.
+    fn pulled_before(&mut self, pull: &Pull) -> Result<Vec<PulledJob>, StorageError> {
+        let query = concat!("SELECT ", job_columns!(), " FROM jobs WHERE tenant = ? AND claim = ? AND pulled = 1");
+        let held = self.sql.all(query, values![TENANT, pull.claim_id.0], Row::read)?;
+        let mut jobs = Vec::new();
+        for mut row in held {
+            if row.job.pull(pull.claim_id).is_ok() {
+                self.save_renewal(&row)?;
+                jobs.push(PulledJob { job_id: row.job_id, claimed: self.claimed(&row)? });
+            }
+        }
+        Ok(jobs)
+    }
+
+    fn take(&mut self, pull: &Pull) -> Result<Vec<PulledJob>, StorageError> {
+        let mut jobs = Vec::new();
+        let mut payload_bytes = 0;
+        for place in self.claimable(pull)? {
+            let Some(mut row) = Row::load_n(self.sql, place.n)? else { continue };
+            // The loop that ends it may be late, the deadline is not.
+            self.miss_start(&mut row)?;
+            let before = row.job.clone();
+            if payload_bytes >= PAYLOAD_BYTES_MAX || row.job.pull(pull.claim_id).is_err() {
+                continue;
+            }
+            row.pulled = true;
+            self.begin_attempt(&mut row, &before, pull.session, pull.lease_ms)?;
+            self.count("pulled");
+            let claimed = self.claimed(&row)?;
+            payload_bytes += claimed.payload.as_ref().map_or(0, |payload| payload.get().len());
+            jobs.push(PulledJob { job_id: row.job_id, claimed });
+        }
+        Ok(jobs)
+    }
+
+    /// The waiting rows that come first for this worker.
+    fn claimable(&mut self, pull: &Pull) -> Result<Vec<Place>, StorageError> {
+        let mut found = BTreeSet::new();
+        for queue in &pull.queues {
+            let queue = queue.as_str();
+            if self.memory.queue(queue).is_paused() {
+                continue;
+            }
+            for pattern in &pull.tasks {
+                match pattern {
+                    TaskPattern::Exact(task) => self.waiting_of(queue, task, pull.limit, &mut found)?,
+                    TaskPattern::Prefix(prefix) => {
+                        for task in self.names(queue, prefix)? {
+                            self.waiting_of(queue, &task, pull.limit, &mut found)?;
+                        }
+                    }
+                }
+            }
+            self.rung_of(queue, &pull.tasks, &mut found)?;
+        }
+        let limit = usize::try_from(pull.limit).unwrap_or(usize::MAX);
+        Ok(found.into_iter().take(limit).collect())
+    }
+
+    fn waiting_of(
+        &mut self,
+        queue: &str,
+        task: &str,
+        limit: u32,
+        found: &mut BTreeSet<Place>,
+    ) -> Result<(), StorageError> {
+        let query = "SELECT priority, n FROM jobs INDEXED BY jobs_by_task
+                     WHERE tenant = ? AND queue = ? AND task = ? AND ring <> 'rung' ORDER BY priority, n LIMIT ?";
+        let places = self.sql.take_all(query, values![TENANT, queue, task, limit], |columns| {
+            Ok(Place { priority: columns.int()?, n: columns.int()? })
+        })?;
+        found.extend(places);
+        Ok(())
+    }
+
+    /// The names of waiting tasks that begin so. When they are too many for one look, each look goes on where the last one ended, around
+    /// and around: then names have turns, and priority and age count among those of one look.
+    fn names(&mut self, queue: &str, prefix: &str) -> Result<Vec<String>, StorageError> {
+        let turn = self.memory.queue(queue).turns.get(prefix).cloned();
+        let mut names = self.names_after(queue, prefix, turn.as_deref(), NAMES_MAX)?;
+        if let Some(turn) = &turn
+            && names.len() < NAMES_MAX
+        {
+            let mut first = self.names_after(queue, prefix, None, NAMES_MAX - names.len())?;
+            first.retain(|name| name <= turn);
+            names.extend(first);
+        }
+        let turns = &mut self.memory.queue(queue).turns;
+        match names.last() {
+            Some(last) if names.len() == NAMES_MAX => {
+                if turns.len() >= TURNS_MAX {
+                    turns.clear();
+                }
+                turns.insert(prefix.to_owned(), last.clone());
+            }
+            _ => drop(turns.remove(prefix)),
+        }
+        Ok(names)
+    }
+
+    /// At most so many names that begin so, in order; each is one step of the index, however many rows it has.
+    fn names_after(
+        &mut self,
+        queue: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, StorageError> {
+        let first = "SELECT task FROM jobs INDEXED BY jobs_by_task
+                     WHERE tenant = ? AND queue = ? AND task >= ? AND ring <> 'rung' ORDER BY task LIMIT 1";
+        let next = "SELECT task FROM jobs INDEXED BY jobs_by_task
+                    WHERE tenant = ? AND queue = ? AND task > ? AND ring <> 'rung' ORDER BY task LIMIT 1";
+        let mut names: Vec<String> = Vec::new();
+        while names.len() < limit {
+            let (query, from) = match names.last().map(String::as_str).or(after) {
+                Some(last) => (next, last),
+                None => (first, prefix),
+            };
+            match self.sql.one(query, values![TENANT, queue, from], |columns| columns.text())? {
+                Some(name) if name.starts_with(prefix) => names.push(name),
+                _ => break,
+            }
+        }
+        Ok(names)
+    }
+
+    /// Rows whose bells are out. A bell may lie behind busy slots, or in a queue that nobody consumes any more.
+    fn rung_of(&mut self, queue: &str, tasks: &[TaskPattern], found: &mut BTreeSet<Place>) -> Result<(), StorageError> {
+        if self.memory.queue(queue).outstanding == 0 {
+            return Ok(());
+        }
+        let query = "SELECT priority, n, task FROM bells
+                     JOIN jobs ON jobs.tenant = bells.tenant AND jobs.job_id = bells.job_id
+                     WHERE bells.tenant = ? AND bells.queue = ? AND jobs.ring = 'rung' AND jobs.dispatch = bells.dispatch
+                     ORDER BY bells.seq LIMIT ?";
+        let known = self.sql.all(query, values![TENANT, queue, RUNG_MAX], |columns| {
+            let place = Place { priority: columns.int()?, n: columns.int()? };
+            let task = columns.word()?;
+            Ok(tasks.iter().any(|pattern| pattern.matches(task)).then_some(place))
+        })?;
+        found.extend(known.into_iter().flatten());
+        Ok(())
+    }
+}
+
+fn checked(pull: &Pull) -> Result<(), Problem> {
+    if !LEASE_MS.contains(&pull.lease_ms) {
+        return Err(Problem::invalid("/lease_ms", "must be between 1000 and 3600000"));
+    }
+    if !(1..=LIMIT_MAX).contains(&pull.limit) {
+        return Err(Problem::invalid("/limit", format!("must be from 1 to {LIMIT_MAX}")));
+    }
+    let within = |count: usize, max: usize| (1..=max).contains(&count);
+    if !within(pull.queues.len(), QUEUES_MAX) || !within(pull.tasks.len(), TASKS_MAX) {
+        let detail = format!("must name 1 to {QUEUES_MAX} queues and 1 to {TASKS_MAX} tasks");
+        return Err(Problem::invalid("", detail));
+    }
+    Ok(())
+}
