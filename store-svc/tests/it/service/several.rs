@@ -129,9 +129,12 @@ async fn without_its_database_a_store_answers_503_and_goes_on_when_it_is_back() 
     };
     wait_until(Duration::from_secs(20), "reads are answered 503", away).await;
     let apply = protocol::store_api::Apply { items: vec![Command::Create(Box::new(create("a")))] };
-    let refused = store.client.peer().post::<_, protocol::store_api::Applied>("/apply", &apply).await;
-    let problem = refused.as_ref().err().and_then(|error| error.problem()).expect("a problem");
-    assert_eq!(problem.status, 503);
+    let refused = async || {
+        let answer = store.client.peer().post::<_, protocol::store_api::Applied>("/apply", &apply).await;
+        let problem = answer.as_ref().err().and_then(|error| error.problem());
+        problem.is_some_and(|problem| problem.status == StatusCode::SERVICE_UNAVAILABLE.as_u16())
+    };
+    wait_until(Duration::from_secs(20), "writes are answered 503", refused).await;
     let server = tokio::task::spawn_blocking(move || {
         server.start_again().expect("started");
         server
