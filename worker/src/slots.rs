@@ -7,7 +7,7 @@ use protocol::key::QueueName;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-/// Most slots of one worker: each has a channel at the broker.
+/// Most slots of one worker.
 pub const SLOTS_MAX: u64 = 1_024;
 /// Most queues of one worker.
 const QUEUES_MAX: usize = 64;
