@@ -37,6 +37,8 @@ mod opening;
 mod pull_desk;
 mod readers;
 mod reaper;
+#[cfg(test)]
+mod samples;
 pub mod storage;
 mod writer;
 

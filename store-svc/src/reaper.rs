@@ -149,30 +149,14 @@ mod tests {
     use protocol::store_api::{Command, Create};
 
     use super::*;
+    use crate::samples;
     use crate::storage::sqlite::Sqlite;
     use crate::storage::{JobRead, Settings};
 
     const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
     fn create(number: usize) -> Command {
-        Command::Create(Box::new(Create {
-            job_id: JobId::generate(),
-            task: "a".try_into().expect("a task"),
-            payload: None,
-            queue: "default".try_into().expect("a queue"),
-            priority: protocol::api::Priority::Normal,
-            run_at: None,
-            delay_ms: None,
-            max_attempts: 1,
-            timeout_ms: None,
-            start_deadline_ms: None,
-            invalidates: Vec::new(),
-            unique_key: None,
-            idempotency_key: Some(number.to_string()),
-            fingerprint: String::new(),
-            trace: None,
-            wants_bell: false,
-        }))
+        Command::Create(Box::new(Create { idempotency_key: Some(number.to_string()), ..samples::create() }))
     }
 
     #[tokio::test]

@@ -3,13 +3,13 @@
 use std::sync::mpsc;
 
 use chassis::testing::wait_until;
-use protocol::api::Priority;
 use protocol::ids::{Dispatch, Incarnation, JobId, RetryId, SessionId};
 use protocol::problem::Kind;
-use protocol::store_api::{BellId, Command, Create, JobFence, Reply};
+use protocol::store_api::{BellId, Command, JobFence, Reply};
 
 use super::lanes::WAITING_MAX;
 use super::*;
+use crate::samples;
 use crate::storage::{BellSeq, Reader, RetryStep, Rung, RungBell, SequencerRenewal, Signals};
 
 /// Keeps the ids that were "cancelled" in transactions that were committed. The id 0 breaks its transaction.
@@ -185,24 +185,7 @@ async fn what_waits_is_committed_together() {
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 
 fn create() -> Command {
-    Command::Create(Box::new(Create {
-        job_id: JobId::generate(),
-        task: "a".try_into().expect("a task"),
-        payload: None,
-        queue: "default".try_into().expect("a queue"),
-        priority: Priority::Normal,
-        run_at: None,
-        delay_ms: None,
-        max_attempts: 1,
-        timeout_ms: None,
-        start_deadline_ms: None,
-        invalidates: Vec::new(),
-        unique_key: None,
-        idempotency_key: None,
-        fingerprint: String::new(),
-        trace: None,
-        wants_bell: false,
-    }))
+    Command::Create(Box::new(samples::create()))
 }
 
 #[tokio::test]

@@ -175,10 +175,7 @@ impl dyn Sql + '_ {
         read: impl Fn(&mut dyn Columns) -> Result<T, StorageError>,
     ) -> Result<Vec<T>, StorageError> {
         let mut found = Vec::new();
-        self.query(statement, values, &mut |columns| {
-            found.push(read(columns)?);
-            Ok(ControlFlow::Continue(()))
-        })?;
+        self.query(statement, values, &mut gather(&mut found, read))?;
         Ok(found)
     }
 
@@ -189,10 +186,17 @@ impl dyn Sql + '_ {
         read: impl Fn(&mut dyn Columns) -> Result<T, StorageError>,
     ) -> Result<Vec<T>, StorageError> {
         let mut found = Vec::new();
-        self.take(statement, values, &mut |columns| {
-            found.push(read(columns)?);
-            Ok(ControlFlow::Continue(()))
-        })?;
+        self.take(statement, values, &mut gather(&mut found, read))?;
         Ok(found)
+    }
+}
+
+fn gather<T>(
+    found: &mut Vec<T>,
+    read: impl Fn(&mut dyn Columns) -> Result<T, StorageError>,
+) -> impl FnMut(&mut dyn Columns) -> Result<ControlFlow<()>, StorageError> {
+    move |columns| {
+        found.push(read(columns)?);
+        Ok(ControlFlow::Continue(()))
     }
 }

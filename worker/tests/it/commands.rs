@@ -127,21 +127,29 @@ async fn failure_carries_code_or_signal_and_the_tail_of_stderr() {
     check("echo 12345", "stdout_bytes = 5", "stdout has more than 5 bytes").await;
 }
 
+/// Task `it` of each, and what the error says.
+pub(crate) fn programs_that_cannot_be_started(folder: &Path) -> [(Registry, &'static str); 4] {
+    std::fs::write(folder.join("data"), "no program").expect("written");
+    [
+        ("program = \"no-such-program\"", "the program no-such-program was not found"),
+        ("program = \"./nothing\"", "/./nothing was not found"),
+        ("program = \"./data\"", "/./data is not executable"),
+        ("program = \"sh\"\ndirectory = \"nowhere\"", "its folder"),
+    ]
+    .map(|(keys, expected)| {
+        let text = format!("[task.it]\nkind = \"command\"\n{keys}\n");
+        (Registry::new().tasks(parse("it", &text, folder).expect("valid")).expect("one task"), expected)
+    })
+}
+
 #[tokio::test]
 async fn program_that_cannot_be_started_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("data"), "no program").expect("written");
-    let check = async |keys: &str, expected: &str| {
-        let text = format!("[task.it]\nkind = \"command\"\n{keys}\n");
-        let registry = Registry::new().tasks(parse("it", &text, folder.path()).expect("valid")).expect("one task");
+    for (registry, expected) in programs_that_cannot_be_started(folder.path()) {
         let (kind, message) = error(&run_job(&registry, &context("it", "null", TIMEOUT_MS), TIMEOUT_MS).await);
         assert_eq!(kind, ErrorKind::Failed);
         assert!(message.contains(expected), "{message}");
-    };
-    check("program = \"no-such-program\"", "the program no-such-program was not found").await;
-    check("program = \"./nothing\"", "/./nothing was not found").await;
-    check("program = \"./data\"", "/./data is not executable").await;
-    check("program = \"sh\"\ndirectory = \"nowhere\"", "its folder").await;
+    }
 }
 
 #[tokio::test]

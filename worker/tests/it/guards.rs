@@ -19,6 +19,8 @@ use worker::registry::Registry;
 use worker::settle::Ended;
 use worker::tasks::parse;
 
+use crate::commands::programs_that_cannot_be_started;
+
 const SOON: Duration = Duration::from_secs(10);
 const HOUR_MS: u64 = 3_600_000;
 
@@ -198,20 +200,13 @@ async fn program_runs_under_its_guard_as_it_would_alone() {
 #[tokio::test]
 async fn program_that_cannot_be_started_under_a_guard_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("data"), "no program").expect("written");
     let guard = guard();
-    let check = async |keys: &str, expected: &str| {
-        let text = format!("[task.it]\nkind = \"command\"\n{keys}\n");
-        let registry = Registry::new().tasks(parse("it", &text, folder.path()).expect("valid")).expect("one task");
+    for (registry, expected) in programs_that_cannot_be_started(folder.path()) {
         let job = job(&guard);
         job.lease_until(now_ms() + 60_000);
         let message = run(&registry, &job).await.expect_err("it fails");
         assert!(message.contains(expected), "{message}");
-    };
-    check("program = \"no-such-program\"", "the program no-such-program was not found").await;
-    check("program = \"./nothing\"", "/./nothing was not found").await;
-    check("program = \"./data\"", "/./data is not executable").await;
-    check("program = \"sh\"\ndirectory = \"nowhere\"", "its folder").await;
+    }
 }
 
 #[tokio::test]

@@ -133,31 +133,15 @@ impl From<rusqlite::Error> for StorageError {
 mod tests {
     use std::sync::Arc;
 
-    use protocol::ids::JobId;
     use protocol::store_api::{Answer, Command, Create};
 
     use super::*;
+    use crate::samples;
     use crate::storage::Settings;
 
     fn create() -> Command {
-        Command::Create(Box::new(Create {
-            job_id: JobId::generate(),
-            task: "a".try_into().expect("a task"),
-            payload: Some(serde_json::value::to_raw_value(&"x".repeat(10_000)).expect("json")),
-            queue: "default".try_into().expect("a queue"),
-            priority: protocol::api::Priority::Normal,
-            run_at: None,
-            delay_ms: None,
-            max_attempts: 1,
-            timeout_ms: None,
-            start_deadline_ms: None,
-            invalidates: Vec::new(),
-            unique_key: None,
-            idempotency_key: None,
-            fingerprint: String::new(),
-            trace: None,
-            wants_bell: false,
-        }))
+        let payload = serde_json::value::to_raw_value(&"x".repeat(10_000)).expect("json");
+        Command::Create(Box::new(Create { payload: Some(payload), ..samples::create() }))
     }
 
     fn try_create(storage: &mut Sqlite) -> Result<(), StorageError> {

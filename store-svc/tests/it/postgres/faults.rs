@@ -1,13 +1,13 @@
 //! A server that stops, dies, has no room, or whose answer to a commit is lost.
 
 use protocol::api::ErrorKind;
-use protocol::ids::{ClaimId, Dispatch, SessionId};
-use protocol::store_api::{Claim, Command, Complete, Outcome};
+use protocol::ids::SessionId;
+use protocol::store_api::{Command, Complete, Outcome};
 use store_svc::storage::postgres::{OpenError, Postgres};
 use store_svc::storage::{JobRead, Storage, StorageError};
 
 use super::proxy::{Cut, Proxy};
-use super::{exists, job, own_cluster, seen, transact, try_apply, try_create};
+use super::{claimed, exists, job, own_cluster, seen, transact, try_apply, try_create};
 use crate::conformance::heartbeat;
 use crate::conformance::postgres::{cluster, fresh_url, open};
 
@@ -132,11 +132,7 @@ fn a_row_that_a_stranger_has_locked_holds_up_nobody_else() {
 fn free_text_may_hold_any_character() {
     let url = fresh_url();
     let mut storage = open(&url);
-    let session = SessionId::generate();
-    try_apply(&mut storage, &[Command::Heartbeat(heartbeat(session, &["a"]))]).expect("registered");
-    let (job_id, _) = try_create(&mut storage).expect("created");
-    let claim = Claim { session, job_id, dispatch: Dispatch(1), claim_id: ClaimId::generate(), lease_ms: 15_000 };
-    try_apply(&mut storage, &[Command::Claim(claim)]).expect("claimed");
+    let job_id = claimed(&mut storage);
     let error = protocol::api::JobError { kind: ErrorKind::Failed, message: "a\0b \u{1f6a2}".to_owned() };
     let outcome = Outcome::Failed { error, may_retry: false };
     let complete = Complete { job_id, fence: protocol::ids::Fence(1), outcome, output: None };

@@ -1,13 +1,12 @@
 //! Dumps, other schemas, servers that are not the one it was.
 
 use protocol::api::Status;
-use protocol::ids::{ClaimId, Dispatch, Fence, SessionId};
-use protocol::store_api::{Claim, Command, Complete, Outcome};
+use protocol::ids::Fence;
+use protocol::store_api::{Command, Complete, Outcome};
 use store_svc::storage::Storage;
 use store_svc::storage::postgres::{OpenError, Postgres, Url};
 
-use super::{exists, seen, try_apply, try_create};
-use crate::conformance::heartbeat;
+use super::{claimed, exists, seen, try_apply, try_create};
 use crate::conformance::postgres::{cluster, fresh_url, open};
 
 fn database(url: &Url) -> String {
@@ -26,11 +25,7 @@ fn a_database_keeps_its_incarnation() {
 fn a_dump_that_was_restored_is_of_another_history() {
     let url = fresh_url();
     let mut storage = open(&url);
-    let session = SessionId::generate();
-    try_apply(&mut storage, &[Command::Heartbeat(heartbeat(session, &["a"]))]).expect("registered");
-    let (job_id, _) = try_create(&mut storage).expect("created");
-    let claim = Claim { session, job_id, dispatch: Dispatch(1), claim_id: ClaimId::generate(), lease_ms: 15_000 };
-    try_apply(&mut storage, &[Command::Claim(claim)]).expect("claimed");
+    let job_id = claimed(&mut storage);
 
     let dump = tempfile::NamedTempFile::new().expect("a file");
     let bytes = cluster().run("pg_dump", &["--format=custom", "--schema=longshore", &database(&url)]).expect("dumped");

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use protocol::api::{JobError, Status};
-use protocol::bulk_retry::{RetryFilter, Unsuccessful};
 use protocol::ids::{ClaimId, Dispatch, Fence, JobId, Position, RetryId, SessionId};
 use protocol::job::ClaimRefusal;
 use protocol::logs::{LogTail, Output};
@@ -19,6 +18,7 @@ use tempfile::TempDir;
 use super::seen;
 use crate::conformance::postgres::{fresh_url, open};
 use crate::conformance::{BEGIN_MS, create, heartbeat};
+use crate::service::retries::CANCELLED;
 
 const BOTH: LogKinds = LogKinds { jobs: true, invalidations: true };
 
@@ -95,16 +95,11 @@ fn fill(storage: &mut dyn Storage) -> (SessionId, JobId, JobId) {
     complete(storage, broken, Outcome::Failed { error: error.clone(), may_retry: false });
     complete(storage, again, Outcome::Failed { error, may_retry: true });
     complete(storage, finishing, Outcome::Succeeded { result: None });
-    let filter = RetryFilter {
-        status: Unsuccessful::Cancelled,
-        queue: None,
-        task: None,
-        error_kind: None,
-        after: None,
-        before: None,
-    };
     let retry_id = RetryId(uuid::Uuid::new_v4());
-    apply(storage, &Command::RetryJobs(Box::new(RetryJobs { retry_id, filter, rate_per_second: 7, limit: 100 })));
+    apply(
+        storage,
+        &Command::RetryJobs(Box::new(RetryJobs { retry_id, filter: CANCELLED, rate_per_second: 7, limit: 100 })),
+    );
     apply(storage, &Command::PauseQueue { queue: "reports".try_into().expect("a queue") });
     let waiting = make(storage, Create { idempotency_key: Some("key".to_owned()), wants_bell: true, ..with() });
     let put = PutData { key: "k".try_into().expect("a key"), data: raw("[1]"), only_if: None };

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use chassis::testing::postgres::ScratchCluster;
 use protocol::api::JobView;
-use protocol::ids::{JobId, Position};
-use protocol::store_api::{Command, Create};
+use protocol::ids::{ClaimId, Dispatch, JobId, Position, SessionId};
+use protocol::store_api::{Claim, Command, Create};
 use store_svc::storage::postgres::Postgres;
 use store_svc::storage::{Context, JobRead, Settings, Signals, Storage, StorageError, Transitions, Work};
 
-use crate::conformance::{BEGIN_MS, create};
+use crate::conformance::{BEGIN_MS, create, heartbeat};
 
 mod faults;
 mod following;
@@ -46,6 +46,16 @@ fn job(task: &str) -> (JobId, Command) {
 fn try_create(storage: &mut Postgres) -> Result<(JobId, Position), StorageError> {
     let (job_id, command) = job("a");
     try_apply(storage, &[command]).map(|signals| (job_id, signals.head))
+}
+
+/// A job that runs, under its first fence.
+fn claimed(storage: &mut Postgres) -> JobId {
+    let session = SessionId::generate();
+    try_apply(storage, &[Command::Heartbeat(heartbeat(session, &["a"]))]).expect("registered");
+    let (job_id, _) = try_create(storage).expect("created");
+    let claim = Claim { session, job_id, dispatch: Dispatch(1), claim_id: ClaimId::generate(), lease_ms: 15_000 };
+    try_apply(storage, &[Command::Claim(claim)]).expect("claimed");
+    job_id
 }
 
 fn seen(storage: &dyn Storage, job_id: JobId) -> Result<Option<JobView>, StorageError> {

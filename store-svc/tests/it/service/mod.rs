@@ -9,7 +9,7 @@ use chassis::client::{Answer as HttpAnswer, Call, Error, Http, StoreClient};
 use chassis::config::{Addresses, Source};
 use chassis::shutdown::{Shutdown, Trigger};
 use protocol::envelope::Bell;
-use protocol::ids::{ClaimId, JobId, SessionId};
+use protocol::ids::{ClaimId, SessionId};
 use protocol::store_api::{
     Answer, Applied, Apply, Claim, Claimed, Command, Create, Created, Heartbeat, HeartbeatReply, Reply,
 };
@@ -17,10 +17,12 @@ use protocol::topology::Topology;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
+use crate::conformance;
+
 mod dispatch;
 mod http;
 mod pulling;
-mod retries;
+pub(crate) mod retries;
 mod several;
 #[cfg(feature = "figures")]
 mod throughput;
@@ -137,24 +139,7 @@ impl Store {
 }
 
 pub(crate) fn create(task: &str) -> Create {
-    Create {
-        job_id: JobId::generate(),
-        task: task.try_into().expect("a task"),
-        payload: None,
-        queue: "default".try_into().expect("a queue"),
-        priority: protocol::api::Priority::Normal,
-        run_at: None,
-        delay_ms: None,
-        max_attempts: 5,
-        timeout_ms: None,
-        start_deadline_ms: None,
-        invalidates: Vec::new(),
-        unique_key: None,
-        idempotency_key: None,
-        fingerprint: "f".to_owned(),
-        trace: None,
-        wants_bell: false,
-    }
+    Create { max_attempts: 5, fingerprint: "f".to_owned(), ..conformance::create(task) }
 }
 
 pub(crate) fn heartbeat(session: SessionId, tasks: &[&str]) -> Heartbeat {

@@ -9,7 +9,7 @@ use protocol::store_api::{Command, Reply, RetryJobs};
 
 use super::{DEADLINE, Store, broker, create, start, start_in};
 
-const CANCELLED: RetryFilter = RetryFilter {
+pub(crate) const CANCELLED: RetryFilter = RetryFilter {
     status: Unsuccessful::Cancelled,
     queue: None,
     task: None,
