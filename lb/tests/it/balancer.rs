@@ -31,6 +31,13 @@ impl Balancer {
         settings: &[(&str, &str)],
         deadline: Duration,
     ) -> Balancer {
+        let balancer = Balancer::begin(backends, settings, deadline).await;
+        wait_until(SOON, "ready", || async { balancer.get("/ready").await.status == 200 }).await;
+        balancer
+    }
+
+    /// One that nobody has connected to yet.
+    pub(crate) async fn begin(backends: &[SocketAddr], settings: &[(&str, &str)], deadline: Duration) -> Balancer {
         let backends: Vec<_> = backends.iter().map(SocketAddr::to_string).collect();
         let mut source = Source::from_pairs([
             ("LONGSHORE_BACKENDS", backends.join(",")),
@@ -46,9 +53,7 @@ impl Balancer {
         let (trigger, shutdown) = Trigger::new(deadline);
         let tasks = Tasks::new();
         tasks.spawn("lb", async move { lb::run(listener, config, shutdown).await.unwrap() });
-        let balancer = Balancer { address, trigger, tasks };
-        wait_until(SOON, "ready", || async { balancer.get("/ready").await.status == 200 }).await;
-        balancer
+        Balancer { address, trigger, tasks }
     }
 
     pub(crate) async fn client(&self) -> Client {

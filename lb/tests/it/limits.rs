@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chassis::testing::wait_until;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::backend::{Backend, Deed, ok};
 use crate::balancer::{Balancer, SOON};
@@ -68,13 +69,17 @@ async fn a_body_that_stops_coming_is_answered_408() {
 #[tokio::test]
 async fn connections_over_the_bound_are_told_so() {
     let backend = Backend::start().await;
-    let balancer = Balancer::start(&[backend.address], &[("CLIENT_CONNECTIONS_MAX", "2")]).await;
-    let mut kept = vec![];
-    for _ in 0..2 {
-        let mut client = balancer.client().await;
+    let balancer = Balancer::begin(&[backend.address], &[("CLIENT_CONNECTIONS_MAX", "2")], SOON).await;
+    // One of the two waits until it is ready: another connection that asks would count until its end was seen.
+    let mut kept = vec![balancer.client().await, balancer.client().await];
+    let ready = async |client: &mut Client| {
+        client.send("GET /ready HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        client.answer().await.status == 200
+    };
+    timeout(SOON, async { while !ready(&mut kept[0]).await {} }).await.expect("ready");
+    for client in &mut kept {
         client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         assert_eq!(client.answer().await.status, 200);
-        kept.push(client);
     }
     let answer = balancer.get("/data").await;
     assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("too-many-connections")));
