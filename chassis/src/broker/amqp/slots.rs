@@ -22,6 +22,10 @@ use crate::broker::delivery::Outcome;
 use crate::broker::{ConnectOptions, Delivery, metrics};
 
 const TICK: Duration = Duration::from_millis(500);
+/// A channel on which nothing came for so long, and nothing is out, is opened anew. When a queue is deleted and there again at once, RabbitMQ 3.10
+/// begins the consumer anew by itself, says nothing, and then drops as many deliveries as it had sent before: they stay unacknowledged, and
+/// nobody can see it from here. Closing the channel gives them back.
+const QUIET_MAX: Duration = Duration::from_secs(15);
 
 /// A slot, as the task sees it.
 struct Seat {
@@ -39,6 +43,8 @@ enum End {
     Done,
     /// There are no slots any more.
     Empty,
+    /// Nothing came for long.
+    Quiet,
     Failed(Failure),
 }
 
@@ -54,6 +60,8 @@ pub(super) struct SlotsTask {
     backoff: Backoff,
     not_before: Instant,
     deliveries: Counter,
+    /// When something came on the present channel, or it was opened.
+    last_came: Instant,
 }
 
 impl SlotsTask {
@@ -76,6 +84,7 @@ impl SlotsTask {
             backoff: Backoff::new(floor, floor * 2, cap),
             not_before: Instant::now(),
             deliveries: metrics::deliveries(queue),
+            last_came: Instant::now(),
         }
     }
 
@@ -94,7 +103,7 @@ impl SlotsTask {
                         channel.flush().await;
                         return channel.close().await;
                     }
-                    End::Empty => {
+                    End::Empty | End::Quiet => {
                         self.abandon();
                         channel.flush().await;
                         channel.close().await;
@@ -138,15 +147,18 @@ impl SlotsTask {
             return End::Failed(failure);
         }
         self.backoff.reset();
+        self.last_came = Instant::now();
         loop {
             let stepped = tokio::select! {
                 () = closing.cancelled() => return End::Done,
                 () = board.rung.notified() => self.listen(channel).await,
                 next = channel.next() => self.take_all(channel, next).await,
-                _ = tick.tick() => if channel.is_connected() {
-                    Ok(())
-                } else {
+                _ = tick.tick() => if !channel.is_connected() {
                     Err(Failure::Ended("the channel is no longer connected".to_owned()))
+                } else if self.is_quiet() {
+                    return End::Quiet;
+                } else {
+                    Ok(())
                 },
             };
             if let Err(failure) = stepped {
@@ -156,6 +168,12 @@ impl SlotsTask {
                 return End::Empty;
             }
         }
+    }
+
+    /// Whether the consumers may be deaf: something could have come, and did not for long.
+    fn is_quiet(&self) -> bool {
+        let nothing_is_out = self.seats.values().all(|seat| seat.held.is_none());
+        nothing_is_out && self.sharing.has_consumers() && self.last_came.elapsed() >= QUIET_MAX
     }
 
     /// Writes down what was said at the desks, all of it at once: a desk is named on the board only until it was heard.
@@ -215,6 +233,7 @@ impl SlotsTask {
         first: Result<(ConsumerId, Option<lapin::message::Delivery>), Failure>,
     ) -> Result<(), Failure> {
         let mut next = Some(first);
+        self.last_came = Instant::now();
         while let Some(came) = next {
             match came? {
                 (consumer, Some(delivery)) => self.hand_over(channel, consumer, delivery),
