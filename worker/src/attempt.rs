@@ -1,5 +1,6 @@
 //! One attempt at a job, from a claim that was won to an end that is recorded.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::fault_points::{FaultPoint, fault_point};
@@ -52,14 +53,14 @@ impl Attempt {
         Self { who, job, timeout_ms, span }
     }
 
-    /// Runs the handler and tells the store how that ended, for as long as it takes.
-    pub(crate) async fn work(self, runtime: &Runtime) {
+    /// Runs the handler to its end.
+    pub(crate) async fn run(self, runtime: &Runtime) -> Ending {
         let span = self.span.clone();
-        self.work_in_span(runtime).instrument(span).await;
+        self.run_in_span(runtime).instrument(span).await
     }
 
-    async fn work_in_span(self, runtime: &Runtime) {
-        let Self { who, job, timeout_ms, .. } = self;
+    async fn run_in_span(self, runtime: &Runtime) -> Ending {
+        let Self { who, job, timeout_ms, span } = self;
         tracing::debug!(fence = %who.fence, "job started");
         let begun = Instant::now();
         let ended = run(runtime, &job).await;
@@ -78,8 +79,24 @@ impl Attempt {
             }
         }
         let output = job.take_output().map(Box::new);
+        Ending { who, word, output, span }
+    }
+}
+
+/// How an attempt ended. Its lease is renewed until that is recorded.
+pub(crate) struct Ending {
+    who: JobFence,
+    word: Word,
+    output: Option<Box<Output>>,
+    span: tracing::Span,
+}
+
+impl Ending {
+    /// Tells the store, for as long as it takes.
+    pub(crate) async fn record(self, runtime: Arc<Runtime>) {
+        let Self { who, word, output, span } = self;
         fault_point(FaultPoint::WorkerBeforeComplete);
-        tell(runtime, who, word, output).await;
+        tell(&runtime, who, word, output).instrument(span).await;
         runtime.session.ledger.end(who);
     }
 }

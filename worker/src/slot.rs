@@ -1,4 +1,5 @@
-//! One slot: takes a bell, claims its job, runs it, says how it ended, acknowledges. It runs one job at a time.
+//! One slot: takes a bell, claims its job, runs it, acknowledges, says how it ended. It runs one job at a time, and takes the next bell while the
+//! end of the last one is being recorded. The bell is no longer needed for that: from the claim on it is the lease that keeps the job.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,10 +7,12 @@ use std::time::Duration;
 use chassis::backoff::Backoff;
 use chassis::broker::{Delivery, SlotConsumer, Verdict};
 use chassis::fault_points::{FaultPoint, fault_point};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Fuse, FusedFuture};
 use protocol::envelope::Bell;
 use protocol::topology;
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, Ending};
 use crate::claim::{Taken, claim};
 use crate::metrics;
 use crate::runtime::Runtime;
@@ -20,12 +23,42 @@ const PARK_ATTEMPTS: u32 = 5;
 pub(crate) struct Slot {
     runtime: Arc<Runtime>,
     consumer: SlotConsumer,
+    recording: Recording,
+}
+
+/// The end of the last attempt, while it is being recorded.
+struct Recording(Fuse<BoxFuture<'static, ()>>);
+
+impl Recording {
+    /// Goes on while something else is done.
+    async fn beside<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = std::pin::pin!(other);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut other => return done,
+                () = &mut self.0 => {}
+            }
+        }
+    }
+
+    /// Begins when the end of the attempt before is recorded: there is one at a time.
+    async fn begin(&mut self, runtime: &Arc<Runtime>, ending: Ending) {
+        self.done().await;
+        self.0 = ending.record(Arc::clone(runtime)).boxed().fuse();
+    }
+
+    async fn done(&mut self) {
+        if !self.0.is_terminated() {
+            (&mut self.0).await;
+        }
+    }
 }
 
 impl Slot {
     pub(crate) fn new(runtime: Arc<Runtime>, queue: &str) -> Self {
         let consumer = runtime.broker.consume(&topology::jobs_queue(queue));
-        Self { runtime, consumer }
+        Self { runtime, consumer, recording: Recording(Fuse::terminated()) }
     }
 
     /// Serves until the worker drains.
@@ -33,14 +66,18 @@ impl Slot {
         let shutdown = self.runtime.shutdown.clone();
         let mut draining = std::pin::pin!(shutdown.draining());
         loop {
-            let delivery = tokio::select! {
-                biased;
-                () = &mut draining => break,
-                delivery = self.consumer.next() => delivery,
+            let next = async {
+                tokio::select! {
+                    biased;
+                    () = &mut draining => None,
+                    delivery = self.consumer.next() => Some(delivery),
+                }
             };
+            let Some(delivery) = self.recording.beside(next).await else { break };
             self.serve(delivery).await;
         }
-        self.consumer.pause().await;
+        self.recording.beside(self.consumer.pause()).await;
+        self.recording.done().await;
     }
 
     async fn serve(&mut self, delivery: Delivery) {
@@ -49,7 +86,7 @@ impl Slot {
             Err(rejection) => return self.park(delivery, rejection.label(), &rejection.to_string()).await,
         };
         fault_point(FaultPoint::WorkerBeforeClaim);
-        match claim(&self.runtime, &bell).await {
+        match self.recording.beside(claim(&self.runtime, &bell)).await {
             Taken::Run { claimed, sent_ms } => {
                 fault_point(FaultPoint::WorkerBeforeStart);
                 let attempt = Attempt::begin(&self.runtime, &bell, *claimed, sent_ms);
@@ -64,18 +101,19 @@ impl Slot {
         }
     }
 
-    /// Runs the attempt to its recorded end. One that takes long lives on by its lease alone: its delivery is acknowledged, so that
-    /// the broker's timeouts and restarts do not matter, and the slot consumes nothing until it is free.
+    /// Runs the attempt to its end. One that takes long lives on by its lease alone: its delivery is acknowledged, so that the broker's
+    /// timeouts and restarts do not matter, and the slot consumes nothing until it is free.
     async fn work(&mut self, attempt: Attempt, delivery: Delivery) {
-        let Self { runtime, consumer } = self;
-        let hand_over = runtime.hand_over;
-        let mut work = std::pin::pin!(attempt.work(runtime));
-        let finished = tokio::select! {
-            biased;
-            () = &mut work => true,
-            () = tokio::time::sleep(hand_over) => false,
+        let Self { runtime, consumer, recording } = self;
+        let mut run = std::pin::pin!(attempt.run(runtime));
+        let in_time = async {
+            tokio::select! {
+                biased;
+                ending = &mut run => Some(ending),
+                () = tokio::time::sleep(runtime.hand_over) => None,
+            }
         };
-        if finished {
+        if let Some(ending) = recording.beside(in_time).await {
             if runtime.shutdown.is_draining() {
                 // Acknowledged first, the slot would be given the next bell.
                 consumer.pause().await;
@@ -83,7 +121,7 @@ impl Slot {
             fault_point(FaultPoint::WorkerBeforeAck);
             delivery.ack();
             fault_point(FaultPoint::WorkerAfterAck);
-            return;
+            return recording.begin(runtime, ending).await;
         }
         let give = async {
             consumer.pause().await;
@@ -92,7 +130,9 @@ impl Slot {
             metrics::handed_over();
             fault_point(FaultPoint::WorkerAfterHandOver);
         };
-        tokio::join!(work, give);
+        let (ending, ()) = recording.beside(async { tokio::join!(run, give) }).await;
+        recording.begin(runtime, ending).await;
+        recording.done().await;
         if !runtime.shutdown.is_draining() {
             consumer.resume();
         }

@@ -14,6 +14,7 @@ mod record;
 mod redis;
 mod render;
 mod report;
+mod waiters;
 mod wrk;
 
 use std::path::{Path, PathBuf};
@@ -61,6 +62,8 @@ enum What {
     Balancer,
     /// Memory and CPU of the programs when they do nothing, and the latency of submits at a fixed rate.
     Idle,
+    /// Memory of a gateway for each of ten thousand who wait for a job.
+    Waiters,
 }
 
 #[derive(Subcommand)]
@@ -96,6 +99,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     let wants = |what| arguments.what == What::All || arguments.what == what;
     if wants(What::Idle) {
         idle::run(&plan).await?;
+    }
+    if wants(What::Waiters) {
+        waiters::run().await?;
     }
     if wants(What::Balancer) {
         record.sections.push(balancer::run(&plan).await?);
