@@ -1,6 +1,7 @@
 //! Faults, each with its published bound: what was accepted ends, once, whatever dies.
 
 mod broker;
+mod clients;
 mod links;
 mod owners;
 mod poison;
