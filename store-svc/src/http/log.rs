@@ -50,9 +50,10 @@ pub(super) async fn log(State(service): State<Service>, Query(query): Query<LogQ
         }
         _ => None,
     };
+    let is_beyond_head = query.after > *service.inner.hub.head.borrow();
     let head = if kinds.jobs { &service.inner.hub.head } else { &service.inner.hub.invalidation };
     let mut head = head.subscribe();
-    if !wait.is_zero() && *head.borrow_and_update() <= query.after {
+    if !wait.is_zero() && !is_beyond_head && *head.borrow_and_update() <= query.after {
         let news = head.wait_for(|head| *head > query.after);
         let came = service.wait_for(wait, async { drop(news.await) }).await?;
         if came.is_some() && kinds.jobs {

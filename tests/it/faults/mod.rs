@@ -7,4 +7,5 @@ mod owners;
 mod poison;
 mod queue;
 mod restart;
+mod torn;
 mod worker;
