@@ -2,6 +2,7 @@
 
 mod broker;
 mod clients;
+mod dead;
 mod links;
 mod owners;
 mod poison;
