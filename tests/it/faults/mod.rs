@@ -3,6 +3,7 @@
 mod broker;
 mod clients;
 mod dead;
+mod disk;
 mod links;
 mod owners;
 mod poison;
