@@ -89,6 +89,16 @@ uuid_id!(
     Incarnation
 );
 
+impl JobId {
+    /// When it was made, Unix ms. Only ids of version 7 tell; clients may choose others.
+    #[must_use]
+    pub fn made_ms(self) -> Option<i64> {
+        let made = (self.0.get_version_num() == 7).then(|| self.0.get_timestamp()).flatten()?;
+        let (seconds, nanos) = made.to_unix();
+        i64::try_from(seconds).ok()?.checked_mul(1_000)?.checked_add(i64::from(nanos / 1_000_000))
+    }
+}
+
 counter!(
     /// The number of a claim of a job. It grows with every claim of every run, so a larger one is always the later owner.
     Fence
@@ -113,3 +123,19 @@ counter!(
     /// The store-wide version of a data write.
     Version
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_tells_when_it_was_made_if_its_version_does() {
+        let check = |text: &str, expected: Option<i64>| {
+            assert_eq!(text.parse::<JobId>().expect("an id").made_ms(), expected, "{text}");
+        };
+        check("018bcfe5-6800-7000-8000-000000000000", Some(1_700_000_000_000));
+        check("018bcfe5-6800-4000-8000-000000000000", None);
+        check("00000000-0000-0000-0000-000000000000", None);
+        check("00000000-0000-7000-8000-000000000000", Some(0));
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use protocol::ids::Position;
 use tokio::sync::{Notify, watch};
 
+use crate::condition::Condition;
 use crate::flows::Flows;
 use crate::news::NewsBoard;
 use crate::pull_desk::PullDesk;
@@ -29,6 +30,7 @@ pub(crate) struct Hub {
     pub(crate) flows: Flows,
     /// Many jobs are to be retried.
     pub(crate) retries: Notify,
+    pub(crate) condition: Condition,
 }
 
 impl Default for Hub {
@@ -46,6 +48,7 @@ impl Default for Hub {
             pull_desk: PullDesk::default(),
             flows: Flows::default(),
             retries: Notify::new(),
+            condition: Condition::default(),
         }
     }
 }
@@ -77,6 +80,10 @@ impl Hub {
         self.flows.add(signals.flows, chassis::clock::now_ms());
         for (transition, count) in signals.counts {
             metrics::counter!("longshore_store_transitions_total", "transition" => transition).increment(count);
+        }
+        self.condition.missed(&signals.missing);
+        if signals.wrote {
+            self.condition.written();
         }
         self.pull_desk.offer(signals.offers);
         self.pull_desk.resume(&signals.resumed);

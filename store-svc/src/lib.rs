@@ -25,6 +25,7 @@ use writer::Writer;
 
 mod bell_watch;
 mod bulk_retry;
+mod condition;
 mod config;
 mod dead_letters;
 mod dispatcher;
@@ -131,6 +132,7 @@ impl Parts {
         let loops = Tasks::new();
         loops.spawn("link", dispatcher::follow_link(broker(), hub(), writer(), health.clone()));
         loops.spawn("dispatcher", dispatcher::publish(broker(), hub(), writer()));
+        loops.spawn("condition", condition::show(hub(), health.clone()));
         loops.spawn("bells", bell_watch::watch(broker(), hub(), writer(), readers()));
         loops.spawn("dead letters", dead_letters::triage(broker(), writer()));
         loops.spawn("reaper", reaper::reap(readers(), writer()));
@@ -158,5 +160,6 @@ fn settings(config: &Config) -> Settings {
         queues: config.queues.iter().map(|queue| queue.as_str().to_owned()).collect(),
         sequencer_lease_ms: config.sequencer_lease_ms,
         queue_depth_max: config.queue_depth_max,
+        retention_ms: config.retention_ms,
     }
 }

@@ -212,6 +212,9 @@ impl Thread {
             }
             Err(error) => {
                 tracing::error!(%error, requests = batch.len(), "a batch was not committed");
+                if let StorageError::Unavailable(reason) = &error {
+                    self.hub.condition.not_written(reason);
+                }
                 batch.into_iter().for_each(|request| request.done(Err(&error)));
                 false
             }

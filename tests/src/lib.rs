@@ -8,6 +8,7 @@ pub mod postgres;
 pub mod rabbit;
 pub mod scenario;
 pub mod seed;
+pub mod small_disk;
 pub mod transcript;
 pub mod usage;
 

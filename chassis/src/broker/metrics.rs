@@ -32,6 +32,12 @@ pub(super) fn session(program: &'static str, side: &'static str) {
     metrics::counter!("longshore_broker_sessions_total", "program" => program, "side" => side).increment(1);
 }
 
+/// `longshore_broker_consuming{queue}`: 1 while its deliveries come.
+pub(super) fn consuming(queue: &str, is_consumed: bool) {
+    let value = f64::from(u8::from(is_consumed));
+    metrics::gauge!("longshore_broker_consuming", "queue" => queue.to_owned()).set(value);
+}
+
 /// `longshore_broker_up{program,side}`: 1 while the side works.
 pub(super) fn up(program: &'static str, side: &'static str, up: bool) {
     metrics::gauge!("longshore_broker_up", "program" => program, "side" => side).set(if up { 1.0 } else { 0.0 });

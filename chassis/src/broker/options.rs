@@ -7,6 +7,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::EmbeddedBroker;
+use crate::backoff::Backoff;
 use crate::config::Fault;
 use crate::instance;
 
@@ -173,6 +174,12 @@ impl ConnectOptions {
         Self { name: name.into(), ..self }
     }
 
+    /// The pauses between attempts to connect.
+    pub(super) fn pauses(&self) -> Backoff {
+        let (floor, cap) = self.backoff;
+        Backoff::new(floor, floor * 2, cap)
+    }
+
     /// The start of the name, as much as fits into what AMQP names.
     pub(super) fn short_name(&self) -> &str {
         self.name.get(..self.name.floor_char_boundary(NAME_BYTES_MAX)).unwrap_or_default()
@@ -199,6 +206,9 @@ pub enum ConnectError {
 
 #[cfg(test)]
 mod tests {
+    use rand::rngs::SmallRng;
+    use rand::{RngExt, SeedableRng};
+
     use super::*;
 
     #[test]
@@ -223,5 +233,33 @@ mod tests {
         assert_eq!(who("reports"), "worker reports");
         assert_eq!(who(&"ü".repeat(200)), format!("worker {}", "ü".repeat(NAME_BYTES_MAX / 2)));
         assert_eq!(who(&format!("a{}", "ü".repeat(200))).len(), "worker ".len() + NAME_BYTES_MAX - 1);
+    }
+
+    /// When each of many clients that lost the broker together tries again until it is back: the first attempt after that, ms later.
+    fn come_back_after_ms(clients: usize, away: Duration, random: &mut SmallRng) -> Vec<u128> {
+        let options = ConnectOptions::new(Program::Worker, Vec::new());
+        let comes_back = |_| {
+            let (mut pauses, mut at) = (options.pauses(), Duration::ZERO);
+            while at < away {
+                at += pauses.next(random.random());
+            }
+            (at - away).as_millis()
+        };
+        (0..clients).map(comes_back).collect()
+    }
+
+    #[test]
+    fn many_clients_come_back_one_after_the_other_and_soon() {
+        const CLIENTS: usize = 50;
+        let mut random = SmallRng::seed_from_u64(53);
+        for away_ms in [1_000, 5_000, 10_000, 60_000, 600_000] {
+            let after_ms = come_back_after_ms(CLIENTS, Duration::from_millis(away_ms), &mut random);
+            assert!(after_ms.iter().all(|after_ms| *after_ms <= 2_000), "{after_ms:?}");
+            for begin_ms in 0..20 {
+                let tenth = begin_ms * 100..begin_ms * 100 + 100;
+                let together = after_ms.iter().filter(|after_ms| tenth.contains(*after_ms)).count();
+                assert!(together <= CLIENTS / 4, "{together} of {CLIENTS} in one tenth of a second: {after_ms:?}");
+            }
+        }
     }
 }

@@ -50,9 +50,11 @@ pub(super) async fn log(State(service): State<Service>, Query(query): Query<LogQ
         }
         _ => None,
     };
+    let is_lost =
+        query.after > *service.inner.hub.head.borrow() && is_beyond_head(&service, query.after, kinds).await?;
     let head = if kinds.jobs { &service.inner.hub.head } else { &service.inner.hub.invalidation };
     let mut head = head.subscribe();
-    if !wait.is_zero() && *head.borrow_and_update() <= query.after {
+    if !wait.is_zero() && !is_lost && *head.borrow_and_update() <= query.after {
         let news = head.wait_for(|head| *head > query.after);
         let came = service.wait_for(wait, async { drop(news.await) }).await?;
         if came.is_some() && kinds.jobs {
@@ -72,6 +74,12 @@ pub(super) async fn log(State(service): State<Service>, Query(query): Query<LogQ
             Ok(service.at(page.position, (json, body).into_response()))
         }
     }
+}
+
+/// Nothing that comes would lead on from there. What we have not heard of yet, another store may have written.
+async fn is_beyond_head(service: &Service, after: Position, kinds: LogKinds) -> Result<bool, Rejection> {
+    let page = service.inner.readers.read(move |reader| reader.log(after, kinds, 1)).await?;
+    Ok(matches!(page.read, LogRead::Trimmed))
 }
 
 /// A `LogPage`, from entries that are JSON already.

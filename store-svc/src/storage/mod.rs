@@ -69,6 +69,8 @@ pub struct Settings {
     pub sequencer_lease_ms: u64,
     /// Jobs of one queue that may be open at once.
     pub queue_depth_max: u64,
+    /// How long ended jobs are kept, ms.
+    pub retention_ms: u64,
 }
 
 impl Default for Settings {
@@ -79,6 +81,7 @@ impl Default for Settings {
             queues: BTreeSet::new(),
             sequencer_lease_ms: 0,
             queue_depth_max: DEPTH_MAX_DEFAULT,
+            retention_ms: 0,
         }
     }
 }
@@ -190,6 +193,8 @@ pub struct SequencerRenewal {
 #[derive(Debug, Default)]
 pub struct Signals {
     pub head: Position,
+    /// Something is on disk now that was not before.
+    pub wrote: bool,
     /// The last entry that asks for a fence, if there is a new one.
     pub invalidation: Option<Position>,
     pub fenced_through: Position,
@@ -215,6 +220,8 @@ pub struct Signals {
     pub flows: BTreeMap<String, Flow>,
     /// Queues as they are now, if they changed or nobody was told yet.
     pub queues: Vec<QueueNow>,
+    /// Jobs that a bell or a worker named and that were lost: they are not here, and cannot have been forgotten.
+    pub missing: Vec<JobId>,
     /// Counted transitions, by name.
     pub counts: BTreeMap<&'static str, u64>,
 }
@@ -333,7 +340,7 @@ pub struct LogKinds {
 pub enum LogRead {
     /// Entries as JSON, in order, and up to where they are complete (`None`: up to the position of the read).
     Page { entries: Vec<(Position, String)>, through: Option<Position>, fenced_through: Position },
-    /// The cursor lies before the log's start.
+    /// The cursor lies before the log's start, or beyond its head.
     Trimmed,
 }
 

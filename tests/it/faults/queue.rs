@@ -1,10 +1,11 @@
 //! The queue of the bells purged, deleted, flooded and broken: the store rings again whatever has no owner.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chassis::testing::rabbit::ScratchNode;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, future, stream};
 use protocol::topology::VHOST;
 use serde_json::json;
 use tests::rabbit::{Vhost, own_urls};
@@ -57,6 +58,37 @@ async fn deleted_queue_costs_nothing_once_it_is_there_again() -> Result<()> {
         client.accepted_all(50, |_| json!({"task": "noop"})).await?;
         vhost.management().import_topology(vhost.name(), &["default"]).await?;
         all_succeed_within(client, REPAIRED_WITHIN, SLOTS + 150).await
+    })
+    .await
+}
+
+/// What was confirmed by a queue that is deleted right after is nowhere; what comes while there is none goes nowhere.
+#[tokio::test]
+async fn queue_deleted_and_declared_again_and_again_under_load_costs_no_job() -> Result<()> {
+    const TIMES: usize = 15;
+    let vhost = Vhost::fresh().await?;
+    scenario(Setup::rabbitmq(vhost.urls()).slots("8").alone(), async |cluster| {
+        let client = cluster.client();
+        let is_over = Cell::new(false);
+        let submit = async {
+            let mut count = 0;
+            while !is_over.get() {
+                count += client.accepted_all(20, |_| json!({"task": "noop"})).await?.len();
+            }
+            anyhow::Ok(count)
+        };
+        let replace = async {
+            for _ in 0..TIMES {
+                vhost.management().delete_queue(vhost.name(), QUEUE).await?;
+                vhost.management().import_topology(vhost.name(), &["default"]).await?;
+            }
+            is_over.set(true);
+            Ok(())
+        };
+        let (count, ()) = future::try_join(submit, replace).await?;
+        println!("{count} jobs while the queue was replaced {TIMES} times");
+        ensure!(count >= 10 * TIMES, "{count} jobs are no load");
+        all_succeed_within(client, REPAIRED_WITHIN, count).await
     })
     .await
 }

@@ -2,4 +2,5 @@
 
 mod chaos;
 mod fault_points;
+mod kills;
 mod operator;

@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::connector::{self, Connector};
 use super::failure::Failure;
-use crate::backoff::Backoff;
 use crate::broker::{ConnectOptions, metrics};
 
 const SIDE: &str = "consume";
@@ -31,8 +30,7 @@ pub(super) struct Consuming {
 
 impl Consuming {
     pub(super) async fn run(self) {
-        let (floor, cap) = self.options.backoff;
-        let mut backoff = Backoff::new(floor, floor * 2, cap);
+        let mut backoff = self.options.pauses();
         let program = self.options.program.as_str();
         let mut said = String::new();
         while !self.closing.is_cancelled() {

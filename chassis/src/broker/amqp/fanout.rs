@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use super::RPC_DEADLINE;
 use super::consuming::{Shown, shown};
 use super::failure::{Failure, within};
-use crate::backoff::Backoff;
 use crate::broker::{ConnectOptions, FeedSender, metrics};
 
 /// Unacknowledged events at a time: it bounds what lapin holds for a reader that is behind.
@@ -49,8 +48,7 @@ impl Fanout {
     }
 
     async fn sessions(&mut self) {
-        let (floor, cap) = self.options.backoff;
-        let mut backoff = Backoff::new(floor, floor * 2, cap);
+        let mut backoff = self.options.pauses();
         while let Some(connection) = shown(&mut self.sessions).await {
             match self.begin(&connection).await {
                 Ok((channel, consumer)) => {

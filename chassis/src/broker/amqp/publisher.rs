@@ -38,8 +38,7 @@ pub(super) struct Publisher {
 
 impl Publisher {
     pub(super) async fn run(mut self) {
-        let (floor, cap) = self.options.backoff;
-        let mut backoff = Backoff::new(floor, floor * 2, cap);
+        let mut backoff = self.options.pauses();
         let closing = self.closing.clone();
         let program = self.options.program.as_str();
         loop {

@@ -62,6 +62,8 @@ pub(super) struct SlotsTask {
     deliveries: Counter,
     /// When something came on the present channel, or it was opened.
     last_came: Instant,
+    /// The last failure, since it worked.
+    said: String,
 }
 
 impl SlotsTask {
@@ -72,7 +74,6 @@ impl SlotsTask {
         sessions: watch::Receiver<Shown>,
         closing: CancellationToken,
     ) -> Self {
-        let (floor, cap) = options.backoff;
         Self {
             queue: queue.to_owned(),
             who: options.who(),
@@ -81,10 +82,11 @@ impl SlotsTask {
             sharing: Sharing::default(),
             sessions,
             closing,
-            backoff: Backoff::new(floor, floor * 2, cap),
+            backoff: options.pauses(),
             not_before: Instant::now(),
             deliveries: metrics::deliveries(queue),
             last_came: Instant::now(),
+            said: String::new(),
         }
     }
 
@@ -116,8 +118,18 @@ impl SlotsTask {
                     }
                 },
             };
-            tracing::debug!(queue = self.queue, %failure, "the slots are interrupted");
+            metrics::consuming(&self.queue, false);
+            self.say(&failure);
             self.not_before = Instant::now() + self.backoff.next_random();
+        }
+    }
+
+    /// Warns of what was not so at the last try, such as a queue that is missing.
+    fn say(&mut self, failure: &Failure) {
+        let reason = failure.to_string();
+        if reason != self.said {
+            tracing::warn!(queue = self.queue, reason, "consuming a queue is interrupted");
+            self.said = reason;
         }
     }
 
@@ -146,7 +158,9 @@ impl SlotsTask {
         if let Err(failure) = self.listen(channel).await {
             return End::Failed(failure);
         }
+        metrics::consuming(&self.queue, true);
         self.backoff.reset();
+        self.said.clear();
         self.last_came = Instant::now();
         loop {
             let stepped = tokio::select! {

@@ -18,6 +18,7 @@ const LOG_LINES: usize = 30;
 /// The port mapper runs in the group too, since one that the server starts would stay behind. The watcher reads the end of file when
 /// the test process ends, however it ends, and leaves neither processes nor files.
 const SHELL: &str = r#"
+[ -z "$3" ] || { mkdir -p "$2/db" && mount -t tmpfs -o "size=$3" tmpfs "$2/db"; } || exit
 exec 3<&0 </dev/null
 (cat <&3 >/dev/null; kill -KILL "$(cat "$2/pid")"; rm -rf "$2"; kill -KILL 0) &
 exec 3<&-
@@ -57,12 +58,20 @@ pub(super) fn write_config(folder: &Path, ports: &Ports, config: &NodeConfig) ->
     Ok(())
 }
 
-pub(super) fn start(folder: &Path, ports: &Ports) -> Result<Child> {
-    let mut command = Command::new("sh");
+/// `disk_bytes`: with a disk of this size for its data, which only it sees.
+pub(super) fn start(folder: &Path, ports: &Ports, disk_bytes: Option<u64>) -> Result<Child> {
+    let mut command = match disk_bytes {
+        None => Command::new("sh"),
+        Some(_) => Command::new("unshare"),
+    };
     with_environment(&mut command, folder, ports);
+    if disk_bytes.is_some() {
+        command.args(["--mount", "sh"]);
+    }
     command
         .args(["-c", SHELL, "sh", SERVER])
         .arg(folder)
+        .arg(disk_bytes.map(|bytes| bytes.to_string()).unwrap_or_default())
         .env("RABBITMQ_DIST_PORT", ports.distribution.to_string())
         .env("RABBITMQ_MNESIA_BASE", folder.join("db"))
         .env("RABBITMQ_LOG_BASE", folder.join("log"))

@@ -144,6 +144,16 @@ impl Management {
         Ok(answer.as_array().cloned().unwrap_or_default())
     }
 
+    /// Takes up to `count` messages out of a queue and gives them back, as a consumer that cannot use them; returns how many.
+    ///
+    /// # Errors
+    /// When the node refuses.
+    pub async fn give_back(&self, vhost: &str, queue: &str, count: u32) -> Result<usize> {
+        let ask = json!({"count": count, "ackmode": "reject_requeue_true", "encoding": "auto"});
+        let answer = self.request(Method::POST, &format!("queues/{vhost}/{queue}/get"), Some(&ask)).await?;
+        Ok(answer.as_array().map_or(0, Vec::len))
+    }
+
     /// Ready messages by the node's statistics, which lag by some seconds; [`crate::broker::Port::depth`] is exact.
     ///
     /// # Errors

@@ -5,11 +5,12 @@ mod command;
 mod management;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use protocol::{definitions, topology};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 use tokio::process::{Child, ChildStdin};
@@ -36,11 +37,19 @@ pub struct NodeConfig {
     pub settings: Vec<String>,
     /// Erlang terms for `advanced.config`, which some settings need.
     pub advanced: Option<String>,
+    /// Its data lies on a disk of its own of so many bytes, which can be filled, and is lost when the node ends. It takes root.
+    pub disk_bytes: Option<u64>,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { definitions: definitions::development(), consumer_timeout: None, settings: Vec::new(), advanced: None }
+        Self {
+            definitions: definitions::development(),
+            consumer_timeout: None,
+            settings: Vec::new(),
+            advanced: None,
+            disk_bytes: None,
+        }
     }
 }
 
@@ -58,6 +67,7 @@ struct Ports {
 pub struct ScratchNode {
     folder: TempDir,
     ports: Ports,
+    disk_bytes: Option<u64>,
     process: Option<Process>,
     /// Until when the queues count as fresh.
     aged_at: Option<Instant>,
@@ -109,7 +119,7 @@ impl ScratchNode {
         let ports =
             Ports { amqp: free_port()?, management: free_port()?, epmd: free_port()?, distribution: free_port()? };
         command::write_config(folder.path(), &ports, config)?;
-        let mut node = Self { folder, ports, process: None, aged_at: None };
+        let mut node = Self { folder, ports, disk_bytes: config.disk_bytes, process: None, aged_at: None };
         node.start_again().await?;
         node.aged_at = Some(Instant::now() + QUEUE_AGE);
         Ok(node)
@@ -121,7 +131,7 @@ impl ScratchNode {
     /// When it does not boot.
     pub async fn start_again(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "the node is running");
-        let mut shell = command::start(self.folder.path(), &self.ports)?;
+        let mut shell = command::start(self.folder.path(), &self.ports, self.disk_bytes)?;
         let input = shell.stdin.take();
         let group = shell.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the shell has just started")?;
         let booted = tokio::select! {
@@ -200,6 +210,16 @@ impl ScratchNode {
         std::fs::remove_dir_all(&data).with_context(|| format!("removing {}", data.display()))
     }
 
+    /// Where the running node's data lies, by a path that leads there from outside.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn data_folder(&self) -> Result<PathBuf> {
+        let pid = self.pid().context("the node is not running")?;
+        let data = self.folder.path().join("db");
+        Ok(Path::new("/proc").join(pid.to_string()).join("root").join(data.strip_prefix("/").unwrap_or(&data)))
+    }
+
     /// Starts or ends a memory alarm: while it lasts the broker reads nothing from publishers.
     ///
     /// # Errors
@@ -266,7 +286,11 @@ impl ScratchNode {
 
     fn signal(&self, signal: Signal) -> Result<()> {
         let process = self.process.as_ref().context("the node is not running")?;
-        rustix::process::kill_process(process.server, signal).context("signalling the node")
+        match rustix::process::kill_process(process.server, signal) {
+            // It may have ended by itself.
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error).context("signalling the node"),
+        }
     }
 
     async fn ended(&mut self) -> Result<()> {
@@ -291,7 +315,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         // Before the watcher sees the end of its input: it would remove the folder, which a node that starts again needs.
         let killed = rustix::process::kill_process_group(self.group, Signal::KILL);
-        debug_assert!(killed.is_ok() || killed == Err(rustix::io::Errno::SRCH), "{killed:?}");
+        debug_assert!(killed.is_ok() || killed == Err(Errno::SRCH), "{killed:?}");
         drop(self.input.take());
     }
 }

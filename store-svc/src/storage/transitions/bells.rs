@@ -60,6 +60,9 @@ impl Transaction<'_> {
             self.sql.write(query, values![TENANT, bell.job_id.0, bell.dispatch.0])?;
         }
         for bell in &fates.ring_again {
+            if self.load(bell.job_id)?.is_none() {
+                self.missing(bell.job_id)?;
+            }
             if let Some(rung) = self.ring_again(*bell)? {
                 self.signals.rung.push(rung);
             }

@@ -22,9 +22,11 @@ impl Transaction<'_> {
         self.free_named_place(bell_of(claim))?;
         let Some(mut row) = self.load(claim.job_id)? else {
             // One that is no longer kept has ended; its bell may outlive it.
-            let expired = self.is_expired(claim.job_id)?;
-            let refusal = if expired { ClaimRefusal::NotQueued } else { ClaimRefusal::UnknownJob };
-            return Ok(Ok(self.refused(refusal)));
+            if self.is_expired(claim.job_id)? {
+                return Ok(Ok(self.refused(ClaimRefusal::NotQueued)));
+            }
+            self.missing(claim.job_id)?;
+            return Ok(Ok(self.refused(ClaimRefusal::UnknownJob)));
         };
         // The loop that ends it may be late, the deadline is not.
         self.miss_start(&mut row)?;

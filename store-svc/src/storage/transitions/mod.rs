@@ -28,6 +28,7 @@ mod expire;
 mod foreseen;
 mod logs;
 pub(super) mod memory;
+mod missing;
 mod pull;
 mod queue;
 mod read;
@@ -88,6 +89,7 @@ impl<'t> Transaction<'t> {
             self.signals.live = Some(Arc::clone(&self.memory.live));
             self.memory.live_told = true;
         }
+        self.signals.wrote = self.sql.has_written();
         self.signals.head = self.memory.head;
         self.signals.fenced_through = self.memory.fenced_through;
         self.signals.bells = self.memory.bells;

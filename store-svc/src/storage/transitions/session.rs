@@ -27,7 +27,9 @@ impl Transaction<'_> {
         self.keep_session(session)?;
         let mut reply = HeartbeatReply::default();
         for held in &heartbeat.holds {
-            self.renew(held, &mut reply)?;
+            if !self.renew(held, &mut reply)? {
+                self.missing(held.job_id)?;
+            }
         }
         for queue in heartbeat.queues.keys() {
             if self.memory.queue(queue.as_str()).is_paused() {
@@ -77,15 +79,16 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    pub(super) fn renew(&mut self, held: &Held, reply: &mut HeartbeatReply) -> Result<(), StorageError> {
+    /// `false`: there is no such job.
+    pub(super) fn renew(&mut self, held: &Held, reply: &mut HeartbeatReply) -> Result<bool, StorageError> {
         let lease = JobFence { job_id: held.job_id, fence: held.fence };
         let Some(mut row) = self.load(held.job_id)? else {
             reply.lost.push(lease);
-            return Ok(());
+            return Ok(false);
         };
         if row.job.renew(held.fence).is_err() {
             reply.lost.push(lease);
-            return Ok(());
+            return Ok(true);
         }
         if row.job.cancel_requested {
             reply.cancelled.push(lease);
@@ -97,7 +100,8 @@ impl Transaction<'_> {
                 row.changed = self.log(&Change::Progress { job_id: row.job_id, progress: progress.clone() })?;
             }
         }
-        self.save_renewal(&row)
+        self.save_renewal(&row)?;
+        Ok(true)
     }
 
     /// A worker that pulls and is busy need not ask for jobs to stay known.

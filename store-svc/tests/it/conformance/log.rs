@@ -93,6 +93,18 @@ pub(crate) fn trimmed_cursors_are_told<F: Fixture>() {
     assert_eq!(page(&mut lab, 2, BOTH, 10), None);
 }
 
+/// They come from commits that the database has lost since.
+pub(crate) fn cursors_beyond_the_head_are_told<F: Fixture>() {
+    let mut lab = Lab::<F>::new();
+    assert_eq!(page(&mut lab, 0, BOTH, 10), Some((vec![], 0)));
+    assert_eq!(page(&mut lab, 1, BOTH, 10), None);
+    lab.job("a");
+    assert_eq!(page(&mut lab, 1, BOTH, 10), Some((vec![], 1)));
+    for kinds in [BOTH, LogKinds { jobs: true, invalidations: false }, LogKinds { jobs: false, invalidations: true }] {
+        assert_eq!(page(&mut lab, 2, kinds, 10), None);
+    }
+}
+
 pub(crate) fn what_is_not_fenced_is_not_trimmed<F: Fixture>() {
     let mut lab = Lab::<F>::new();
     lab.job("a");

@@ -25,6 +25,7 @@ mod fencing;
 mod leases;
 mod log;
 mod logs;
+mod missing;
 mod pages;
 mod pausing;
 pub(crate) mod postgres;
@@ -95,13 +96,14 @@ suite! {
         claims_are_bounded_in_their_lease, who_crashes_again_waits_a_moment,
     }
     log {
-        the_log_is_in_commit_order, followers_choose_kinds, trimmed_cursors_are_told,
+        the_log_is_in_commit_order, followers_choose_kinds, trimmed_cursors_are_told, cursors_beyond_the_head_are_told,
         what_is_not_fenced_is_not_trimmed, pages_of_the_log_follow_each_other, a_job_knows_where_it_last_changed,
     }
     logs {
         each_attempt_has_its_log, the_word_of_a_former_owner_leaves_no_log, the_last_logs_are_kept_and_each_is_bounded,
         results_and_errors_are_bounded,
     }
+    missing { what_a_bell_or_a_session_names_is_missed, what_may_be_forgotten_is_not_missed }
     pages { newest_first_without_gaps_or_repeats, filters_select, a_page_looks_at_a_bounded_number_of_rows }
     pausing {
         a_paused_queue_rings_nothing, a_claim_refused_by_a_pause_puts_the_row_back, pauses_are_logged_and_told, a_pause_survives_a_kill,
@@ -137,6 +139,8 @@ suite! {
 }
 
 pub(crate) const LEASE_MS: u64 = 15_000;
+/// How long ended jobs are kept.
+pub(crate) const DAY_MS: u64 = 86_400_000;
 /// When the tests begin, Unix ms.
 pub(crate) const BEGIN_MS: i64 = 1_700_000_000_000;
 
@@ -158,6 +162,7 @@ impl<F: Fixture> Lab<F> {
             queues: ["default", "reports"].map(ToOwned::to_owned).into(),
             sequencer_lease_ms: 5_000,
             queue_depth_max: 1_000_000,
+            retention_ms: DAY_MS,
         };
         Self { fixture: F::fresh(), wall_ms: BEGIN_MS, now_ms: 0, settings, signals: Signals::default(), seed: 0 }
     }

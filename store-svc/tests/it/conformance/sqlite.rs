@@ -138,6 +138,38 @@ fn what_is_replaced_is_kept_with_its_log() {
     assert!(exists(&Sqlite::open(&aside, "the tests").expect("it opens")));
 }
 
+/// What a disk leaves that did not keep all of what it said was written: the end of the log missing, or a byte of it wrong.
+#[test]
+fn a_log_damaged_at_any_byte_keeps_what_was_committed_before_it() {
+    const DAMAGES: u64 = 40;
+    let mut lab = Lab::<SqliteFixture>::new();
+    let folder = lab.fixture.folder.path().to_owned();
+    let mut commit = || {
+        let job_id = lab.create(create("a"));
+        (std::fs::metadata(folder.join("store.db-wal")).expect("a log").len(), job_id)
+    };
+    let commits: Vec<_> = (0..20).map(|_| commit()).collect();
+    let (begin, end) = (commits[0].0, commits[19].0);
+    for damage in 0..DAMAGES {
+        let at = begin + (end - begin) * damage / DAMAGES + damage;
+        let place = TempDir::new().expect("a folder");
+        std::fs::copy(folder.join("store.db"), place.path().join("store.db")).expect("copied");
+        let mut log = std::fs::read(folder.join("store.db-wal")).expect("read");
+        let byte = usize::try_from(at).expect("small");
+        if damage % 2 == 0 {
+            log.truncate(byte)
+        } else {
+            log[byte] ^= 0xff
+        }
+        std::fs::write(place.path().join("store.db-wal"), log).expect("written");
+        let mut reader = open(place.path()).reader().expect("a reader");
+        for (through, job_id) in &commits {
+            let is_there = matches!(reader.job(*job_id).expect("read").read, JobRead::Job(..));
+            assert_eq!(is_there, *through <= at, "damaged at {at}, committed through {through}");
+        }
+    }
+}
+
 #[test]
 fn only_a_whole_database_of_ours_is_restored() {
     let folder = TempDir::new().expect("a folder");

@@ -17,7 +17,7 @@ use protocol::store_api::{
 use serde_json::value::to_raw_value;
 use tokio::time::Instant;
 
-use super::{Store, broker, config, create, start};
+use super::{DEADLINE, Store, broker, config, create, start};
 
 async fn problem(store: &Store, path: &str) -> Problem {
     match store.call(&Call::get(path)).await {
@@ -113,6 +113,12 @@ async fn the_log_is_followed_as_it_grows() {
     let page: LogPage = store.get(&follow).await;
     assert_eq!((page.entries.len(), page.position), (0, position.next()));
     assert_eq!(page.renewed, None);
+    // From beyond the head, which commits have reached that were lost since, it is not followed at all.
+    for kinds in ["job", "invalidation"] {
+        let beyond = format!("/log?after={}&wait_ms=30000&kinds={kinds}", position.0 + 2);
+        let told = tokio::time::timeout(DEADLINE, problem(&store, &beyond)).await.expect("told at once");
+        assert_eq!(told.kind(), Some(Kind::LogTrimmed));
+    }
     store.stop().await;
 }
 
@@ -129,7 +135,8 @@ async fn fences_are_waited_for() {
         store.apply(Command::Fenced { epoch: Epoch(1), through: position }).await
     });
     assert_eq!(fenced.fenced_through, position);
-    let renewing = |instance: InstanceId, epoch: u64| format!("/log?after=99&instance={instance}&epoch={epoch}");
+    let renewing =
+        |instance: InstanceId, epoch: u64| format!("/log?after={position}&instance={instance}&epoch={epoch}");
     let page: LogPage = store.get(&renewing(instance, 1)).await;
     assert_eq!((page.renewed, page.fenced_through), (Some(true), position));
     let page: LogPage = store.get(&renewing(InstanceId::generate(), 1)).await;
