@@ -1,12 +1,14 @@
 //! Measures Longshore beside what people use today and beside the least that is possible, in one run, and writes it into the documentation.
 //! To be started by `tests/bench/run`, which installs and builds what it needs.
 
+mod backlog;
 mod balancer;
 mod bounds;
 mod idle;
 mod jobs;
 mod machine;
 mod meter;
+mod open_loop;
 mod plan;
 mod programs;
 mod reads;
@@ -37,6 +39,9 @@ struct Arguments {
     /// Three rounds of two seconds instead of five of six: about five minutes in all.
     #[arg(long)]
     quick: bool,
+    /// Jobs that wait in `backlog`: a million, or a tenth of them with --quick, unless something else is said.
+    #[arg(long, value_name = "JOBS", value_parser = clap::value_parser!(u32).range(1..))]
+    backlog: Option<u32>,
     /// Writes the record here.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -61,6 +66,8 @@ enum What {
     Balancer,
     /// Memory and CPU of the programs when they do nothing, and the latency of submits at a fixed rate.
     Idle,
+    /// What a million waiting jobs change in latency and memory, and that they are all done in the end.
+    Backlog,
 }
 
 #[derive(Subcommand)]
@@ -106,6 +113,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     if wants(What::Jobs) {
         record.sections.insert(0, jobs::run(&plan, &node().await?).await?);
     }
+    if wants(What::Backlog) {
+        record.sections.push(backlog::run(&plan, &node().await?).await?);
+    }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     record.recorded_at = Timestamp::from_unix_ms(i64::try_from(now.as_millis())?).to_string();
     if !record.sections.is_empty() {
@@ -129,11 +139,14 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
     let installed = arguments.installed.canonicalize();
     let installed =
         installed.with_context(|| format!("{}: start this by tests/bench/run", arguments.installed.display()))?;
-    let (rounds, seconds) = if arguments.quick { (3, 2) } else { (5, 6) };
-    Ok(Plan { installed: Installed(installed), rounds, length: Duration::from_secs(seconds) })
+    let (rounds, seconds, backlog) = if arguments.quick { (3, 2, 100_000) } else { (5, 6, 1_000_000) };
+    let backlog = usize::try_from(arguments.backlog.unwrap_or(backlog))?;
+    Ok(Plan { installed: Installed(installed), rounds, length: Duration::from_secs(seconds), backlog })
 }
 
 fn command(arguments: &Arguments) -> String {
     let what = arguments.what.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
-    format!("tests/bench/run {what}{}", if arguments.quick { " --quick" } else { "" })
+    let quick = if arguments.quick { " --quick" } else { "" };
+    let backlog = arguments.backlog.map_or_else(String::new, |jobs| format!(" --backlog {jobs}"));
+    format!("tests/bench/run {what}{quick}{backlog}")
 }
