@@ -3,3 +3,4 @@
 mod chaos;
 mod fault_points;
 mod operator;
+mod upgrade;
