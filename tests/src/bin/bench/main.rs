@@ -36,7 +36,7 @@ use report::say;
 struct Arguments {
     #[arg(value_enum, default_value = "all")]
     what: What,
-    /// Three rounds of two seconds instead of five of six: about five minutes in all.
+    /// Three rounds of two seconds instead of five of six: about six minutes in all.
     #[arg(long)]
     quick: bool,
     /// Jobs that wait in `backlog`: a million, or a tenth of them with --quick, unless something else is said.
