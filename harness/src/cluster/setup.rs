@@ -35,6 +35,7 @@ pub struct Setup {
     stores: usize,
     database: String,
     worker_program: String,
+    build: Option<String>,
     slots: String,
     tasks: Tasks,
     settings: Vec<(String, String, String)>,
@@ -54,6 +55,7 @@ impl Setup {
             stores: 1,
             database: "sqlite:store.db".to_owned(),
             worker_program: "worker".to_owned(),
+            build: None,
             slots: "4".to_owned(),
             tasks: Tasks::Text(TASKS.to_owned()),
             settings: Vec::new(),
@@ -100,6 +102,12 @@ impl Setup {
     /// Another program than `worker`, with handlers of its own.
     pub fn worker_program(mut self, name: &str) -> Self {
         name.clone_into(&mut self.worker_program);
+        self
+    }
+
+    /// Programs of another build: those that this folder, beside the tests' own programs, has.
+    pub fn build(mut self, folder: &str) -> Self {
+        self.build = Some(folder.to_owned());
         self
     }
 
@@ -161,6 +169,13 @@ impl Setup {
         }
         for (member, variable, value) in &self.settings {
             plan.set(member, variable, value);
+        }
+        if let Some(build) = &self.build {
+            for spec in &mut plan.specs {
+                if let Ok(other) = binary(&format!("{build}/{}", program_of(&spec.name))) {
+                    spec.binary = other;
+                }
+            }
         }
         Ok(plan)
     }

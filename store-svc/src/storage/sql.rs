@@ -1,5 +1,6 @@
 //! The SQL that all adapters share: statements with values in, rows of columns out. A statement is written once, in what SQLite and
-//! PostgreSQL both understand, with `?` or `?1` for a value and `INDEXED BY` where SQLite's planner needs it; an adapter knows how to run it.
+//! PostgreSQL both understand, with `?` or `?1` for a value and `INDEXED BY`, or `NOT INDEXED` for the order of the rows themselves, where
+//! SQLite's planner needs it; an adapter knows how to run it.
 
 use std::ops::ControlFlow;
 

@@ -4,3 +4,4 @@ mod chaos;
 mod fault_points;
 mod kills;
 mod operator;
+mod upgrade;

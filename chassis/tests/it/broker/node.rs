@@ -6,6 +6,8 @@ use chassis::testing::rabbit::ScratchNode;
 use chassis::testing::wait_until;
 use protocol::topology::VHOST;
 
+use super::bench::shared_node;
+
 #[tokio::test]
 async fn node_is_killed_wiped_and_started_again_in_place() {
     let mut node = ScratchNode::start().await.unwrap();
@@ -28,4 +30,12 @@ async fn node_is_killed_wiped_and_started_again_in_place() {
         !std::path::Path::new(&format!("/proc/{pid}")).exists()
     })
     .await;
+}
+
+/// By default it would grow by hundreds of MiB with the bells that have gone through it.
+#[tokio::test]
+async fn what_quorum_queues_keep_in_memory_is_bounded() {
+    let asked = "application:get_env(ra, wal_max_size_bytes).";
+    let said = shared_node().await.ctl(&["eval", asked]).await.unwrap();
+    assert_eq!(said.trim(), "{ok,67108864}");
 }

@@ -194,6 +194,7 @@ fn translated(statement: &str, lock: Lock) -> String {
         let after = hint.trim_start_matches(|letter: char| letter.is_ascii_alphanumeric() || letter == '_');
         text = format!("{before}{after}");
     }
+    text = text.replace(" NOT INDEXED", "");
     match lock {
         Lock::No => text,
         Lock::SkipLocked => text + " FOR UPDATE SKIP LOCKED",
@@ -214,6 +215,7 @@ mod tests {
             "VALUES ($1, $2) ON CONFLICT (a) DO UPDATE SET b = $2",
         );
         check("SELECT a FROM t INDEXED BY t_by_b\n WHERE b = ?", Lock::No, "SELECT a FROM t\n WHERE b = $1");
+        check("SELECT a FROM t NOT INDEXED WHERE b = ?", Lock::No, "SELECT a FROM t WHERE b = $1");
         check("SELECT a FROM t LIMIT ?", Lock::SkipLocked, "SELECT a FROM t LIMIT $1 FOR UPDATE SKIP LOCKED");
     }
 }

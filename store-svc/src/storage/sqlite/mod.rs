@@ -129,6 +129,16 @@ impl From<rusqlite::Error> for StorageError {
     }
 }
 
+/// How SQLite runs this statement: a line for each step.
+#[cfg(test)]
+pub(in crate::storage) fn plan_of(statement: &str) -> Vec<String> {
+    let connection = Connection::open_in_memory().expect("it opens");
+    schema::migrate(&connection).expect("a schema");
+    let mut explained = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).expect("sql");
+    let lines = explained.raw_query().mapped(|row| row.get("detail")).collect::<Result<_, _>>();
+    lines.expect("a plan")
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use chassis::testing::rabbit::ScratchNode;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use tests::http::Http;
 use tests::rabbit::own_urls;
@@ -15,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::jobs::percentile_ms;
 use crate::meter::mib;
+use crate::open_loop::at_rate;
 use crate::plan::Plan;
 use crate::report::say;
 
@@ -50,24 +50,12 @@ async fn idle(plan: &Plan, cluster: &mut Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Open loop: a submit is due at its instant whether or not the ones before were answered, and its latency counts from that instant.
 async fn latency(plan: &Plan, cluster: &Cluster) -> Result<()> {
     let http = Http::new(cluster.address("lb")?);
-    let total = RATE * u32::try_from(plan.length.as_secs())?;
-    let start = Instant::now() + Duration::from_millis(100);
-    let submits = stream::iter(0..total).map(|n| {
-        let (http, due) = (http.clone(), start + Duration::from_secs(1) * n / RATE);
-        async move {
-            sleep_until(due).await;
-            submit(&http).await?;
-            anyhow::Ok(due.elapsed())
-        }
-    });
-    let in_sight = usize::try_from(RATE * 2)?;
-    let mut took: Vec<Duration> = submits.buffered(in_sight).try_collect().await?;
-    took.sort_unstable();
+    let took = at_rate(RATE, plan.length, |_| submit(&http)).await?;
     let at = |percent| percentile_ms(&took, percent);
     say("| POST /longtask to 202 | rate/s | p50 ms | p90 ms | p99 ms | max ms |\n|---|---|---|---|---|---|");
+    let total = took.len();
     say(&format!("| {total} submits | {RATE} | {:.1} | {:.1} | {:.1} | {:.1} |\n", at(50), at(90), at(99), at(100)));
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! Measures Longshore beside what people use today and beside the least that is possible, in one run, and writes it into the documentation.
 //! To be started by `tests/bench/run`, which installs and builds what it needs.
 
+mod backlog;
 mod balancer;
 mod bounds;
 mod idle;
 mod jobs;
 mod machine;
 mod meter;
+mod open_loop;
 mod plan;
 mod programs;
 mod reads;
@@ -35,9 +37,12 @@ use report::say;
 struct Arguments {
     #[arg(value_enum, default_value = "all")]
     what: What,
-    /// Three rounds of two seconds instead of five of six: about five minutes in all.
+    /// Three rounds of two seconds instead of five of six: about six minutes in all.
     #[arg(long)]
     quick: bool,
+    /// Jobs that wait in `backlog`: a million, or a tenth of them with --quick, unless something else is said.
+    #[arg(long, value_name = "JOBS", value_parser = clap::value_parser!(u32).range(1..))]
+    backlog: Option<u32>,
     /// Writes the record here.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -64,6 +69,8 @@ enum What {
     Idle,
     /// Memory of a gateway for each of ten thousand who wait for a job.
     Waiters,
+    /// What a million waiting jobs change in latency and memory, and that they are all done in the end.
+    Backlog,
 }
 
 #[derive(Subcommand)]
@@ -112,6 +119,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     if wants(What::Jobs) {
         record.sections.insert(0, jobs::run(&plan, &node().await?).await?);
     }
+    if wants(What::Backlog) {
+        record.sections.push(backlog::run(&plan, &node().await?).await?);
+    }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     record.recorded_at = Timestamp::from_unix_ms(i64::try_from(now.as_millis())?).to_string();
     if !record.sections.is_empty() {
@@ -135,11 +145,14 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
     let installed = arguments.installed.canonicalize();
     let installed =
         installed.with_context(|| format!("{}: start this by tests/bench/run", arguments.installed.display()))?;
-    let (rounds, seconds) = if arguments.quick { (3, 2) } else { (5, 6) };
-    Ok(Plan { installed: Installed(installed), rounds, length: Duration::from_secs(seconds) })
+    let (rounds, seconds, backlog) = if arguments.quick { (3, 2, 100_000) } else { (5, 6, 1_000_000) };
+    let backlog = usize::try_from(arguments.backlog.unwrap_or(backlog))?;
+    Ok(Plan { installed: Installed(installed), rounds, length: Duration::from_secs(seconds), backlog })
 }
 
 fn command(arguments: &Arguments) -> String {
     let what = arguments.what.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
-    format!("tests/bench/run {what}{}", if arguments.quick { " --quick" } else { "" })
+    let quick = if arguments.quick { " --quick" } else { "" };
+    let backlog = arguments.backlog.map_or_else(String::new, |jobs| format!(" --backlog {jobs}"));
+    format!("tests/bench/run {what}{quick}{backlog}")
 }

@@ -11,4 +11,6 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// How long one measurement takes, more or less.
     pub(crate) length: Duration,
+    /// Jobs that wait.
+    pub(crate) backlog: usize,
 }

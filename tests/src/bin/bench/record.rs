@@ -15,7 +15,7 @@ pub(crate) struct Record {
     pub(crate) sections: Vec<Section>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Machine {
     pub(crate) cores: usize,
@@ -59,7 +59,7 @@ pub(crate) struct Run {
     pub(crate) cpu_us: BTreeMap<String, f64>,
     /// CPU time per operation of the load generator, in microseconds.
     pub(crate) generator_us: f64,
-    /// Resident memory by part after the run, in MiB.
+    /// Resident memory by part after the run, in MiB; of a backlog, by how much each part grew.
     #[serde(default)]
     pub(crate) resident_mib: BTreeMap<String, f64>,
 }
@@ -68,6 +68,11 @@ impl Run {
     #[expect(clippy::cast_precision_loss, reason = "a count of operations is far below 2^52")]
     pub(crate) fn per_second(&self) -> f64 {
         self.operations as f64 / self.seconds
+    }
+
+    /// Of the part that has the most.
+    pub(crate) fn largest_mib(&self) -> f64 {
+        self.resident_mib.values().copied().fold(0.0, f64::max)
     }
 
     /// Of all parts together, without the load generator.

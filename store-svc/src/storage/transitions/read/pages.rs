@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 use protocol::api::Status;
 use protocol::bulk_retry::{PREVIEW_LOOKED_AT_MAX, RetryFilter, RetryPreview, SAMPLE_MAX};
 use protocol::ids::Position;
+use protocol::job::State;
 
 use super::Viewer;
-use crate::storage::row::Row;
+use crate::storage::row::{Row, state_word};
 use crate::storage::sql::{Sql, values};
 use crate::storage::transitions::bulk_retry::each_ended;
 use crate::storage::transitions::memory;
@@ -28,6 +29,7 @@ struct Listed {
     n: i64,
     queue: String,
     task: String,
+    has_succeeded: bool,
 }
 
 pub(super) fn jobs(sql: &mut dyn Sql, query: &JobsQuery) -> Result<JobsPage, StorageError> {
@@ -39,14 +41,16 @@ pub(super) fn jobs(sql: &mut dyn Sql, query: &JobsQuery) -> Result<JobsPage, Sto
     let mut stretch = query.limit.saturating_add(1).min(STRETCH);
     loop {
         let listed = sql.all(statement(query.status), values![TENANT, before, stretch], |columns| {
-            Ok(Listed { n: columns.int()?, queue: columns.text()?, task: columns.text()? })
+            let (n, queue, task) = (columns.int()?, columns.text()?, columns.text()?);
+            Ok(Listed { n, queue, task, has_succeeded: columns.word()? == state_word(State::Succeeded) })
         })?;
         let is_last = u32::try_from(listed.len()).is_ok_and(|count| count < stretch);
         let mut rows = listed.into_iter().peekable();
         while let Some(row) = rows.next() {
             (before, looked_at) = (row.n, looked_at + 1);
             let is_of = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
-            let wanted = is_of(&query.queue, &row.queue) && is_of(&query.task, &row.task);
+            let is_in = row.has_succeeded || query.status != Some(Status::Succeeded);
+            let wanted = is_in && is_of(&query.queue, &row.queue) && is_of(&query.task, &row.task);
             if wanted && let Some(row) = Row::load_n(sql, row.n)? {
                 let view = viewer.view(sql, &row)?;
                 bytes += view.result.as_ref().map_or(0, |result| result.get().len());
@@ -85,25 +89,27 @@ pub(super) fn preview_retry(sql: &mut dyn Sql, filter: &RetryFilter) -> Result<R
     Ok(RetryPreview { matching, exact: looked_at < PREVIEW_LOOKED_AT_MAX, sample })
 }
 
-/// Repeats the condition of the index `jobs_open`, so that SQLite uses it.
+/// By the index `jobs_open`, whose condition it repeats for SQLite. Succeeded jobs are in no index of states: they are looked for among all, by
+/// number, where SQLite would rather sort all that there are, because each has a tenant.
 fn statement(status: Option<Status>) -> &'static str {
     macro_rules! listed {
-        ($condition:literal) => {
+        ($from:literal, $condition:literal) => {
             concat!(
-                "SELECT n, queue, task FROM jobs WHERE tenant = ? AND n < ? ",
+                "SELECT n, queue, task, state FROM ",
+                $from,
+                " WHERE tenant = ? AND n < ? ",
                 $condition,
                 " ORDER BY n DESC LIMIT ?"
             )
         };
     }
     match status {
-        None => listed!(""),
-        Some(Status::Scheduled) => listed!("AND state = 'scheduled' AND state <> 'succeeded'"),
-        Some(Status::Queued) => listed!("AND state = 'queued' AND state <> 'succeeded'"),
-        Some(Status::Running) => listed!("AND state IN ('running', 'finishing') AND state <> 'succeeded'"),
-        Some(Status::Succeeded) => listed!("AND state = 'succeeded'"),
-        Some(Status::Failed) => listed!("AND state = 'failed' AND state <> 'succeeded'"),
-        Some(Status::Cancelled) => listed!("AND state = 'cancelled' AND state <> 'succeeded'"),
+        None | Some(Status::Succeeded) => listed!("jobs NOT INDEXED", ""),
+        Some(Status::Scheduled) => listed!("jobs", "AND state = 'scheduled' AND state <> 'succeeded'"),
+        Some(Status::Queued) => listed!("jobs", "AND state = 'queued' AND state <> 'succeeded'"),
+        Some(Status::Running) => listed!("jobs", "AND state IN ('running', 'finishing') AND state <> 'succeeded'"),
+        Some(Status::Failed) => listed!("jobs", "AND state = 'failed' AND state <> 'succeeded'"),
+        Some(Status::Cancelled) => listed!("jobs", "AND state = 'cancelled' AND state <> 'succeeded'"),
     }
 }
 
@@ -141,4 +147,25 @@ pub(super) fn log(sql: &mut dyn Sql, after: Position, kinds: LogKinds, limit: u3
         return Ok(LogRead::Trimmed);
     }
     Ok(LogRead::Page { entries, through, fenced_through })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::sqlite::plan_of;
+
+    #[test]
+    fn a_page_reads_only_what_it_looks_at() {
+        let check = |status, expected: &str| {
+            let plan = plan_of(statement(status));
+            assert_eq!(plan, [format!("SEARCH jobs USING {expected}")], "{status:?}");
+        };
+        let by_number = "INTEGER PRIMARY KEY (rowid<?)";
+        let by_state = "INDEX jobs_open (tenant=? AND state=? AND n<?)";
+        check(None, by_number);
+        check(Some(Status::Succeeded), by_number);
+        for status in [Status::Scheduled, Status::Queued, Status::Failed, Status::Cancelled] {
+            check(Some(status), by_state);
+        }
+    }
 }

@@ -22,7 +22,7 @@ const BULLMQ_SERVER: &str = include_str!("../../../../bench/jobs/bullmq_server.c
 const BULLMQ_WORKER: &str = include_str!("../../../../bench/jobs/bullmq_worker.cjs");
 const CELERY_VHOST: &str = "celery";
 const ONE_PROCESS_VHOST: &str = "one-process";
-const SLOTS: &str = "64";
+pub(crate) const SLOTS: &str = "64";
 const NOOP: &str = "[task.noop]\nkind = \"simulate\"\nduration_ms = 0\n";
 
 impl Durability {
@@ -44,7 +44,7 @@ impl Durability {
 }
 
 /// The process of the node.
-pub(super) fn pid(node: &ScratchNode) -> Result<u32> {
+pub(crate) fn pid(node: &ScratchNode) -> Result<u32> {
     u32::try_from(node.pid().context("the node runs")?).context("a pid is positive")
 }
 
@@ -57,7 +57,7 @@ pub(super) async fn longshore(node: &ScratchNode) -> Result<System> {
     let setup = Setup::rabbitmq(own_urls(node)).workers(1).worker_program("noop-worker").slots(SLOTS);
     let what = "through lb and three gateways; the store commits with an fsync (synchronous=FULL) before the 202, bells confirmed on a quorum \
                 queue, a handler in Rust on 64 slots; an accepted job survives the loss of the broker's disk";
-    let mut system = start_longshore(&setup, contender("Longshore on RabbitMQ", what)).await?;
+    let mut system = start_longshore(setup, contender("Longshore on RabbitMQ", what)).await?;
     system.meter.add("RabbitMQ", pid(node)?);
     Ok(system)
 }
@@ -67,7 +67,7 @@ pub(super) async fn longshore_up_on_rabbitmq(node: &ScratchNode) -> Result<Syste
     node.management().make_vhost(ONE_PROCESS_VHOST, &["default"]).await?;
     let setup = Setup::rabbitmq(urls(node, ONE_PROCESS_VHOST)).in_one_process().slots(SLOTS).tasks(NOOP);
     let what = "`longshore up` with AMQP_URL: the same in one process, and the built-in task `simulate`; the same fsync, the same confirms";
-    let mut system = start_longshore(&setup, contender("Longshore in one process, on RabbitMQ", what)).await?;
+    let mut system = start_longshore(setup, contender("Longshore in one process, on RabbitMQ", what)).await?;
     system.meter.add("RabbitMQ", pid(node)?);
     Ok(system)
 }
@@ -76,19 +76,22 @@ pub(super) async fn longshore_up_on_rabbitmq(node: &ScratchNode) -> Result<Syste
 pub(super) async fn longshore_up() -> Result<System> {
     let setup = Setup::embedded().slots(SLOTS).tasks(NOOP);
     let what = "`longshore up`: the same with the embedded broker, which keeps its bells in memory; the same fsync before the 202";
-    start_longshore(&setup, contender("Longshore in one process", what)).await
+    start_longshore(setup, contender("Longshore in one process", what)).await
 }
 
 /// Without a line per request or job in any log, like the other contenders.
-async fn start_longshore(setup: &Setup, contender: Contender) -> Result<System> {
-    let mut setup = setup.clone();
+pub(crate) fn quiet(mut setup: Setup) -> Setup {
     for program in ["lb", "gateway", "store-svc", "cache-svc", "worker", "up"] {
         setup = setup.set(program, "LONGSHORE_LOG", "warn");
     }
     for program in ["lb", "up"] {
         setup = setup.set(program, "LONGSHORE_ACCESS_LOG", "false");
     }
-    let mut cluster = Cluster::start(&setup).await?;
+    setup
+}
+
+async fn start_longshore(setup: Setup, contender: Contender) -> Result<System> {
+    let mut cluster = Cluster::start(&quiet(setup)).await?;
     let mut meter = Meter::default();
     for process in cluster.processes("") {
         meter.add(tests::cluster::program_of(process.name()), process.pid());

@@ -17,6 +17,7 @@ use crate::meter::Meter;
 use crate::plan::Plan;
 use crate::record::{Contender, Run, Section};
 use crate::report::progress;
+pub(crate) use contenders::{SLOTS, pid, quiet};
 pub(crate) use load::percentile_ms;
 use system::System;
 
@@ -85,7 +86,7 @@ impl Bare {
     async fn new(node: &ScratchNode) -> Result<Self> {
         node.management().make_vhost(BARE_VHOST, &[BARE_QUEUE]).await?;
         let mut meter = Meter::default();
-        meter.add("RabbitMQ", contenders::pid(node)?);
+        meter.add("RabbitMQ", pid(node)?);
         let what = "no HTTP, no store: the AMQP client alone with a window of 256, persistent mandatory messages of 200 bytes on a quorum queue, \
                     confirmed, consumed and acknowledged in one process; the generator is the loop itself";
         let contender = Contender { name: "bare AMQP loop".to_owned(), what: what.to_owned(), runs: Vec::new() };
