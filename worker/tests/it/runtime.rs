@@ -226,6 +226,27 @@ async fn store_outage_keeps_bells_and_results() {
 }
 
 #[tokio::test]
+async fn slot_runs_one_job_while_the_end_of_the_last_is_recorded_and_no_more() {
+    let bench = Bench::start().await;
+    let worker = bench.worker("1", &[]);
+    bench.store.inner().faults.no_outcomes = true;
+    let mut jobs = Vec::new();
+    for _ in 0..3 {
+        jobs.push(bench.submit("wait", "null").await);
+    }
+    bench.gate.add_permits(3);
+    bench.until_began(2).await;
+    let turned_away = bench.store.inner().turned_away;
+    bench.until("the end is told again", || bench.store.inner().turned_away > turned_away + 3).await;
+    assert_eq!(bench.began.load(Ordering::Relaxed), 2, "the third waits until the first is recorded");
+    bench.store.inner().faults.no_outcomes = false;
+    for job in jobs {
+        bench.until_state(job, State::Succeeded).await;
+    }
+    worker.drain().await;
+}
+
+#[tokio::test]
 async fn handler_whose_lease_cannot_be_renewed_is_stopped_in_time_and_given_back() {
     let bench = Bench::start().await;
     let worker = bench.worker("1", &[]);

@@ -29,6 +29,8 @@ pub(crate) struct Faults {
     pub(crate) lose_answers: usize,
     /// Every call is refused.
     pub(crate) away: bool,
+    /// Every call that tells an outcome is.
+    pub(crate) no_outcomes: bool,
     /// Heartbeats get no answer.
     pub(crate) silent_heartbeats: bool,
 }
@@ -138,7 +140,8 @@ async fn apply(State(store): State<ScriptedStore>, body: Bytes) -> Response {
     let is_heartbeat = items.iter().any(|item| matches!(item, Command::Heartbeat(_)));
     let (answer, hold) = {
         let mut inner = store.inner();
-        if inner.faults.away {
+        let tells_outcome = items.iter().any(|item| matches!(item, Command::Complete(_)));
+        if inner.faults.away || inner.faults.no_outcomes && tells_outcome {
             inner.turned_away += 1;
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
