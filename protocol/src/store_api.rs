@@ -206,7 +206,9 @@ pub struct Created {
     /// The id under which it is known: of the first job with this idempotency key.
     pub job_id: JobId,
     pub status: Status,
-    /// It was there before, in this present state. Not the whole job: a batch of repeats would carry all their results.
+    /// It was there before, in this present state. Not the whole job: a batch of repeats would carry all their results. A gateway that still
+    /// expects the whole job finds none under this name, and answers as to the first submit: with the same id.
+    #[serde(rename = "repeated", alias = "replayed")]
     pub replayed: Option<Replayed>,
     /// The creator may publish this bell, and says in `Bells` how that went.
     pub bell: Option<Dispatch>,
@@ -490,4 +492,27 @@ impl Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FencedThrough {
     pub fenced_through: Position,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The version whose `replayed` was the whole job is told nothing under that name, and what it tells is understood.
+    #[test]
+    fn answer_to_a_repeated_submit_is_understood_between_versions() {
+        let told = |name: &str| {
+            let job = r#"{"job_id":"01a2142b-04d1-729e-b04e-22ef395be815","task":"noop","status":"running"}"#;
+            format!(
+                r#"{{"job_id":"01a2142b-04d1-729e-b04e-22ef395be815","status":"running","{name}":{job},"bell":null,
+                    "created_at":"2026-11-25T19:24:53.330Z"}}"#
+            )
+        };
+        for name in ["replayed", "repeated"] {
+            let created: Created = serde_json::from_str(&told(name)).expect("understood");
+            assert_eq!(created.replayed, Some(Replayed { status: Status::Running, run_at: None }), "{name}");
+            let answer = serde_json::to_value(created).expect("JSON");
+            assert!(answer.get("replayed").is_none() && answer["repeated"]["status"] == "running", "{answer}");
+        }
+    }
 }
