@@ -16,7 +16,6 @@ mod record;
 mod redis;
 mod render;
 mod report;
-mod waiters;
 mod wrk;
 
 use std::path::{Path, PathBuf};
@@ -67,8 +66,6 @@ enum What {
     Balancer,
     /// Memory and CPU of the programs when they do nothing, and the latency of submits at a fixed rate.
     Idle,
-    /// Memory of a gateway for each of ten thousand who wait for a job.
-    Waiters,
     /// What a million waiting jobs change in latency and memory, and that they are all done in the end.
     Backlog,
 }
@@ -106,9 +103,6 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     let wants = |what| arguments.what == What::All || arguments.what == what;
     if wants(What::Idle) {
         idle::run(&plan).await?;
-    }
-    if wants(What::Waiters) {
-        waiters::run().await?;
     }
     if wants(What::Balancer) {
         record.sections.push(balancer::run(&plan).await?);
