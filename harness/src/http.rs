@@ -13,6 +13,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
+use crate::ledger::job_id;
+use crate::wait::eventually;
+
 /// Longer than the longest answer that the API may hold back (`Prefer: wait=30`).
 const DEADLINE: Duration = Duration::from_secs(40);
 
@@ -57,6 +60,20 @@ impl Http {
         self.send(Method::POST, path, &[], Some(body)).await
     }
 
+    /// Submits a job until it is accepted, which its key makes safe to repeat; gives its id. An answer that is not [passing](Answer::is_passing)
+    /// is an error.
+    pub async fn submit_under(&self, key: &str, body: &Value, within: Duration) -> Result<String> {
+        let key = format!("\"{key}\"");
+        let accepted = eventually(within, "a submit is accepted", async || {
+            let headers = [("idempotency-key", key.as_str())];
+            let answer = self.send(Method::POST, "/longtask", &headers, Some(body)).await?;
+            ensure!(!answer.is_passing(), "{answer}");
+            Ok(Some(answer.expect(202)))
+        })
+        .await??;
+        Ok(job_id(&accepted).to_owned())
+    }
+
     pub async fn put(&self, path: &str, body: &Value) -> Result<Answer> {
         self.send(Method::PUT, path, &[], Some(body)).await
     }
@@ -97,6 +114,11 @@ impl Http {
 }
 
 impl Answer {
+    /// What a client must expect while programs come and go: it tries again.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
+    }
+
     pub fn json(&self) -> Result<Value> {
         serde_json::from_slice(&self.body).with_context(|| format!("not JSON: {self}"))
     }

@@ -29,12 +29,6 @@ pub fn with_small_disk(spec: Spec, bytes: u64, folder: &Path) -> Spec {
     Spec { binary: PathBuf::from("unshare"), arguments, ..spec }
 }
 
-/// The folder as the process sees it.
-pub fn seen_by(pid: u32, folder: &Path) -> PathBuf {
-    let below_root = folder.strip_prefix("/").unwrap_or(folder);
-    Path::new("/proc").join(pid.to_string()).join("root").join(below_root)
-}
-
 /// Leaves no room; gives how many bytes that took.
 pub fn fill(folder: &Path) -> Result<u64> {
     let path = folder.join(FILLER);

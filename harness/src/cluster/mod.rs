@@ -106,6 +106,15 @@ impl Cluster {
         Ok(Metrics::parse(&String::from_utf8_lossy(&answer.body)))
     }
 
+    /// One metric over all processes whose name starts with `prefix`.
+    pub async fn sum(&self, prefix: &str, metric: &str) -> Result<f64> {
+        let mut sum = 0.0;
+        for name in self.processes.keys().filter(|name| name.starts_with(prefix)) {
+            sum += self.metrics(name).await?.sum(metric, &[]);
+        }
+        Ok(sum)
+    }
+
     /// Starts an ended process again in place and waits until its programs are ready.
     pub async fn restart(&mut self, name: &str) -> Result<()> {
         self.process(name)?.restart()?;

@@ -1,7 +1,5 @@
 //! Bells that the broker gave up on while the queue for them is missing.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use chassis::testing::rabbit::{NodeConfig, ScratchNode};
 use protocol::topology::{DELIVERY_LIMIT, JOBS_DEAD, VHOST};
@@ -9,15 +7,13 @@ use serde_json::json;
 use tests::rabbit::own_urls;
 use tests::{Setup, scenario, wait_until};
 
+use super::{QUEUE, REPAIRED_WITHIN, occupy};
 use crate::SOON;
 
-const QUEUE: &str = "jobs.default";
 const SLOTS: usize = 16;
 const JOBS: usize = 40;
 /// How long the broker waits before it tries again to forward what it gave up on; 3 minutes by default.
 const FORWARD_AGAIN: &str = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 1000}]}].";
-/// As after a broker that lost its data.
-const REPAIRED_WITHIN: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn bells_past_their_limit_without_a_queue_for_them_cost_no_job() -> Result<()> {
@@ -26,9 +22,7 @@ async fn bells_past_their_limit_without_a_queue_for_them_cost_no_job() -> Result
             .await?;
     scenario(Setup::rabbitmq(own_urls(&node)).slots("8").alone(), async |cluster| {
         let (client, management) = (cluster.client(), node.management());
-        client.accepted_all(SLOTS, |_| json!({"task": "work", "payload": {"duration_ms": 8_000}})).await?;
-        wait_until(SOON, "the slots are taken", async || Ok(client.list("status=running&").await?.len() == SLOTS))
-            .await?;
+        occupy(client, SLOTS, 8_000).await?;
         client.accepted_all(JOBS, |_| json!({"task": "noop"})).await?;
         management.delete_queue(VHOST, JOBS_DEAD).await?;
         let mut most = 0;

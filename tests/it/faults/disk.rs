@@ -2,25 +2,23 @@
 //! nothing is needed but that it comes back.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use chassis::testing::rabbit::{NodeConfig, ScratchNode};
+use chassis::testing::rabbit::{NodeConfig, ScratchNode, seen_by};
 use serde_json::{Value, json};
 use tests::binaries::binary;
 use tests::rabbit::{Vhost, own_urls};
-use tests::small_disk::{fill, make_room, may_be_had, seen_by, with_small_disk};
+use tests::small_disk::{fill, make_room, may_be_had, with_small_disk};
 use tests::{Cluster, Setup, scenario, wait_until};
 use tokio::process::Command;
 
+use super::REPAIRED_WITHIN;
 use crate::SOON;
 
 const DISK_BYTES: u64 = 8 << 20;
 const BROKER_DISK_BYTES: u64 = 96 << 20;
 /// Queued at the broker, and as many behind them.
 const JOBS: usize = 400;
-/// As after a broker that lost its data, which it did.
-const REPAIRED_WITHIN: Duration = Duration::from_secs(30);
 /// More than may have been left in what the file has already.
 const PAYLOAD_BYTES: usize = 40_000;
 

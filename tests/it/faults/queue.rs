@@ -9,20 +9,17 @@ use futures_util::{StreamExt, TryStreamExt, future, stream};
 use protocol::topology::VHOST;
 use serde_json::json;
 use tests::rabbit::{Vhost, own_urls};
-use tests::{Client, Cluster, Setup, eventually, scenario, wait_until};
+use tests::{Client, Setup, eventually, scenario, wait_until};
 use tokio::time::Instant;
 
+use super::{QUEUE, REPAIRED_WITHIN, occupy};
 use crate::SOON;
 
-const QUEUE: &str = "jobs.default";
-/// As after a broker that lost its data.
-const REPAIRED_WITHIN: Duration = Duration::from_secs(30);
 const SLOTS: usize = 16;
 
 /// All slots are taken for a while, and bells lie in the queue.
 async fn fill(client: &Client) -> Result<()> {
-    client.accepted_all(SLOTS, |_| json!({"task": "work", "payload": {"duration_ms": 3_000}})).await?;
-    wait_until(SOON, "the slots are taken", async || Ok(client.list("status=running&").await?.len() == SLOTS)).await?;
+    occupy(client, SLOTS, 3_000).await?;
     client.accepted_all(100, |_| json!({"task": "noop"})).await?;
     Ok(())
 }
@@ -108,17 +105,12 @@ async fn hundreds_of_copies_of_a_bell_start_its_job_once() -> Result<()> {
         ensure!(routed.iter().all(|routed| *routed), "some copies went nowhere");
         let job = client.succeeded(&id, SOON).await?;
         ensure!(job["attempt"] == 1 && job["crashes"] == 0 && job["run"] == 1, "{job}");
-        wait_until(SOON, "every copy was refused", async || Ok(claims(cluster).await? > COPIES as f64)).await
+        wait_until(SOON, "every copy was refused", async || {
+            Ok(cluster.sum("worker", "longshore_worker_claims_total").await? > COPIES as f64)
+        })
+        .await
     })
     .await
-}
-
-async fn claims(cluster: &Cluster) -> Result<f64> {
-    let mut sum = 0.0;
-    for worker in ["worker-0", "worker-1"] {
-        sum += cluster.metrics(worker).await?.sum("longshore_worker_claims_total", &[]);
-    }
-    Ok(sum)
 }
 
 /// A quorum queue that was declared less than about a second before the kill may lose what it confirmed, and may stay without a leader for

@@ -7,9 +7,11 @@ use anyhow::{Context, Result, ensure};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
+use tests::ledger::job_id;
 use tests::rabbit::Vhost;
 use tests::{Cluster, Setup, scenario, wait_until};
 
+use super::{QUEUE, occupy};
 use crate::SOON;
 
 const SEED: u64 = 45;
@@ -32,21 +34,13 @@ async fn submit(cluster: &Cluster, count: usize) -> Result<Vec<String>> {
     let mut ids = Vec::new();
     for _ in 0..count {
         let job = http.post("/longtask", &json!({"task": "noop"})).await?.expect(202)?;
-        ids.push(job["job_id"].as_str().context("an id")?.to_owned());
+        ids.push(job_id(&job).to_owned());
     }
     Ok(ids)
 }
 
 async fn alarms(cluster: &Cluster) -> Result<f64> {
-    Ok(cluster.metrics("store-svc").await?.sum("longshore_store_behind_broker_total", &[]))
-}
-
-async fn waiters(cluster: &Cluster) -> Result<f64> {
-    let mut sum = 0.0;
-    for gateway in ["gateway-0", "gateway-1", "gateway-2"] {
-        sum += cluster.metrics(gateway).await?.sum("longshore_waiters", &[]);
-    }
-    Ok(sum)
+    cluster.sum("store-svc", "longshore_store_behind_broker_total").await
 }
 
 async fn store_status(cluster: &Cluster) -> Result<serde_json::Value> {
@@ -58,19 +52,14 @@ async fn a_store_whose_log_lost_its_end_says_so_and_goes_on() -> Result<()> {
     let vhost = Vhost::fresh().await?;
     let setup = Setup::rabbitmq(vhost.urls()).workers(1).slots(SLOTS.to_string());
     scenario(setup.alone(), async |cluster| {
-        let busy = json!({"task": "work", "payload": {"duration_ms": 10_000}});
-        let running = cluster.client().accepted_all(SLOTS, |_| busy.clone()).await?;
-        wait_until(SOON, "the slots are taken", async || {
-            Ok(cluster.client().list("status=running&").await?.len() == SLOTS)
-        })
-        .await?;
+        let running = occupy(cluster.client(), SLOTS, 10_000).await?;
         ensure!(alarms(cluster).await? < 0.5, "nothing is lost yet");
         let begin = log_bytes(cluster)?;
         let mut ids = submit(cluster, BELLS - 1).await?;
         let end = log_bytes(cluster)?;
         ids.extend(submit(cluster, 1).await?);
         wait_until(SOON, "the bells are in the broker", async || {
-            Ok(vhost.management().give_back(vhost.name(), "jobs.default", 100).await? >= BELLS)
+            Ok(vhost.management().give_back(vhost.name(), QUEUE, 100).await? >= BELLS)
         })
         .await?;
 
@@ -79,7 +68,8 @@ async fn a_store_whose_log_lost_its_end_says_so_and_goes_on() -> Result<()> {
         let path = format!("/jobs/{}", running[0]);
         let waited = async || waits.send(http::Method::GET, &path, &[("prefer", "wait=30")], None).await;
         let lose = async {
-            wait_until(SOON, "it is waited for", async || Ok(waiters(cluster).await? > 0.5)).await?;
+            wait_until(SOON, "it is waited for", async || Ok(cluster.sum("gateway", "longshore_waiters").await? > 0.5))
+                .await?;
             cluster.process("store-svc")?.kill_9()?;
             let at = SmallRng::seed_from_u64(SEED).random_range(begin..=end);
             cut(cluster.folder(), at)?;

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt, future, stream};
-use http::Method;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
-use tests::ledger::job_id;
 use tests::rabbit::Vhost;
-use tests::{Cluster, Http, Setup, eventually, scenario, wait_until};
+use tests::{Cluster, Http, Setup, scenario, wait_until};
 
 const KILLS: usize = 50;
 const SEED: u64 = 50;
@@ -48,21 +46,13 @@ impl Load {
     async fn submit_from(&self, first: u64) -> Result<()> {
         let mut number = first;
         while !self.is_over.get() {
-            let id = self.submit(number).await.with_context(|| format!("submit {number}"))?;
+            let (key, body) = (number.to_string(), json!({"task": "noop"}));
+            let id = self.http.submit_under(&key, &body, BACK_WITHIN).await;
+            let id = id.with_context(|| format!("submit {number}"))?;
             self.acknowledged.borrow_mut().push(id);
             number += SUBMITTERS;
         }
         Ok(())
-    }
-
-    async fn submit(&self, number: u64) -> Result<String> {
-        let key = format!("\"{number}\"");
-        eventually(BACK_WITHIN, "it is acknowledged", async || {
-            let headers = [("idempotency-key", key.as_str())];
-            let answer = self.http.send(Method::POST, "/longtask", &headers, Some(&json!({"task": "noop"}))).await?;
-            answer.expect(202).map(|job| Some(job_id(&job).to_owned()))
-        })
-        .await
     }
 }
 

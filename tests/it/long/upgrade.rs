@@ -14,7 +14,7 @@ use tests::binaries::binary;
 use tests::cluster::program_of;
 use tests::ledger::is_terminal;
 use tests::rabbit::Vhost;
-use tests::{Answer, Cluster, Http, Setup, eventually, scenario, wait_until};
+use tests::{Cluster, Http, Setup, eventually, scenario, wait_until};
 
 use crate::SOON;
 
@@ -40,11 +40,6 @@ struct Load {
     /// A program is exchanged without which GETs cannot be answered.
     interrupted: Cell<bool>,
     accepted: RefCell<Vec<String>>,
-}
-
-/// An answer that a client must expect while programs come and go: it tries again.
-fn is_passing(answer: &Answer) -> bool {
-    matches!(answer.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
 }
 
 /// Something of every sort.
@@ -92,17 +87,8 @@ impl Load {
         .await?
     }
 
-    /// Until it is accepted: the key makes the repetition safe.
     async fn submit(&self, n: usize) -> Result<String> {
-        let (key, body) = (format!("\"job-{n}\""), job(n));
-        let accepted = eventually(EXCHANGED_WITHIN, "a submit is accepted", async || {
-            let headers = [("idempotency-key", key.as_str())];
-            let answer = self.http.send(Method::POST, "/longtask", &headers, Some(&body)).await?;
-            ensure!(!is_passing(&answer), "{answer}");
-            Ok(Some(answer.expect(202)))
-        })
-        .await??;
-        Ok(accepted["job_id"].as_str().context("an id")?.to_owned())
+        self.http.submit_under(&format!("job-{n}"), &job(n), EXCHANGED_WITHIN).await
     }
 
     /// `None`: it could not be answered, and need not.
@@ -110,7 +96,7 @@ impl Load {
         let interrupted = self.interrupted.get();
         match self.http.send(Method::GET, path, &[("prefer", "wait=2")], None).await {
             Ok(answer) if answer.status.is_success() => answer.json().map(Some),
-            Ok(answer) if is_passing(&answer) && (interrupted || self.interrupted.get()) => Ok(None),
+            Ok(answer) if answer.is_passing() && (interrupted || self.interrupted.get()) => Ok(None),
             Err(_) if interrupted || self.interrupted.get() => Ok(None),
             Ok(answer) => anyhow::bail!("GET {path}: {answer}"),
             Err(error) => Err(error),
@@ -129,7 +115,7 @@ impl Load {
                         ensure!(read["data"] == n, "{n} was acknowledged, then read: {read}");
                     }
                 }
-                Ok(answer) if !is_passing(&answer) => anyhow::bail!("PUT {path}: {answer}"),
+                Ok(answer) if !answer.is_passing() => anyhow::bail!("PUT {path}: {answer}"),
                 _ => key += 1,
             }
         }

@@ -11,7 +11,7 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use super::connector::{self, Connector};
-use super::failure::Failure;
+use super::failure::{Failure, Said};
 use crate::broker::{ConnectOptions, metrics};
 
 const SIDE: &str = "consume";
@@ -32,23 +32,22 @@ impl Consuming {
     pub(super) async fn run(self) {
         let mut backoff = self.options.pauses();
         let program = self.options.program.as_str();
-        let mut said = String::new();
+        let mut said = Said::default();
         while !self.closing.is_cancelled() {
             let failure = tokio::select! {
                 () = self.closing.cancelled() => return,
                 connected = self.connector.connect() => match connected {
                     Ok(connection) => {
                         backoff.reset();
-                        said.clear();
+                        said.forget();
                         self.session(connection).await
                     }
                     Err(failure) => Some(failure),
                 },
             };
             let Some(failure) = failure.map(|failure| failure.to_string()) else { return };
-            if failure != said {
+            if said.is_new(&failure) {
                 tracing::warn!(program, reason = failure, "consuming is interrupted");
-                said = failure;
             }
             tokio::select! {
                 () = self.closing.cancelled() => {}

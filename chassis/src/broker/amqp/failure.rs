@@ -34,6 +34,26 @@ impl Failure {
     }
 }
 
+/// The failure that was said last, so that one that lasts is said once.
+#[derive(Default)]
+pub(super) struct Said(String);
+
+impl Said {
+    /// Whether it is not the one that was said last; then it is from now on.
+    pub(super) fn is_new(&mut self, reason: &str) -> bool {
+        let is_new = self.0 != reason;
+        if is_new {
+            reason.clone_into(&mut self.0);
+        }
+        is_new
+    }
+
+    /// It works: the next failure is said, whichever it is.
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
 fn reply_code(error: &lapin::Error) -> Option<u16> {
     match error.kind() {
         lapin::ErrorKind::ProtocolError(error) => Some(error.get_id()),

@@ -127,10 +127,6 @@ impl Sharing {
         self.idle().next().is_some()
     }
 
-    pub(super) fn has_consumers(&self) -> bool {
-        !self.consumers.is_empty()
-    }
-
     /// Those who want to consume, can, and do not yet. A slot whose holder is still busy does not begin, else a job would wait behind it.
     fn idle(&self) -> impl Iterator<Item = usize> {
         let idle = |slot: &Slot| slot.wants && !slot.busy && slot.consumer.is_none();

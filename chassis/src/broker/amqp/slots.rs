@@ -12,7 +12,7 @@ use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::consuming::{Shown, shown};
-use super::failure::Failure;
+use super::failure::{Failure, Said};
 use super::outgoing::{is_canary, text_headers};
 use super::sharing::{ConsumerId, Sharing};
 use super::slot::{Board, Desk};
@@ -22,10 +22,6 @@ use crate::broker::delivery::Outcome;
 use crate::broker::{ConnectOptions, Delivery, metrics};
 
 const TICK: Duration = Duration::from_millis(500);
-/// A channel on which nothing came for so long, and nothing is out, is opened anew. When a queue is deleted and there again at once, RabbitMQ 3.10
-/// begins the consumer anew by itself, says nothing, and then drops as many deliveries as it had sent before: they stay unacknowledged, and
-/// nobody can see it from here. Closing the channel gives them back.
-const QUIET_MAX: Duration = Duration::from_secs(15);
 
 /// A slot, as the task sees it.
 struct Seat {
@@ -60,10 +56,7 @@ pub(super) struct SlotsTask {
     backoff: Backoff,
     not_before: Instant,
     deliveries: Counter,
-    /// When something came on the present channel, or it was opened.
-    last_came: Instant,
-    /// The last failure, since it worked.
-    said: String,
+    said: Said,
 }
 
 impl SlotsTask {
@@ -85,8 +78,7 @@ impl SlotsTask {
             backoff: options.pauses(),
             not_before: Instant::now(),
             deliveries: metrics::deliveries(queue),
-            last_came: Instant::now(),
-            said: String::new(),
+            said: Said::default(),
         }
     }
 
@@ -119,17 +111,11 @@ impl SlotsTask {
                 },
             };
             metrics::consuming(&self.queue, false);
-            self.say(&failure);
+            let reason = failure.to_string();
+            if self.said.is_new(&reason) {
+                tracing::warn!(queue = self.queue, reason, "consuming a queue is interrupted");
+            }
             self.not_before = Instant::now() + self.backoff.next_random();
-        }
-    }
-
-    /// Warns of what was not so at the last try, such as a queue that is missing.
-    fn say(&mut self, failure: &Failure) {
-        let reason = failure.to_string();
-        if reason != self.said {
-            tracing::warn!(queue = self.queue, reason, "consuming a queue is interrupted");
-            self.said = reason;
         }
     }
 
@@ -160,8 +146,7 @@ impl SlotsTask {
         }
         metrics::consuming(&self.queue, true);
         self.backoff.reset();
-        self.said.clear();
-        self.last_came = Instant::now();
+        self.said.forget();
         loop {
             let stepped = tokio::select! {
                 () = closing.cancelled() => return End::Done,
@@ -169,7 +154,7 @@ impl SlotsTask {
                 next = channel.next() => self.take_all(channel, next).await,
                 _ = tick.tick() => if !channel.is_connected() {
                     Err(Failure::Ended("the channel is no longer connected".to_owned()))
-                } else if self.is_quiet() {
+                } else if channel.is_quiet() {
                     return End::Quiet;
                 } else {
                     Ok(())
@@ -182,12 +167,6 @@ impl SlotsTask {
                 return End::Empty;
             }
         }
-    }
-
-    /// Whether the consumers may be deaf: something could have come, and did not for long.
-    fn is_quiet(&self) -> bool {
-        let nothing_is_out = self.seats.values().all(|seat| seat.held.is_none());
-        nothing_is_out && self.sharing.has_consumers() && self.last_came.elapsed() >= QUIET_MAX
     }
 
     /// Writes down what was said at the desks, all of it at once: a desk is named on the board only until it was heard.
@@ -247,7 +226,6 @@ impl SlotsTask {
         first: Result<(ConsumerId, Option<lapin::message::Delivery>), Failure>,
     ) -> Result<(), Failure> {
         let mut next = Some(first);
-        self.last_came = Instant::now();
         while let Some(came) = next {
             match came? {
                 (consumer, Some(delivery)) => self.hand_over(channel, consumer, delivery),

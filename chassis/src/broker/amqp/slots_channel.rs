@@ -11,7 +11,7 @@ use lapin::Channel;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::RPC_DEADLINE;
 use super::failure::{Failure, within};
@@ -21,6 +21,10 @@ use crate::broker::metrics;
 
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 const FLUSH_DEADLINE: Duration = Duration::from_millis(500);
+/// A channel on which nothing came for so long, and nothing is out, is opened anew. When a queue is deleted and there again at once, RabbitMQ 3.10
+/// begins the consumer anew by itself, says nothing, and then drops as many deliveries as it had sent before: they stay unacknowledged, and
+/// nobody can see it from here. Closing the channel gives them back.
+const QUIET_MAX: Duration = Duration::from_secs(15);
 
 /// `None`: the consumer's stream has ended.
 type Came = (ConsumerId, Option<lapin::Result<Delivery>>);
@@ -35,6 +39,8 @@ pub(super) struct SlotsChannel {
     unsettled: BTreeSet<u64>,
     /// Acks wait for the socket, so they are polled together with everything else instead of one after the other.
     settling: FuturesUnordered<BoxFuture<'static, Settled>>,
+    /// When something came, or the channel was opened.
+    last_came: Instant,
 }
 
 /// What was told to the broker of a delivery, and of `count - 1` before it.
@@ -55,11 +61,17 @@ impl SlotsChannel {
         let channel = within(RPC_DEADLINE, "opening a channel", connection.create_channel()).await?;
         let (queue, who) = (queue.to_owned(), who.to_owned());
         let (deliveries, settling) = (SelectAll::new(), FuturesUnordered::new());
-        Ok(Self { channel, queue, who, deliveries, unsettled: BTreeSet::new(), settling })
+        let (unsettled, last_came) = (BTreeSet::new(), Instant::now());
+        Ok(Self { channel, queue, who, deliveries, unsettled, settling, last_came })
     }
 
     pub(super) fn is_connected(&self) -> bool {
         self.channel.status().connected()
+    }
+
+    /// Whether its consumers may be deaf: something could have come, and did not for long.
+    pub(super) fn is_quiet(&self) -> bool {
+        !self.deliveries.is_empty() && self.unsettled.is_empty() && self.last_came.elapsed() >= QUIET_MAX
     }
 
     /// Begins a consumer that is sent at most so many deliveries which are not settled.
@@ -92,6 +104,7 @@ impl SlotsChannel {
         loop {
             tokio::select! {
                 Some((consumer, came)) = self.deliveries.next() => {
+                    self.last_came = Instant::now();
                     let refused = |source| Failure::Refused { what: "consuming", source };
                     let delivery = came.transpose().map_err(refused)?;
                     self.unsettled.extend(delivery.iter().map(|delivery| delivery.delivery_tag));

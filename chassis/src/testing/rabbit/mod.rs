@@ -216,8 +216,7 @@ impl ScratchNode {
     /// When it is not running.
     pub fn data_folder(&self) -> Result<PathBuf> {
         let pid = self.pid().context("the node is not running")?;
-        let data = self.folder.path().join("db");
-        Ok(Path::new("/proc").join(pid.to_string()).join("root").join(data.strip_prefix("/").unwrap_or(&data)))
+        Ok(seen_by(pid.unsigned_abs(), &self.folder.path().join("db")))
     }
 
     /// Starts or ends a memory alarm: while it lasts the broker reads nothing from publishers.
@@ -309,6 +308,13 @@ impl ScratchNode {
 /// Whether a broker at this address answers the protocol header: of a node that is just being started again.
 pub async fn answers(address: SocketAddr) -> bool {
     crate::broker::probe(&address.to_string()).await.is_ok()
+}
+
+/// The folder as the process sees it, which may have disks of its own.
+#[must_use]
+pub fn seen_by(pid: u32, folder: &Path) -> PathBuf {
+    let below_root = folder.strip_prefix("/").unwrap_or(folder);
+    Path::new("/proc").join(pid.to_string()).join("root").join(below_root)
 }
 
 impl Drop for Process {

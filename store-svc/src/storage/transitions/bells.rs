@@ -60,9 +60,6 @@ impl Transaction<'_> {
             self.sql.write(query, values![TENANT, bell.job_id.0, bell.dispatch.0])?;
         }
         for bell in &fates.ring_again {
-            if self.load(bell.job_id)?.is_none() {
-                self.missing(bell.job_id)?;
-            }
             if let Some(rung) = self.ring_again(*bell)? {
                 self.signals.rung.push(rung);
             }
@@ -84,7 +81,11 @@ impl Transaction<'_> {
     /// The same bell once more, at the end of its queue; `None`: its job does not wait for it any more, or its queue is paused.
     fn ring_again(&mut self, bell: BellId) -> Result<Option<RungBell>, StorageError> {
         let held = self.free_place(bell)?;
-        match self.rung_row(bell)? {
+        let row = self.load(bell.job_id)?;
+        if row.is_none() {
+            self.has_ended_or_is_missing(bell.job_id)?;
+        }
+        match row.filter(|row| is_rung(row, bell)) {
             Some(mut row) if self.memory.queue(&row.queue).is_paused() => {
                 self.place(&mut row);
                 self.save(&row)?;
@@ -98,12 +99,9 @@ impl Transaction<'_> {
         }
     }
 
-    /// The job's row, if it was rung with this bell and is still queued under it.
+    /// The job's row, if it is rung.
     fn rung_row(&mut self, bell: BellId) -> Result<Option<Row>, StorageError> {
-        let row = self.load(bell.job_id)?;
-        Ok(row.filter(|row| {
-            row.job.state == State::Queued && row.job.dispatch == bell.dispatch && row.ring == Some(Ring::Rung)
-        }))
+        Ok(self.load(bell.job_id)?.filter(|row| is_rung(row, bell)))
     }
 
     pub(super) fn unring_one(&mut self, bell: BellId) -> Result<(), StorageError> {
@@ -155,4 +153,9 @@ pub(super) fn message(
     let task = TaskName::try_from(task).map_err(|error| StorageError::Internal(error.to_string()))?;
     let bell = Bell::new(bell.job_id, bell.dispatch, task, Timestamp::from_unix_ms(created_at), trace);
     Ok(RungBell { queue: queue.to_owned(), bell })
+}
+
+/// Whether the row was rung with this bell and is still queued under it.
+fn is_rung(row: &Row, bell: BellId) -> bool {
+    row.job.state == State::Queued && row.job.dispatch == bell.dispatch && row.ring == Some(Ring::Rung)
 }

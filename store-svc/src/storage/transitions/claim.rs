@@ -22,11 +22,9 @@ impl Transaction<'_> {
         self.free_named_place(bell_of(claim))?;
         let Some(mut row) = self.load(claim.job_id)? else {
             // One that is no longer kept has ended; its bell may outlive it.
-            if self.is_expired(claim.job_id)? {
-                return Ok(Ok(self.refused(ClaimRefusal::NotQueued)));
-            }
-            self.missing(claim.job_id)?;
-            return Ok(Ok(self.refused(ClaimRefusal::UnknownJob)));
+            let has_ended = self.has_ended_or_is_missing(claim.job_id)?;
+            let refusal = if has_ended { ClaimRefusal::NotQueued } else { ClaimRefusal::UnknownJob };
+            return Ok(Ok(self.refused(refusal)));
         };
         // The loop that ends it may be late, the deadline is not.
         self.miss_start(&mut row)?;

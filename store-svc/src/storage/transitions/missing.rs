@@ -6,13 +6,17 @@ use super::Transaction;
 use crate::storage::StorageError;
 
 impl Transaction<'_> {
-    /// A bell or a worker names a job that has no row. What ended long ago is forgotten in the end; anything else should be here.
-    pub(super) fn missing(&mut self, job_id: JobId) -> Result<(), StorageError> {
+    /// A bell or a worker names a job that has no row. `true`: it has ended and is no longer kept. What ended long ago is forgotten in the end;
+    /// anything else should be here.
+    pub(super) fn has_ended_or_is_missing(&mut self, job_id: JobId) -> Result<bool, StorageError> {
+        if self.is_expired(job_id)? {
+            return Ok(true);
+        }
         let kept_since_ms = self.context.wall_ms.saturating_sub_unsigned(self.context.settings.retention_ms);
         let may_be_forgotten = job_id.made_ms().is_some_and(|made_ms| made_ms < kept_since_ms);
-        if !may_be_forgotten && !self.is_expired(job_id)? {
+        if !may_be_forgotten {
             self.signals.missing.push(job_id);
         }
-        Ok(())
+        Ok(false)
     }
 }

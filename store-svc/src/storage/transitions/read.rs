@@ -132,7 +132,12 @@ impl<S: Snapshots> Reader for Viewed<S> {
     }
 
     fn log(&mut self, after: Position, kinds: LogKinds, limit: u32) -> Result<At<LogRead>, StorageError> {
-        self.at(|sql| pages::log(sql, after, kinds, limit))
+        let mut page = self.at(|sql| pages::log(sql, after, kinds, limit))?;
+        // A cursor beyond the head has seen commits that were lost since: other entries will be given their numbers.
+        if after > page.position {
+            page.read = LogRead::Trimmed;
+        }
+        Ok(page)
     }
 
     fn data(&mut self, key: &str) -> Result<At<Option<DataView>>, StorageError> {

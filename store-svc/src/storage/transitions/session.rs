@@ -28,7 +28,7 @@ impl Transaction<'_> {
         let mut reply = HeartbeatReply::default();
         for held in &heartbeat.holds {
             if !self.renew(held, &mut reply)? {
-                self.missing(held.job_id)?;
+                self.has_ended_or_is_missing(held.job_id)?;
             }
         }
         for queue in heartbeat.queues.keys() {

@@ -114,6 +114,7 @@ mod tests {
         check(of_axum, 1.7, true);
         check(of_axum, 1.71, false);
     }
+
     #[test]
     fn a_size_is_held_to_its_limit_by_itself() {
         let resident_mib = BTreeMap::from([("lb".to_owned(), 1.5), ("store-svc".to_owned(), 299.5)]);

@@ -12,7 +12,7 @@ use tests::usage::Usage;
 use tests::{Cluster, Setup};
 use tokio::time::{Instant, sleep_until};
 
-use crate::jobs::percentile_ms;
+use crate::jobs::{NOOP, SLOTS, percentile_ms};
 use crate::meter::mib;
 use crate::open_loop::at_rate;
 use crate::plan::Plan;
@@ -26,7 +26,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<()> {
     for (title, setup) in
         [("On RabbitMQ", Setup::rabbitmq(own_urls(&node)).workers(1)), ("In one process", Setup::embedded())]
     {
-        let setup = setup.slots("64").tasks("[task.noop]\nkind = \"simulate\"\nduration_ms = 0\n");
+        let setup = setup.slots(SLOTS).tasks(NOOP);
         let setup = setup.set("lb", "LONGSHORE_ACCESS_LOG", "false").set("up", "LONGSHORE_ACCESS_LOG", "false");
         let mut cluster = Cluster::start(&setup).await?;
         say(&format!("{title}:\n"));

@@ -11,7 +11,6 @@ use super::Viewer;
 use crate::storage::row::{Row, state_word};
 use crate::storage::sql::{Sql, values};
 use crate::storage::transitions::bulk_retry::each_ended;
-use crate::storage::transitions::memory;
 use crate::storage::{JobsPage, JobsQuery, LogKinds, LogRead, StorageError, TENANT};
 
 /// The most rows that one page of jobs looks at; a page may therefore be short, or empty, and still have a next one.
@@ -142,10 +141,6 @@ pub(super) fn log(sql: &mut dyn Sql, after: Position, kinds: LogKinds, limit: u3
         through = is_full.then_some(position);
         Ok(if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
-    // A cursor beyond the head has seen commits that were lost since: other entries will be given their numbers.
-    if entries.is_empty() && after > memory::position(sql)? {
-        return Ok(LogRead::Trimmed);
-    }
     Ok(LogRead::Page { entries, through, fenced_through })
 }
 

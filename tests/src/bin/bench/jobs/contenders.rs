@@ -23,7 +23,7 @@ const BULLMQ_WORKER: &str = include_str!("../../../../bench/jobs/bullmq_worker.c
 const CELERY_VHOST: &str = "celery";
 const ONE_PROCESS_VHOST: &str = "one-process";
 pub(crate) const SLOTS: &str = "64";
-const NOOP: &str = "[task.noop]\nkind = \"simulate\"\nduration_ms = 0\n";
+pub(crate) const NOOP: &str = "[task.noop]\nkind = \"simulate\"\nduration_ms = 0\n";
 
 impl Durability {
     fn said(self) -> &'static str {

@@ -17,7 +17,7 @@ use crate::meter::Meter;
 use crate::plan::Plan;
 use crate::record::{Contender, Run, Section};
 use crate::report::progress;
-pub(crate) use contenders::{SLOTS, pid, quiet};
+pub(crate) use contenders::{NOOP, SLOTS, pid, quiet};
 pub(crate) use load::percentile_ms;
 use system::System;
 
