@@ -6,10 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::rabbit::Vhost;
-use tests::{Cluster, Setup, eventually, scenario, wait_until};
+use tests::{Setup, eventually, scenario, wait_until};
 use uuid::Uuid;
 
 use crate::SOON;
+
+const DELIVERIES: &str = "longshore_broker_deliveries_total";
 
 /// The word that a reason begins with says what was wrong.
 const GARBAGE: [(&str, &str); 6] = [
@@ -43,15 +45,6 @@ async fn parked(vhost: &Vhost, queue: &str, expected: &BTreeMap<String, &str>) -
     Ok(())
 }
 
-/// The programs named so counted this metric so often, all together.
-async fn counted(cluster: &Cluster, programs: &[&str], metric: &str, label: &str) -> Result<f64> {
-    let mut sum = 0.0;
-    for program in programs {
-        sum += cluster.metrics(program).await?.sum(metric, &[label]);
-    }
-    Ok(sum)
-}
-
 #[tokio::test]
 async fn garbage_on_the_queues_is_parked_with_its_reason() -> Result<()> {
     let vhost = Vhost::fresh().await?;
@@ -77,12 +70,11 @@ async fn garbage_on_the_queues_is_parked_with_its_reason() -> Result<()> {
             client.succeeded(&id, SOON).await?;
         }
         // Each was delivered once and never came back.
-        let workers = ["worker-0", "worker-1"];
-        let bells = counted(cluster, &workers, "longshore_broker_deliveries_total", "queue=\"jobs.default\"").await?;
+        let bells = cluster.sum("worker", DELIVERIES, &["queue=\"jobs.default\""]).await?;
         let garbage = f64::from(u32::try_from(GARBAGE.len())?);
         // Two unknown jobs, two real ones, and a real one rung again is no harm.
         ensure!((garbage + 4.0..garbage + 8.0).contains(&bells), "{bells} deliveries of bells");
-        let intake = counted(cluster, &["cache-svc"], "longshore_broker_deliveries_total", "cache.intake").await?;
+        let intake = cluster.sum("cache-svc", DELIVERIES, &["cache.intake"]).await?;
         ensure!((intake - garbage).abs() < 0.5, "{intake} deliveries of invalidations");
         Ok(())
     })

@@ -106,11 +106,11 @@ impl Cluster {
         Ok(Metrics::parse(&String::from_utf8_lossy(&answer.body)))
     }
 
-    /// One metric over all processes whose name starts with `prefix`.
-    pub async fn sum(&self, prefix: &str, metric: &str) -> Result<f64> {
+    /// One metric over all processes whose name starts with `prefix`, see [`Metrics::sum`].
+    pub async fn sum(&self, prefix: &str, metric: &str, labels: &[&str]) -> Result<f64> {
         let mut sum = 0.0;
         for name in self.processes.keys().filter(|name| name.starts_with(prefix)) {
-            sum += self.metrics(name).await?.sum(metric, &[]);
+            sum += self.metrics(name).await?.sum(metric, labels);
         }
         Ok(sum)
     }

@@ -147,7 +147,7 @@ async fn running_jobs_are_started_once_through_a_restart_of_the_broker() -> Resu
         let begun = || std::fs::read_to_string(&starts).unwrap_or_default().lines().count();
         let long = client.accepted_all(JOBS / 2, |_| json!({"task": "runs", "payload": 12})).await?;
         wait_until(SOON, "they were handed over", async || {
-            Ok(cluster.sum("worker", "longshore_worker_handed_over_total").await? >= long.len() as f64)
+            Ok(cluster.sum("worker", "longshore_worker_handed_over_total", &[]).await? >= long.len() as f64)
         })
         .await?;
         client.accepted_all(JOBS / 2, |_| json!({"task": "runs", "payload": 6})).await?;

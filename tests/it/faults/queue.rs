@@ -106,7 +106,7 @@ async fn hundreds_of_copies_of_a_bell_start_its_job_once() -> Result<()> {
         let job = client.succeeded(&id, SOON).await?;
         ensure!(job["attempt"] == 1 && job["crashes"] == 0 && job["run"] == 1, "{job}");
         wait_until(SOON, "every copy was refused", async || {
-            Ok(cluster.sum("worker", "longshore_worker_claims_total").await? > COPIES as f64)
+            Ok(cluster.sum("worker", "longshore_worker_claims_total", &[]).await? > COPIES as f64)
         })
         .await
     })

@@ -40,7 +40,7 @@ async fn submit(cluster: &Cluster, count: usize) -> Result<Vec<String>> {
 }
 
 async fn alarms(cluster: &Cluster) -> Result<f64> {
-    cluster.sum("store-svc", "longshore_store_behind_broker_total").await
+    cluster.sum("store-svc", "longshore_store_behind_broker_total", &[]).await
 }
 
 async fn store_status(cluster: &Cluster) -> Result<serde_json::Value> {
@@ -68,8 +68,10 @@ async fn a_store_whose_log_lost_its_end_says_so_and_goes_on() -> Result<()> {
         let path = format!("/jobs/{}", running[0]);
         let waited = async || waits.send(http::Method::GET, &path, &[("prefer", "wait=30")], None).await;
         let lose = async {
-            wait_until(SOON, "it is waited for", async || Ok(cluster.sum("gateway", "longshore_waiters").await? > 0.5))
-                .await?;
+            wait_until(SOON, "it is waited for", async || {
+                Ok(cluster.sum("gateway", "longshore_waiters", &[]).await? > 0.5)
+            })
+            .await?;
             cluster.process("store-svc")?.kill_9()?;
             let at = SmallRng::seed_from_u64(SEED).random_range(begin..=end);
             cut(cluster.folder(), at)?;

@@ -11,7 +11,7 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use super::connector::{self, Connector};
-use super::failure::{Failure, Said};
+use super::failure::{Failure, LastSaid};
 use crate::broker::{ConnectOptions, metrics};
 
 const SIDE: &str = "consume";
@@ -32,7 +32,7 @@ impl Consuming {
     pub(super) async fn run(self) {
         let mut backoff = self.options.pauses();
         let program = self.options.program.as_str();
-        let mut said = Said::default();
+        let mut said = LastSaid::default();
         while !self.closing.is_cancelled() {
             let failure = tokio::select! {
                 () = self.closing.cancelled() => return,

@@ -36,9 +36,9 @@ impl Failure {
 
 /// The failure that was said last, so that one that lasts is said once.
 #[derive(Default)]
-pub(super) struct Said(String);
+pub(super) struct LastSaid(String);
 
-impl Said {
+impl LastSaid {
     /// Whether it is not the one that was said last; then it is from now on.
     pub(super) fn is_new(&mut self, reason: &str) -> bool {
         let is_new = self.0 != reason;

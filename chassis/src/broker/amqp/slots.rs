@@ -12,7 +12,7 @@ use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::consuming::{Shown, shown};
-use super::failure::{Failure, Said};
+use super::failure::{Failure, LastSaid};
 use super::outgoing::{is_canary, text_headers};
 use super::sharing::{ConsumerId, Sharing};
 use super::slot::{Board, Desk};
@@ -56,7 +56,7 @@ pub(super) struct SlotsTask {
     backoff: Backoff,
     not_before: Instant,
     deliveries: Counter,
-    said: Said,
+    said: LastSaid,
 }
 
 impl SlotsTask {
@@ -78,7 +78,7 @@ impl SlotsTask {
             backoff: options.pauses(),
             not_before: Instant::now(),
             deliveries: metrics::deliveries(queue),
-            said: Said::default(),
+            said: LastSaid::default(),
         }
     }
 

@@ -23,7 +23,7 @@ pub use management::Management;
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
-/// A quorum queue younger than about a second does not survive a kill, so a node is left alone for this long after its first boot.
+/// A quorum queue younger than about a second does not survive a kill, so a node with new queues is left alone for this long.
 const QUEUE_AGE: Duration = Duration::from_secs(3);
 
 /// How the node differs from the product's own.
@@ -70,7 +70,7 @@ pub struct ScratchNode {
     disk_bytes: Option<u64>,
     process: Option<Process>,
     /// Until when the queues count as fresh.
-    aged_at: Option<Instant>,
+    aged_at: Instant,
 }
 
 /// One run of the node. `shell` waits for the server and ends with it; its standard input is held open by this process, and at its end a
@@ -119,9 +119,9 @@ impl ScratchNode {
         let ports =
             Ports { amqp: free_port()?, management: free_port()?, epmd: free_port()?, distribution: free_port()? };
         command::write_config(folder.path(), &ports, config)?;
-        let mut node = Self { folder, ports, disk_bytes: config.disk_bytes, process: None, aged_at: None };
+        let mut node = Self { folder, ports, disk_bytes: config.disk_bytes, process: None, aged_at: Instant::now() };
         node.start_again().await?;
-        node.aged_at = Some(Instant::now() + QUEUE_AGE);
+        node.has_new_queues();
         Ok(node)
     }
 
@@ -172,14 +172,17 @@ impl ScratchNode {
         self.ended().await
     }
 
-    /// Kills with `SIGKILL`. Waits first until the queues of a fresh node are old enough to survive it.
+    /// Queues were declared that the next [`ScratchNode::kill`] must not cost.
+    pub fn has_new_queues(&mut self) {
+        self.aged_at = Instant::now() + QUEUE_AGE;
+    }
+
+    /// Kills with `SIGKILL`. Waits first until the [new queues](ScratchNode::has_new_queues) are old enough to survive it.
     ///
     /// # Errors
     /// When it is not running.
     pub async fn kill(&mut self) -> Result<()> {
-        if let Some(aged_at) = self.aged_at {
-            sleep_until(aged_at).await;
-        }
+        sleep_until(self.aged_at).await;
         self.signal(Signal::KILL)?;
         self.ended().await
     }

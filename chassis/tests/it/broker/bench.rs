@@ -13,7 +13,6 @@ use protocol::key::{QueueName, TaskName};
 use protocol::time::Timestamp;
 use protocol::topology::{self, Topology};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
-use tokio::time::Instant;
 
 use super::proxy::Proxy;
 
@@ -74,8 +73,6 @@ pub(crate) enum Bench {
     Faulty {
         node: MutexGuard<'static, ScratchNode>,
         vhost: String,
-        /// Before that its queues would not survive a kill.
-        aged_at: Instant,
     },
 }
 
@@ -90,9 +87,10 @@ impl Bench {
     }
 
     pub(crate) async fn faulty() -> Self {
-        let node = faulty_node().await;
+        let mut node = faulty_node().await;
         let vhost = fresh_vhost(&node).await;
-        Self::Faulty { node, vhost, aged_at: Instant::now() + Duration::from_secs(3) }
+        node.has_new_queues();
+        Self::Faulty { node, vhost }
     }
 
     pub(crate) fn source(&self) -> Source {
@@ -155,10 +153,7 @@ impl Bench {
         match self {
             Self::Embedded(broker) => broker.stop(),
             Self::Faulty { node, .. } if gracefully => node.stop().await.unwrap(),
-            Self::Faulty { node, aged_at, .. } => {
-                tokio::time::sleep_until(*aged_at).await;
-                node.kill().await.unwrap();
-            }
+            Self::Faulty { node, .. } => node.kill().await.unwrap(),
             Self::Rabbit { .. } => panic!("not for this node"),
         }
     }
