@@ -22,8 +22,8 @@ struct Slot {
 struct Shared {
     /// Those who can take a delivery.
     free: Vec<usize>,
-    /// A slot has left.
-    left: bool,
+    /// A slot has left, or it seems to be deaf.
+    is_stale: bool,
     /// It is being cancelled: what is on its way still comes, then its end.
     ending: bool,
 }
@@ -69,13 +69,25 @@ impl Sharing {
         Some(number)
     }
 
+    /// Those of the consumers that have a free slot are to be begun anew. Whether there are any.
+    pub(super) fn renew(&mut self, consumers: &[ConsumerId]) -> bool {
+        let mut some = false;
+        for consumer in consumers {
+            if let Some(shared) = self.consumers.get_mut(consumer).filter(|shared| !shared.free.is_empty()) {
+                shared.is_stale = true;
+                some = true;
+            }
+        }
+        some
+    }
+
     /// The consumers that must end now.
     pub(super) fn end_some(&mut self) -> Vec<ConsumerId> {
         let live = self.consumers.values().filter(|shared| !shared.ending).count();
         let too_many = live >= CONSUMERS_MAX && self.idle().next().is_some();
         let mut ending = Vec::new();
         for (consumer, shared) in &mut self.consumers {
-            if !shared.ending && (shared.left || too_many) {
+            if !shared.ending && (shared.is_stale || too_many) {
                 shared.ending = true;
                 ending.push(*consumer);
             }
@@ -136,7 +148,7 @@ impl Sharing {
     fn leave(&mut self, number: usize, consumer: ConsumerId) {
         if let Some(shared) = self.consumers.get_mut(&consumer) {
             shared.free.retain(|free| *free != number);
-            shared.left = true;
+            shared.is_stale = true;
         }
     }
 }

@@ -64,6 +64,21 @@ fn an_end_that_nobody_asked_for_is_told_apart() {
 }
 
 #[test]
+fn consumer_to_renew_ends_if_it_has_a_free_slot_and_its_slots_begin_another_one() {
+    let mut sharing = three();
+    let busy = [sharing.take(1), sharing.take(1)].map(|taken| taken.expect("free"));
+    assert!(!sharing.renew(&[7]), "there is no such consumer");
+    assert!(sharing.renew(&[1]));
+    assert_eq!(end_all(&mut sharing), [1]);
+    assert_eq!(sharing.begin_one(), Some((2, 1)));
+    busy.iter().for_each(|busy| sharing.free(*busy));
+    assert_eq!(sharing.begin_one(), Some((3, 2)));
+    assert!(sharing.take(2).is_some());
+    assert!(!sharing.renew(&[2]), "nothing could have come");
+    assert!(sharing.end_some().is_empty());
+}
+
+#[test]
 fn busy_slot_does_not_begin_on_a_new_channel() {
     let mut sharing = three();
     let busy = sharing.take(1).expect("free");

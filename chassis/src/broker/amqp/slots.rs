@@ -154,10 +154,12 @@ impl SlotsTask {
                 next = channel.next() => self.take_all(channel, next).await,
                 _ = tick.tick() => if !channel.is_connected() {
                     Err(Failure::Ended("the channel is no longer connected".to_owned()))
-                } else if channel.is_quiet() {
+                } else if !self.sharing.renew(&channel.quiet()) {
+                    Ok(())
+                } else if channel.is_idle() {
                     return End::Quiet;
                 } else {
-                    Ok(())
+                    self.share(channel).await
                 },
             };
             if let Err(failure) = stepped {

@@ -1,6 +1,6 @@
 //! The channel of the slots of one queue: consume, cancel, settle, each with a deadline.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use deadpool_lapin::Object;
@@ -21,9 +21,9 @@ use crate::broker::metrics;
 
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 const FLUSH_DEADLINE: Duration = Duration::from_millis(500);
-/// A channel on which nothing came for so long, and nothing is out, is opened anew. When a queue is deleted and there again at once, RabbitMQ 3.10
-/// begins the consumer anew by itself, says nothing, and then drops as many deliveries as it had sent before: they stay unacknowledged, and
-/// nobody can see it from here. Closing the channel gives them back.
+/// A consumer on which nothing came for so long, though a slot is free, is begun anew; when nothing is out, on a new channel. When a queue is
+/// deleted and there again at once, RabbitMQ 3.10 begins the consumer anew by itself, says nothing, and then drops what it delivers to it: it
+/// stays unacknowledged, and nobody can see it from here. Closing the channel gives it back.
 const QUIET_MAX: Duration = Duration::from_secs(15);
 
 /// `None`: the consumer's stream has ended.
@@ -39,8 +39,8 @@ pub(super) struct SlotsChannel {
     unsettled: BTreeSet<u64>,
     /// Acks wait for the socket, so they are polled together with everything else instead of one after the other.
     settling: FuturesUnordered<BoxFuture<'static, Settled>>,
-    /// When something came, or the channel was opened.
-    last_came: Instant,
+    /// When something came on each consumer, or it was begun.
+    last_came: BTreeMap<ConsumerId, Instant>,
 }
 
 /// What was told to the broker of a delivery, and of `count - 1` before it.
@@ -61,7 +61,7 @@ impl SlotsChannel {
         let channel = within(RPC_DEADLINE, "opening a channel", connection.create_channel()).await?;
         let (queue, who) = (queue.to_owned(), who.to_owned());
         let (deliveries, settling) = (SelectAll::new(), FuturesUnordered::new());
-        let (unsettled, last_came) = (BTreeSet::new(), Instant::now());
+        let (unsettled, last_came) = (BTreeSet::new(), BTreeMap::new());
         Ok(Self { channel, queue, who, deliveries, unsettled, settling, last_came })
     }
 
@@ -69,9 +69,15 @@ impl SlotsChannel {
         self.channel.status().connected()
     }
 
-    /// Whether its consumers may be deaf: something could have come, and did not for long.
-    pub(super) fn is_quiet(&self) -> bool {
-        !self.deliveries.is_empty() && self.unsettled.is_empty() && self.last_came.elapsed() >= QUIET_MAX
+    /// The consumers that may be deaf: nothing came for long.
+    pub(super) fn quiet(&self) -> Vec<ConsumerId> {
+        let quiet = self.last_came.iter().filter(|(_, came)| came.elapsed() >= QUIET_MAX);
+        quiet.map(|(consumer, _)| *consumer).collect()
+    }
+
+    /// Whether nobody would miss the channel.
+    pub(super) fn is_idle(&self) -> bool {
+        self.unsettled.is_empty()
     }
 
     /// Begins a consumer that is sent at most so many deliveries which are not settled.
@@ -84,6 +90,7 @@ impl SlotsChannel {
             self.channel.basic_consume(self.queue.as_str().into(), tag.into(), options, FieldTable::default());
         let deliveries = within(RPC_DEADLINE, "basic.consume", consuming).await?;
         let until_end = deliveries.map(Some).chain(stream::once(async { None }));
+        self.last_came.insert(consumer, Instant::now());
         self.deliveries.push(until_end.map(move |came| (consumer, came)).boxed());
         Ok(())
     }
@@ -104,9 +111,12 @@ impl SlotsChannel {
         loop {
             tokio::select! {
                 Some((consumer, came)) = self.deliveries.next() => {
-                    self.last_came = Instant::now();
                     let refused = |source| Failure::Refused { what: "consuming", source };
                     let delivery = came.transpose().map_err(refused)?;
+                    match delivery {
+                        Some(_) => self.last_came.insert(consumer, Instant::now()),
+                        None => self.last_came.remove(&consumer),
+                    };
                     self.unsettled.extend(delivery.iter().map(|delivery| delivery.delivery_tag));
                     return Ok((consumer, delivery));
                 }
@@ -148,6 +158,7 @@ impl SlotsChannel {
     pub(super) fn requeue_later(&mut self, tag: u64) {
         self.settle(tag, 1, Settle::Requeue { after: DROPPED_PAUSE });
     }
+
     /// Polled once here, in which lapin queues the frame: so the frames are in the order of the calls, and no ack of many overtakes a requeue.
     fn settle(&mut self, tag: u64, count: u64, settle: Settle) {
         let channel = self.channel.clone();

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use chassis::broker::{Broker, ConnectOptions, Event, Link, Message, Program, Source, Verdict, connect};
+use chassis::broker::{Broker, ConnectOptions, Event, Link, Message, Program, SlotConsumer, Source, Verdict, connect};
 use chassis::testing::wait_until;
+use futures_util::future;
 use http::Method;
 use protocol::envelope::{Covered, Invalidated};
 use protocol::ids::{Epoch, Seq};
@@ -12,7 +13,7 @@ use protocol::topology;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::bench::{
     Bench, CACHE_INVALIDATED, JOBS_QUEUE, JOBS_REJECTED, SOON, any_of, bell, faulty_node, fresh_vhost, next, options,
@@ -75,7 +76,7 @@ async fn each_program_does_its_work_with_its_own_user() {
     assert_eq!(cache.park(topology::CACHE_REJECTED, &delivery, "a test").await, Verdict::Sent);
     delivery.ack();
     let mut dead = store.consume(topology::JOBS_DEAD);
-    assert!(tokio::time::timeout(Duration::from_millis(300), dead.next()).await.is_err());
+    assert!(timeout(Duration::from_millis(300), dead.next()).await.is_err());
 }
 
 #[tokio::test]
@@ -295,6 +296,28 @@ async fn deleted_queue_and_exchange_are_survived_once_they_are_back() {
     next(&mut slot).await.ack();
 }
 
+/// RabbitMQ 3.10 begins the consumers of such a queue anew by itself, and drops what it delivers to them.
+#[tokio::test]
+async fn queue_deleted_and_there_again_at_once_reaches_every_slot_while_some_are_busy() {
+    const SLOTS: usize = 4;
+    let node = shared_node().await;
+    let vhost = fresh_vhost(node).await;
+    let api = node.management();
+    let broker = up(&node.amqp_url_for("up", &vhost), options(Program::Up)).await;
+    let mut slots: Vec<_> = (0..SLOTS).map(|_| broker.consume(JOBS_QUEUE)).collect();
+    publish_surely(&broker, &bell()).await;
+    any_of(&mut slots).await.ack();
+    api.delete_queue(&vhost, JOBS_QUEUE).await.unwrap();
+    api.import_topology(&vhost, &["work"]).await.unwrap();
+    // Its consumer is begun on the queue that is there now.
+    slots.push(broker.consume(JOBS_QUEUE));
+    for _ in 0..3 * SLOTS {
+        publish_surely(&broker, &bell()).await;
+    }
+    let all = future::join_all(slots.iter_mut().map(SlotConsumer::next));
+    assert_eq!(timeout(Duration::from_secs(40), all).await.map(|held| held.len()), Ok(SLOTS + 1));
+}
+
 #[tokio::test]
 async fn operator_may_close_every_connection() {
     let node = shared_node().await;
@@ -324,7 +347,7 @@ async fn canaries_do_not_pile_up_without_consumers() {
     until_depth(&store, JOBS_QUEUE, 0).await;
     until_depth(&store, topology::JOBS_DEAD, 6).await;
     let mut dead = store.consume(topology::JOBS_DEAD);
-    assert!(tokio::time::timeout(Duration::from_millis(300), dead.next()).await.is_err());
+    assert!(timeout(Duration::from_millis(300), dead.next()).await.is_err());
     until_depth(&store, topology::JOBS_DEAD, 0).await;
 }
 
