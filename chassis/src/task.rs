@@ -65,6 +65,8 @@ impl Tasks {
     {
         let running = Running::enter(&self.inner, name);
         let stop = self.inner.stop.clone();
+        // A future that is moved into another one takes its room twice, and thousands of connections wait.
+        let future = Box::pin(future);
         let tracked = self.inner.tracker.track_future(async move {
             let running = running;
             // Stopped is as good as done: whoever stops the tasks knows it.

@@ -1,5 +1,6 @@
 //! Many callers, few calls: what comes while a batch is in flight goes out as one batch when that is answered. An idle caller waits for
-//! nothing; behind a batch that takes long, further ones go out after a while.
+//! nothing; behind a batch that takes long, further ones go out after a while. A batch that fails may have been too large, so the next
+//! ones are half as large until one gets through.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub struct CoalescerLimits {
     /// How long the next batch waits for the answer to the one before it. One at a time makes larger batches, and fewer wake-ups for all
     /// who take part; a batch that is stuck must not hold up the others.
     pub patience: Duration,
-    /// Items of one batch.
+    /// Items of one batch, fewer for a while after one has failed.
     pub batch: usize,
     /// Items that wait; a further one is refused.
     pub waiting: usize,
@@ -109,6 +110,7 @@ where
     let mut in_flight = FuturesUnordered::new();
     let mut gathered = Vec::new();
     let mut is_open = true;
+    let mut batch = limits.batch;
     let mut patient_until = Instant::now();
     while is_open || !in_flight.is_empty() {
         let must_wait = !in_flight.is_empty() && Instant::now() < patient_until;
@@ -116,10 +118,12 @@ where
             if must_wait {
                 sleep_until(patient_until).await;
             }
-            queue.recv_many(&mut gathered, limits.batch).await
+            queue.recv_many(&mut gathered, batch).await
         };
         tokio::select! {
-            Some(()) = in_flight.next() => {}
+            Some(got_through) = in_flight.next() => {
+                batch = if got_through { (batch * 2).min(limits.batch) } else { (batch / 2).max(1) };
+            }
             taken = next, if is_open && in_flight.len() < limits.in_flight => {
                 is_open = taken > 0;
                 patient_until = Instant::now() + limits.patience;
@@ -140,10 +144,14 @@ fn split<Req, Resp, E>(gathered: &mut Vec<Waiting<Req, Resp, E>>) -> (Vec<Req>, 
     gathered.drain(..).map(|waiting| (waiting.request, waiting.answer)).unzip()
 }
 
-/// Gives each caller its part of the batch's answer.
-async fn deliver<Resp, E: Clone>(callers: Vec<Caller<Resp, E>>, answer: impl Future<Output = Result<Vec<Resp>, E>>) {
+/// Gives each caller its part of the batch's answer, and says whether there was one.
+async fn deliver<Resp, E: Clone>(
+    callers: Vec<Caller<Resp, E>>,
+    answer: impl Future<Output = Result<Vec<Resp>, E>>,
+) -> bool {
     let count = callers.len();
     let result = answer.await;
+    let got_through = result.is_ok();
     // A caller that has gone does not want its answer; that is its right.
     match result {
         Ok(answers) if answers.len() == count => {
@@ -160,6 +168,7 @@ async fn deliver<Resp, E: Clone>(callers: Vec<Caller<Resp, E>>, answer: impl Fut
             }
         }
     }
+    got_through
 }
 
 #[cfg(test)]

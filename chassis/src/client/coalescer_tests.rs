@@ -129,6 +129,24 @@ async fn every_caller_of_a_failed_batch_gets_its_error() {
     assert_eq!(coalescer.call(4).await, Ok(40));
 }
 
+/// Answers to batches of payloads may be larger than what is read of an answer.
+#[tokio::test]
+async fn batches_halve_while_they_fail_and_grow_again_when_they_get_through() {
+    let (server, tasks) = (Server::new(), Tasks::new());
+    server.permits.add_permits(99);
+    let limits = CoalescerLimits { in_flight: 1, batch: 8, waiting: 99, ..SMALL };
+    let coalescer = server.start(&tasks, limits);
+    let all = |items: [u32; 15]| join_all(items.map(|item| coalescer.call(item)));
+    // Of batches of 8, 4 and 2 each fails; that of 1 does not.
+    let mut items = [1; 15];
+    (items[0], items[8], items[12]) = (666, 666, 666);
+    let answers = all(items).await;
+    assert_eq!(server.sizes(), [8, 4, 2, 1]);
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+    all([1; 15]).await.into_iter().for_each(|answer| assert_eq!(answer, Ok(10)));
+    assert_eq!(server.sizes()[4..], [2, 4, 8, 1]);
+}
+
 #[tokio::test]
 async fn a_call_given_up_before_its_batch_goes_is_not_sent() {
     let (server, tasks) = (Server::new(), Tasks::new());

@@ -10,6 +10,7 @@ use hyper::service::service_fn;
 use protocol::problem::{self, Kind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
@@ -34,7 +35,8 @@ impl Served {
         Served { router, limits, http }
     }
 
-    pub(super) async fn run(self, stream: TcpStream, stopping: CancellationToken) {
+    /// Until the connection ends, or `stopping` says to; the place is given back then.
+    pub(super) async fn run(self, stream: TcpStream, _place: OwnedSemaphorePermit, stopping: CancellationToken) {
         // Answers are written whole; waiting for more to send only delays them. Failing costs latency, not correctness.
         drop(stream.set_nodelay(true));
         let Served { router, limits, http } = self;
@@ -88,7 +90,7 @@ async fn too_slow(signs: &Signs, limits: &Limits) -> Verdict {
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Says that all connections are in use, and closes.
-pub(super) async fn turn_away(mut stream: TcpStream) {
+pub(super) async fn turn_away(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
     let body = serde_json::to_string(&Kind::TooManyConnections.problem()).unwrap_or_default();
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {}\r\ncontent-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}",

@@ -110,16 +110,9 @@ impl Server {
 
     fn admit(&self, stream: TcpStream, stopping: &CancellationToken) {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            let connection = self.served.clone().run(stream, stopping.clone());
-            self.connections.spawn("connection", async move {
-                connection.await;
-                drop(place);
-            });
+            self.connections.spawn("connection", self.served.clone().run(stream, place, stopping.clone()));
         } else if let Ok(place) = Arc::clone(&self.turned_away).try_acquire_owned() {
-            self.connections.spawn("turned-away connection", async move {
-                connection::turn_away(stream).await;
-                drop(place);
-            });
+            self.connections.spawn("turned-away connection", connection::turn_away(stream, place));
         }
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 pub(crate) const EXIT_STATUSES: &str = "It starts a RabbitMQ node of its own from the installed server, and every program, from beside this one, as a process of\n\
      its own; on loopback, in a temporary folder, and nothing of it stays. Jobs are submitted all the time. In the first part\n\
-     faults come one at a time, and the time until everything works again is measured; then comes a storm of them. The seed\n\
+     faults come one at a time, and the time until everything works again is measured; then come storms of them. The seed\n\
      decides all of it. Clocks are moved only where libfaketime is installed (package faketime).\n\n\
      Exit status: 0 every promise held, 1 one was broken, 64 a wrong argument, 69 the trial could not be held, 130 interrupted.";
 

@@ -168,13 +168,21 @@ pub(super) enum Event {
         fence: u64,
         sign: Sign,
     },
+    /// The service has got over a storm.
+    Calm {
+        took_ms: u64,
+    },
+    /// It did not within the bound.
+    NotCalm {
+        why: String,
+    },
     /// Everything is healed, and no further job is submitted.
     Healed,
     /// No job is left that has not ended.
     Drained,
     /// As the store lists it at the end.
     Stored(Shown),
-    /// What a program uses before and after.
+    /// What a program uses at a moment of the trial.
     Usage {
         program: String,
         moment: Moment,
@@ -193,6 +201,10 @@ pub(super) enum Event {
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Moment {
     Before,
+    /// In the calm after the first storm.
+    FirstStorm,
+    LastStorm,
+    /// When everything has ended and idle connections are closed.
     After,
 }
 

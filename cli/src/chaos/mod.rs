@@ -150,7 +150,8 @@ async fn work(
     stage: &Stage,
 ) -> Result<()> {
     let costs = schedule.alone.iter().map(|strike| strike.lasts + strike.fault.bound()).sum::<Duration>();
-    let limit = length + costs + OVERRUN;
+    let calms = (ENDED + PATIENCE) * u32::try_from(schedule.storms.len()).unwrap_or(u32::MAX);
+    let limit = length + costs + calms + OVERRUN;
     let mut nemesis = Nemesis { client, stage, next: trial.jobs };
     let both = join(client.submit_all(trial.jobs, length), nemesis.strike(site, schedule));
     let ((), struck) = timeout(limit, both).await.with_context(|| format!("it took longer than {limit:?}"))?;

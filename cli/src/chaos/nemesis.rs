@@ -12,12 +12,13 @@ use protocol::topology::{self, VHOST};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::faults::{CountsFrom, Fault, Lane};
-use super::history::{Event, Phase, Recorder};
-use super::plan::{Errand, Manner, Schedule, StormStrike, Strike, Then, Work, whole_ms};
+use super::faults::{CountsFrom, ENDED, Fault, Lane};
+use super::history::{Event, Moment, Phase, Recorder};
+use super::plan::{Errand, Manner, Schedule, Storm, StormStrike, Strike, Then, Work, whole_ms};
 use super::progress::Stage;
 use super::site::{Programs, Site};
 use super::traffic::Client;
+use super::{note_usage, usage};
 
 const QUEUE: &str = protocol::api::DEFAULT_QUEUE;
 /// A quorum queue younger than about a second does not survive a kill of its broker, so nothing is done to a fresh one.
@@ -42,17 +43,43 @@ impl Nemesis<'_> {
             self.stage.set(format!("{}/{} {}", place + 1, schedule.alone.len(), strike.fault));
             self.strike_alone(site, *strike).await.with_context(|| strike.fault.to_string())?;
         }
-        self.stage.set("storm".to_owned());
-        let Site { programs, node, .. } = site;
+        for (place, storm) in schedule.storms.iter().enumerate() {
+            let (number, last) = (place + 1, schedule.storms.len());
+            self.stage.set(format!("storm {number}/{last}"));
+            self.storm(site, storm).await?;
+            self.stage.set(format!("the calm after storm {number}/{last}"));
+            self.calm().await;
+            let moment = [(1, Moment::FirstStorm), (last, Moment::LastStorm)];
+            for (_, moment) in moment.into_iter().filter(|(of, _)| *of == number) {
+                note_usage(&usage(site)?, moment, self.client.recorder);
+            }
+        }
+        Ok(())
+    }
+
+    async fn storm(&self, site: &mut Site, Storm { programs, broker, lasts }: &Storm) -> Result<()> {
         let (recorder, start) = (self.client.recorder, Instant::now());
-        let mut broker = Broker { node };
+        let mut node = Broker { node: &mut site.node };
         try_join(
-            storm(programs, &schedule.storm_programs, start, recorder),
-            storm(&mut broker, &schedule.storm_broker, start, recorder),
+            strike_all(&mut site.programs, programs, start, recorder),
+            strike_all(&mut node, broker, start, recorder),
         )
         .await?;
-        sleep_until(start + schedule.storm).await;
+        sleep_until(start + *lasts).await;
         Ok(())
+    }
+
+    /// Waits until the service has got over a storm.
+    async fn calm(&mut self) {
+        let healed = Instant::now();
+        let burst = self.submit_burst().await;
+        let probe = self.next;
+        self.next += 1;
+        let ended = all_ended(self.client, burst, probe, healed + ENDED + PATIENCE).await;
+        self.client.recorder.note(match ended {
+            Ok(ended) => Event::Calm { took_ms: whole_ms(ended.saturating_duration_since(healed)) },
+            Err(why) => Event::NotCalm { why },
+        });
     }
 
     async fn strike_alone(&mut self, site: &mut Site, strike: Strike) -> Result<()> {
@@ -159,7 +186,12 @@ trait Target {
 }
 
 /// Each strike begins and is healed at its time, or as soon as those before it are done with.
-async fn storm(target: &mut impl Target, strikes: &[StormStrike], start: Instant, recorder: &Recorder) -> Result<()> {
+async fn strike_all(
+    target: &mut impl Target,
+    strikes: &[StormStrike],
+    start: Instant,
+    recorder: &Recorder,
+) -> Result<()> {
     let begins = strikes.iter().map(|strike| (strike.at, Phase::Begins, strike.strike.fault));
     let heals = strikes.iter().map(|strike| (strike.at + strike.strike.lasts, Phase::Healed, strike.strike.fault));
     let mut steps: Vec<_> = begins.chain(heals).collect();
@@ -293,7 +325,7 @@ impl Target for Broker<'_> {
             Fault::ClosedConnections => drop(management.close_connections(VHOST).await?),
             Fault::BrokerKilled => self.node.kill().await?,
             Fault::BrokerRestarted => self.node.stop().await?,
-            Fault::BrokerPaused => self.node.freeze()?,
+            Fault::BrokerPaused => self.node.freeze().await?,
             Fault::BrokerWiped => {
                 self.node.kill().await?;
                 self.node.wipe()?;

@@ -10,9 +10,11 @@ use uuid::Uuid;
 
 use super::faults::{Fault, Lane, Link, Member};
 
-/// The share of the time for faults that come alone, in percent; the rest is the storm.
+/// The share of the time for faults that come alone, in percent; the rest is for the storms.
 const ALONE_PERCENT: u64 = 60;
-/// Between two faults of a lane in the storm, in ms.
+/// More than one, to tell what a first storm costs from what each further one adds.
+const STORMS: u64 = 3;
+/// Between two faults of a lane in a storm, in ms.
 const STORM_GAP_MS: (u64, u64) = (200, 2_500);
 /// The store's wall clock decides when a delayed job is due: it is not moved so far that the trial would have to wait for it.
 const STORE_STEP_S: i64 = 15;
@@ -25,7 +27,7 @@ pub(super) struct Strike {
     pub(super) lasts: Duration,
 }
 
-/// A strike of the storm; `at` counts from its begin.
+/// A strike of a storm; `at` counts from its begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StormStrike {
     pub(super) at: Duration,
@@ -36,10 +38,16 @@ pub(super) struct StormStrike {
 pub(super) struct Schedule {
     /// One after the other, each when the service has got over the one before.
     pub(super) alone: Vec<Strike>,
-    /// By lane; those of a lane may overlap too.
-    pub(super) storm_programs: Vec<StormStrike>,
-    pub(super) storm_broker: Vec<StormStrike>,
-    pub(super) storm: Duration,
+    /// One after the other, with a calm between them.
+    pub(super) storms: Vec<Storm>,
+}
+
+/// Faults that overlap, also those of a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Storm {
+    pub(super) programs: Vec<StormStrike>,
+    pub(super) broker: Vec<StormStrike>,
+    pub(super) lasts: Duration,
 }
 
 /// The schedule for a seed and a length. Without libfaketime no clock is moved.
@@ -47,11 +55,14 @@ pub(super) fn schedule(seed: u64, length: Duration, with_clocks: bool) -> Schedu
     let mut random = SmallRng::seed_from_u64(seed);
     let length_ms = whole_ms(length);
     let alone_ms = length_ms * ALONE_PERCENT / 100;
-    let storm = Duration::from_millis(length_ms - alone_ms);
+    let lasts = Duration::from_millis((length_ms - alone_ms) / STORMS);
     let alone = alone(&mut random, alone_ms, with_clocks);
-    let storm_programs = storm_of(Lane::Programs, &mut random, storm, with_clocks);
-    let storm_broker = storm_of(Lane::Broker, &mut random, storm, with_clocks);
-    Schedule { alone, storm_programs, storm_broker, storm }
+    let mut storm = || Storm {
+        programs: storm_of(Lane::Programs, &mut random, lasts, with_clocks),
+        broker: storm_of(Lane::Broker, &mut random, lasts, with_clocks),
+        lasts,
+    };
+    Schedule { alone, storms: (0..STORMS).map(|_| storm()).collect() }
 }
 
 fn alone(random: &mut SmallRng, budget_ms: u64, with_clocks: bool) -> Vec<Strike> {
@@ -72,9 +83,8 @@ fn alone(random: &mut SmallRng, budget_ms: u64, with_clocks: bool) -> Vec<Strike
 
 fn storm_of(lane: Lane, random: &mut SmallRng, length: Duration, with_clocks: bool) -> Vec<StormStrike> {
     let mut strikes: Vec<StormStrike> = Vec::new();
-    let mut at = Duration::ZERO;
-    loop {
-        at += between(random, STORM_GAP_MS);
+    let mut at = between(random, STORM_GAP_MS);
+    while at < length {
         let mut faults = one_of_each_kind(random, with_clocks);
         faults.retain(|fault| fault.lane() == lane);
         faults.shuffle(random);
@@ -82,13 +92,12 @@ fn storm_of(lane: Lane, random: &mut SmallRng, length: Duration, with_clocks: bo
             let last = strikes.iter().rev().find(|before| before.strike.fault.touches() == fault.touches());
             last.is_none_or(|before| before.at + before.strike.lasts < at)
         };
-        let Some(fault) = faults.into_iter().find(is_free) else { continue };
-        let strike = strike(fault, random);
-        if at + strike.lasts > length {
-            return strikes;
-        }
-        strikes.push(StormStrike { at, strike });
+        let fits = |strike: &Strike| at + strike.lasts <= length;
+        let drawn = faults.into_iter().find(is_free).map(|fault| strike(fault, random)).filter(fits);
+        strikes.extend(drawn.map(|strike| StormStrike { at, strike }));
+        at += between(random, STORM_GAP_MS);
     }
+    strikes
 }
 
 fn strike(fault: Fault, random: &mut SmallRng) -> Strike {
@@ -276,10 +285,13 @@ mod tests {
     #[test]
     fn storm_never_strikes_the_same_place_twice_at_a_time_and_ends_in_time() {
         for seed in 0..200 {
-            let Schedule { storm_programs, storm_broker, storm, .. } = schedule(seed, LENGTH, true);
-            for strikes in [&storm_programs, &storm_broker] {
+            let storms = schedule(seed, LENGTH, true).storms;
+            let lanes =
+                storms.iter().flat_map(|Storm { programs, broker, lasts }| [(programs, lasts), (broker, lasts)]);
+            for (strikes, lasts) in lanes {
+                assert!(!strikes.is_empty(), "seed {seed}");
                 for (place, later) in strikes.iter().enumerate() {
-                    assert!(later.at + later.strike.lasts <= storm, "seed {seed}: {later:?}");
+                    assert!(later.at + later.strike.lasts <= *lasts, "seed {seed}: {later:?}");
                     let touched = later.strike.fault.touches();
                     let before = strikes[..place].iter().filter(|before| before.strike.fault.touches() == touched);
                     assert!(
@@ -297,9 +309,10 @@ mod tests {
             |fault: Fault| fault.to_string().split(|letter: char| letter.is_ascii_digit()).next().map(str::to_owned);
         let all: BTreeSet<_> = (0..10)
             .flat_map(|seed| {
-                let Schedule { alone, storm_programs, storm_broker, .. } = schedule(seed, LENGTH, true);
-                let storm = storm_programs.into_iter().chain(storm_broker).map(|strike| strike.strike.fault);
-                alone.into_iter().map(|strike| strike.fault).chain(storm).filter_map(kind).collect::<Vec<_>>()
+                let Schedule { alone, storms } = schedule(seed, LENGTH, true);
+                let strikes = storms.into_iter().flat_map(|storm| storm.programs.into_iter().chain(storm.broker));
+                let in_storms = strikes.map(|strike| strike.strike.fault);
+                alone.into_iter().map(|strike| strike.fault).chain(in_storms).filter_map(kind).collect::<Vec<_>>()
             })
             .collect();
         for expected in

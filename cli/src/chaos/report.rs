@@ -8,6 +8,9 @@ use super::reconcile::{Counts, Promise, Verdict};
 
 /// Breaches that are written out per promise; all are counted, and all are in the JSON.
 const NAMED: usize = 10;
+/// When each figure of the footprints was read.
+const MEMORY_READ: &str = "before, storm 1, last, end";
+const FIGURES_READ: &str = "before, end";
 
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Recovery {
@@ -20,7 +23,9 @@ pub(super) struct Recovery {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Footprint {
     pub(super) program: String,
-    pub(super) resident_mib: [u64; 2],
+    /// Before, after the first storm, after the last, at the end.
+    pub(super) resident_mib: [u64; 4],
+    /// Before, at the end.
     pub(super) open_files: [u64; 2],
     pub(super) threads: [u64; 2],
 }
@@ -34,9 +39,8 @@ pub(super) struct Report {
     pub(super) clocks_moved: bool,
     pub(super) counts: Counts,
     pub(super) recoveries: Vec<Recovery>,
-    /// How many faults the storm had.
+    /// How many faults the storms had.
     pub(super) storm_faults: usize,
-    /// Before and after.
     pub(super) footprints: Vec<Footprint>,
     pub(super) held: bool,
     pub(super) breaches: Vec<super::reconcile::Breach>,
@@ -80,7 +84,7 @@ impl Report {
     fn head(&self) -> String {
         let clocks = if self.clocks_moved { "" } else { "; no clock was moved: libfaketime is not installed" };
         format!(
-            "Trial of {} s with {} jobs, seed {}: {} faults alone, {} in the storm{clocks}",
+            "Trial of {} s with {} jobs, seed {}: {} faults alone, {} in storms{clocks}",
             self.seconds,
             self.jobs,
             self.seed,
@@ -124,11 +128,14 @@ impl Report {
     }
 
     fn footprints(&self) -> String {
-        let mut text = format!("{:<12} {:>16} {:>14} {:>12}", "before, after", "MiB", "open files", "threads");
+        let mut text = format!("{:<12} {:>31} {:>14} {:>12}", "", "MiB", "open files", "threads");
+        text.push_str(&format!("\n{:<12} {:>31} {:>14} {:>12}", "", MEMORY_READ, FIGURES_READ, FIGURES_READ));
         for Footprint { program, resident_mib, open_files, threads } in &self.footprints {
             let pair = |[before, after]: [u64; 2]| format!("{before} {after:>5}");
-            let (memory, files, threads) = (pair(*resident_mib), pair(*open_files), pair(*threads));
-            text.push_str(&format!("\n{program:<12} {memory:>17} {files:>14} {threads:>12}"));
+            let [before, first, last, after] = resident_mib;
+            let memory = format!("{before} {first:>7} {last:>6} {after:>7}");
+            let (files, threads) = (pair(*open_files), pair(*threads));
+            text.push_str(&format!("\n{program:<12} {memory:>31} {files:>14} {threads:>12}"));
         }
         text
     }
@@ -167,14 +174,19 @@ fn footprints(history: &[Entry]) -> Vec<Footprint> {
     let mut footprints: Vec<Footprint> = Vec::new();
     for entry in history {
         let Event::Usage { program, moment, resident_bytes, open_files, threads } = &entry.event else { continue };
-        let reading = [resident_bytes >> 20, *open_files, *threads];
+        let mib = resident_bytes >> 20;
         match (moment, footprints.iter_mut().find(|footprint| footprint.program == *program)) {
-            (Moment::Before, None) => {
-                let [resident_mib, open_files, threads] = reading.map(|number| [number, 0]);
-                footprints.push(Footprint { program: program.clone(), resident_mib, open_files, threads });
-            }
+            (Moment::Before, None) => footprints.push(Footprint {
+                program: program.clone(),
+                resident_mib: [mib, 0, 0, 0],
+                open_files: [*open_files, 0],
+                threads: [*threads, 0],
+            }),
+            (Moment::FirstStorm, Some(footprint)) => footprint.resident_mib[1] = mib,
+            (Moment::LastStorm, Some(footprint)) => footprint.resident_mib[2] = mib,
             (Moment::After, Some(footprint)) => {
-                [footprint.resident_mib[1], footprint.open_files[1], footprint.threads[1]] = reading;
+                footprint.resident_mib[3] = mib;
+                (footprint.open_files[1], footprint.threads[1]) = (*open_files, *threads);
             }
             _ => {}
         }

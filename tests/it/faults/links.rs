@@ -151,8 +151,10 @@ async fn programs_started_before_the_broker_accept_and_work_once_it_is_there() -
         Ok(Some(cluster.client().accepted(&json!({"task": "noop"})).await?))
     })
     .await?;
-    let report = cluster.http("worker-0")?.get("/ready").await?.expect(200)?;
-    ensure!(report["status"] == "degraded", "{report}");
+    wait_until(SOON, "the worker says that it lacks the broker", async || {
+        Ok(cluster.http("worker-0")?.get("/ready").await?.expect(200)?["status"] == "degraded")
+    })
+    .await?;
     wait_until(SOON, "it is said what the job waits for", async || {
         let job = cluster.client().job(&id).await?;
         Ok(job["status"] == "queued" && job["waiting_for"] == "broker")

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use http::Method;
 use serde_json::{Value, json};
 use tests::rabbit::Vhost;
 use tests::{Cluster, Setup, scenario};
@@ -44,9 +45,12 @@ async fn supervised(cluster: &mut Cluster, process: &str, id: &str) -> Result<Va
 async fn poison_is_stopped(cluster: &mut Cluster, process: &str) -> Result<()> {
     let client = cluster.client();
     let neighbour = |_| json!({"task": "neighbour", "max_attempts": 1});
+    // The poison may kill whom the neighbours are submitted to: it begins when all are there.
+    client.http().send(Method::POST, "/queues/default/pause", &[], None).await?.expect(200)?;
     let mut neighbours = client.accepted_all(6, neighbour).await?;
     let poison = client.accepted(&json!({"task": "poison", "max_attempts": 3})).await?;
-    neighbours.extend(cluster.client().accepted_all(20, neighbour).await?);
+    neighbours.extend(client.accepted_all(20, neighbour).await?);
+    client.http().send(Method::POST, "/queues/default/resume", &[], None).await?.expect(200)?;
     let job = supervised(cluster, process, &poison).await?;
     ensure!(job["status"] == "failed" && job["error"]["kind"] == "crashed", "{job}");
     ensure!(job["crashes"] == 5 && job["attempt"] == 0, "crashes are no attempts: {job}");

@@ -190,9 +190,29 @@ impl ScratchNode {
     /// Stops the node's process with `SIGSTOP`: connections stay open, nothing answers.
     ///
     /// # Errors
-    /// When it is not running.
-    pub fn freeze(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+    /// When it is not running, or does not stop.
+    pub async fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let stopped = async {
+            // Its threads go on until one of them takes the signal, which on a busy machine is later.
+            while !self.is_stopped()? {
+                sleep(Duration::from_millis(1)).await;
+            }
+            Ok(())
+        };
+        timeout(STOP_DEADLINE, stopped).await.context("the node did not freeze in time")?
+    }
+
+    /// Whether every thread of the server stands still.
+    fn is_stopped(&self) -> Result<bool> {
+        let process = self.process.as_ref().context("the node is not running")?;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", process.server.as_raw_nonzero()))? {
+            let status = std::fs::read_to_string(thread?.path().join("status"))?;
+            if !status.contains("\nState:\tT") {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Lets a frozen node go on.

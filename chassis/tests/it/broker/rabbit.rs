@@ -192,7 +192,7 @@ async fn frozen_broker_does_not_hold_a_publish() {
     let broker =
         bench.broker_with(ConnectOptions { publish_deadline: Duration::from_secs(1), ..options(Program::Up) }).await;
     let Bench::Faulty { node, .. } = &bench else { panic!("the faulty node") };
-    node.freeze().unwrap();
+    node.freeze().await.unwrap();
     let asked_at = Instant::now();
     let verdict = broker.publish(bell()).await;
     let waited = asked_at.elapsed();

@@ -76,7 +76,7 @@ pub(super) struct Counts {
     pub(super) reads: u64,
     pub(super) stale_reads: u64,
     pub(super) overloads: u64,
-    /// From the healing after the storm to the end of the last job.
+    /// From the healing after the last storm to the end of the last job.
     pub(super) drained_after_ms: u64,
 }
 

@@ -212,13 +212,17 @@ fn job_started_again_by_a_fault_of_the_broker_is_found() {
 
 #[test]
 fn growth_and_panics_are_found() {
-    let usage = |moment, open_files, threads| Event::Usage {
+    let uses = |moment, resident_bytes, open_files, threads| Event::Usage {
         program: "lb".to_owned(),
         moment,
-        resident_bytes: 0,
+        resident_bytes,
         open_files,
         threads,
     };
+    let usage = |moment, open_files, threads| uses(moment, 0, open_files, threads);
+    let storms = |last: u64| [uses(Moment::FirstStorm, 100 << 20, 20, 4), uses(Moment::LastStorm, last << 20, 20, 4)];
+    check(storms(110), &[], "");
+    check(storms(111), &[Promise::Bounded], "100 MiB after the first storm and 111 MiB after the last");
     check([usage(Moment::Before, 20, 4), usage(Moment::After, 40, 8)], &[], "");
     check([usage(Moment::Before, 20, 4), usage(Moment::After, 400, 8)], &[Promise::Bounded], "open files");
     check([usage(Moment::Before, 20, 4), usage(Moment::After, 20, 80)], &[Promise::Bounded], "threads");
@@ -231,6 +235,9 @@ fn late_recoveries_are_found() {
     let fault = Fault::Kill(Member::Gateway0);
     check([Event::Recovered { fault, took_ms: 7, bound_ms: 7 }], &[], "");
     check([Event::Recovered { fault, took_ms: 8, bound_ms: 7 }], &[Promise::Recovery], "got over after 8 ms");
+    check([Event::Calm { took_ms: 60_000 }], &[], "");
+    check([Event::Calm { took_ms: 60_001 }], &[Promise::Recovery], "a storm: got over after 60001 ms");
+    check([Event::NotCalm { why: "job x is queued".to_owned() }], &[Promise::Recovery], "a storm: not got over");
     let never = Event::NotRecovered { fault, within_ms: 7, why: "job x is queued".to_owned() };
     check([never], &[Promise::Recovery], "job x is queued");
     let failed = |fault| {

@@ -11,6 +11,9 @@ use crate::chaos::plan::whole_ms;
 const MORE_FILES: u64 = 64;
 const MORE_THREADS: u64 = 16;
 
+/// All programs together may take so much more memory after the last storm than after the first, in percent.
+const MORE_MEMORY_PERCENT: u64 = 10;
+
 /// Open files and threads, before and after.
 pub(in crate::chaos) fn has_grown(before: (u64, u64), after: (u64, u64)) -> bool {
     after.0 > before.0 + MORE_FILES || after.1 > before.1 + MORE_THREADS
@@ -27,6 +30,7 @@ struct Span {
 pub(super) fn judge(history: &[Entry], verdict: &mut Verdict) {
     let spans = spans(history);
     let mut before: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    let (mut first_storm, mut last_storm) = (0, 0);
     for Entry { at_ms, event } in history {
         match event {
             Event::Overload { path, status, says_when } => {
@@ -56,8 +60,15 @@ pub(super) fn judge(history: &[Entry], verdict: &mut Verdict) {
                 let detail = format!("{fault}: not got over within {within_ms} ms: {why}");
                 verdict.break_promise(Promise::Recovery, detail);
             }
-            Event::Usage { program, moment, open_files, threads, .. } => match moment {
+            Event::Calm { took_ms } if *took_ms > whole_ms(ENDED) => {
+                let detail = format!("a storm: got over after {took_ms} ms, the bound is {} ms", whole_ms(ENDED));
+                verdict.break_promise(Promise::Recovery, detail);
+            }
+            Event::NotCalm { why } => verdict.break_promise(Promise::Recovery, format!("a storm: not got over: {why}")),
+            Event::Usage { program, moment, resident_bytes, open_files, threads } => match moment {
                 Moment::Before => drop(before.insert(program, (*open_files, *threads))),
+                Moment::FirstStorm => first_storm += resident_bytes,
+                Moment::LastStorm => last_storm += resident_bytes,
                 Moment::After => {
                     let Some((files, started)) = before.get(program.as_str()) else { continue };
                     if has_grown((*files, *started), (*open_files, *threads)) {
@@ -70,6 +81,11 @@ pub(super) fn judge(history: &[Entry], verdict: &mut Verdict) {
             },
             _ => {}
         }
+    }
+    if last_storm * 100 > first_storm * (100 + MORE_MEMORY_PERCENT) {
+        let [first, last] = [first_storm, last_storm].map(|bytes| bytes >> 20);
+        let detail = format!("all programs took {first} MiB after the first storm and {last} MiB after the last");
+        verdict.break_promise(Promise::Bounded, detail);
     }
     all_ended_in_time(history, verdict);
 }
@@ -99,7 +115,7 @@ fn spans(history: &[Entry]) -> Vec<Span> {
     spans
 }
 
-/// After a storm: from healing to the end of the last job.
+/// After the last storm: from healing to the end of the last job.
 fn all_ended_in_time(history: &[Entry], verdict: &mut Verdict) {
     let at = |event: &Event| history.iter().find(|entry| entry.event == *event).map(|entry| entry.at_ms);
     if let (Some(healed_ms), Some(drained_ms)) = (at(&Event::Healed), at(&Event::Drained)) {
@@ -107,7 +123,7 @@ fn all_ended_in_time(history: &[Entry], verdict: &mut Verdict) {
         verdict.counts.drained_after_ms = took_ms;
         if took_ms > whole_ms(ENDED) {
             let detail = format!(
-                "the storm: the last job ended {took_ms} ms after healing, the bound is {} ms",
+                "the last storm: the last job ended {took_ms} ms after healing, the bound is {} ms",
                 whole_ms(ENDED)
             );
             verdict.break_promise(Promise::Recovery, detail);
