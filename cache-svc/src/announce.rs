@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
+use crate::auditor::Sampler;
 use crate::seat::Issued;
 
 /// Announcements that wait; beyond it they are dropped.
@@ -13,19 +14,22 @@ const WAITING_MAX: usize = 1_024;
 /// Announcements on their way.
 const UNDER_WAY_MAX: usize = 64;
 
+/// Is told of everything that is issued.
 #[derive(Clone, Debug)]
 pub(crate) struct Announcer {
     messages: mpsc::Sender<Message>,
+    sampler: Sampler,
 }
 
 /// An announcer, and what works for it.
-pub(crate) fn announcer(broker: Broker, shutdown: Shutdown) -> (Announcer, impl Future<Output = ()>) {
+pub(crate) fn announcer(broker: Broker, sampler: Sampler, shutdown: Shutdown) -> (Announcer, impl Future<Output = ()>) {
     let (messages, waiting) = mpsc::channel(WAITING_MAX);
-    (Announcer { messages }, publish(waiting, broker, shutdown))
+    (Announcer { messages, sampler }, publish(waiting, broker, shutdown))
 }
 
 impl Announcer {
     pub(crate) fn announce(&self, issued: &Issued) {
+        self.sampler.offer(issued);
         if self.messages.try_send(Message::invalidated(&issued.event())).is_err() {
             count("dropped");
         }

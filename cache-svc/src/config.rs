@@ -6,6 +6,8 @@ use chassis::broker::{self, Program};
 use chassis::config::{Addresses, ConfigError, Listen, Source, check_range, load_checked};
 use serde::Deserialize;
 
+use crate::load::Bounds;
+
 /// The documentation and the defaults of the settings.
 pub const DEFAULTS: &str = include_str!("default.toml");
 
@@ -19,9 +21,9 @@ pub struct Config {
     pub program: Program,
     pub near_lease_ms: u64,
     pub shared_bytes_max: u64,
-    pub ttl_ms: u64,
-    pub absent_ttl_ms: u64,
+    pub(crate) loads: Bounds,
     pub fences_max: usize,
+    pub audits_per_second: u32,
     pub connections_max: usize,
 }
 
@@ -36,7 +38,9 @@ struct Settings {
     shared_bytes_max: u64,
     ttl_ms: u64,
     absent_ttl_ms: u64,
+    loads_max: u32,
     fences_max: u32,
+    audits_per_second: u32,
     connections_max: u32,
 }
 
@@ -70,6 +74,8 @@ impl Config {
             check("LONGSHORE_SHARED_BYTES_MAX", settings.shared_bytes_max, 65_536, 1 << 40);
             check("LONGSHORE_TTL_MS", settings.ttl_ms, 1, 30 * 24 * 3_600_000);
             check("LONGSHORE_ABSENT_TTL_MS", settings.absent_ttl_ms, 0, 30 * 24 * 3_600_000);
+            check("LONGSHORE_LOADS_MAX", settings.loads_max.into(), 1, 10_000);
+            check("LONGSHORE_AUDITS_PER_SECOND", settings.audits_per_second.into(), 0, 100);
             check("LONGSHORE_FENCES_MAX", settings.fences_max.into(), 1, 1_000_000);
             check("LONGSHORE_CONNECTIONS_MAX", settings.connections_max.into(), 1, 1_000_000);
         })?;
@@ -81,8 +87,12 @@ impl Config {
             program,
             near_lease_ms: settings.near_lease_ms,
             shared_bytes_max: settings.shared_bytes_max,
-            ttl_ms: settings.ttl_ms,
-            absent_ttl_ms: settings.absent_ttl_ms,
+            loads: Bounds {
+                ttl_ms: settings.ttl_ms,
+                absent_ttl_ms: settings.absent_ttl_ms,
+                loads_max: usize::try_from(settings.loads_max).unwrap_or(usize::MAX),
+            },
+            audits_per_second: settings.audits_per_second,
             fences_max: usize::try_from(settings.fences_max).unwrap_or(usize::MAX),
             connections_max: usize::try_from(settings.connections_max).unwrap_or(usize::MAX),
         })

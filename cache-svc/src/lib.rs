@@ -2,10 +2,12 @@
 //! answered with an older value any more.
 
 mod announce;
+mod auditor;
 mod closer;
 mod config;
 mod entry;
 mod http;
+mod inspections;
 mod intake;
 mod load;
 mod seat;
@@ -31,6 +33,7 @@ use tokio::sync::Semaphore;
 pub use config::{Config, DEFAULTS};
 
 use http::Service;
+use inspections::Inspections;
 use intake::Intake;
 use load::Loader;
 use seat::Seat;
@@ -54,9 +57,11 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let seat = Arc::new(Seat::new(Settings::with_lease(config.near_lease_ms), Shared::new(config.shared_bytes_max)));
     // The lease, the log and the fences must not wait behind loads: connections of their own.
     let store = Store::new(StoreClient::new(&Http::new(), &config.store_url));
-    let (announcer, announcing) = announce::announcer(broker.clone(), shutdown.clone());
+    let inspections = Arc::new(Inspections::default());
+    let (sampler, auditor) = auditor::auditor(&seat, &inspections, config.audits_per_second);
+    let (announcer, announcing) = announce::announcer(broker.clone(), sampler, shutdown.clone());
     let loads = store.over(StoreClient::new(&Http::new(), &config.store_url));
-    let loader = Loader::new(seat.clone(), loads, tasks.clone(), config.ttl_ms, config.absent_ttl_ms);
+    let loader = Loader::new(seat.clone(), loads, tasks.clone(), config.loads);
     let tenure =
         Tenure { seat: seat.clone(), store: store.clone(), announcer: announcer.clone(), health: health.clone() };
     let intake = Intake { seat: seat.clone(), broker: broker.clone(), announcer: announcer.clone() };
@@ -64,9 +69,12 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     tasks.spawn("tenure", tenure.run(shutdown.clone()));
     tasks.spawn("closer", closer::close(seat.clone(), store, shutdown.clone()));
     tasks.spawn("intake", intake.run(shutdown.clone()));
+    if let Some(auditor) = auditor {
+        tasks.spawn("auditor", auditor.run(shutdown.clone()));
+    }
     tasks.spawn("broker watch", broker::watch_health(broker.clone(), health.clone(), shutdown.clone()));
     let fences = Arc::new(Semaphore::new(config.fences_max));
-    let router = http::router(Service { seat, loader, announcer, fences, shutdown: shutdown.clone() });
+    let router = http::router(Service { seat, loader, announcer, inspections, fences, shutdown: shutdown.clone() });
     let limits = Limits { connections: config.connections_max, ..Limits::default() };
     health.ready();
     serve(listener, router, limits, &health, &shutdown).await;

@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 
+use chassis::client::DataRead;
 use chassis::clock;
 use chassis::flights::{self, Flights};
 use chassis::http::Rejection;
 use chassis::task::Tasks;
 use protocol::cache_api::Source;
+use protocol::ids::Place;
 use protocol::invalidation::sequencer::LoadMark;
 use protocol::problem::Kind;
+use protocol::store_api::DataView;
 use rand::RngExt as _;
+use tokio::sync::Semaphore;
 
 use crate::entry::Entry;
 use crate::http::refused;
 use crate::seat::Seat;
-use crate::store::Store;
+use crate::store::{LOAD_DEADLINE, Store};
 
 type Landed = Result<Arc<Entry>, Rejection>;
 type Pilot = flights::Pilot<LoadMark, Landed>;
@@ -23,66 +27,124 @@ type Pilot = flights::Pilot<LoadMark, Landed>;
 #[derive(Clone, Debug)]
 pub(crate) struct Loader(Arc<Parts>);
 
+/// How long values are kept, and how many are loaded at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) ttl_ms: u64,
+    pub(crate) absent_ttl_ms: u64,
+    pub(crate) loads_max: usize,
+}
+
 #[derive(Debug)]
 struct Parts {
     seat: Arc<Seat>,
     store: Store,
     flights: Flights<LoadMark, Landed>,
+    /// Loads at once: when everything was dropped, the store is asked for all of it again.
+    turns: Semaphore,
     tasks: Tasks,
-    ttl_ms: u64,
-    absent_ttl_ms: u64,
+    bounds: Bounds,
 }
 
 impl Loader {
-    pub(crate) fn new(seat: Arc<Seat>, store: Store, tasks: Tasks, ttl_ms: u64, absent_ttl_ms: u64) -> Self {
-        Self(Arc::new(Parts { seat, store, flights: Flights::default(), tasks, ttl_ms, absent_ttl_ms }))
+    pub(crate) fn new(seat: Arc<Seat>, store: Store, tasks: Tasks, bounds: Bounds) -> Self {
+        let turns = Semaphore::new(bounds.loads_max);
+        Self(Arc::new(Parts { seat, store, flights: Flights::default(), turns, tasks, bounds }))
     }
 
-    /// What is held, or what a load brings.
+    /// What is held, or what a load brings; read at `at_least` or later, unless that is of another history of the store: then read
+    /// after this was asked.
     ///
     /// # Errors
-    /// 503 when this is not the sequencer, or the store is away.
-    pub(crate) async fn read(&self, key: &str) -> Result<(Arc<Entry>, Source), Rejection> {
+    /// 503 when this is not the sequencer, or the store is away or asked for too much.
+    pub(crate) async fn read(&self, key: &str, at_least: Option<Place>) -> Result<(Arc<Entry>, Source), Rejection> {
         let parts = &self.0;
         let mark = parts.seat.begin_load().map_err(refused)?;
-        if let Some(entry) = parts.seat.shared.get(key, clock::now_ms()) {
+        let held = parts.seat.shared.get(key, clock::now_ms());
+        if let Some(entry) = held.filter(|entry| entry.reaches(at_least)) {
             count("hit");
             return Ok((entry, Source::Shared));
         }
-        let mut boarded = parts.flights.board(key, mark, |began| parts.seat.may_join(began, key));
-        if let Some(pilot) = boarded.pilot.take() {
-            count("load");
+        let (mut entry, joined) = self.board(key, mark, |began| parts.seat.may_join(began, key)).await?;
+        if joined && !entry.reaches(at_least) {
+            // It may have read before the write that is asked for. One that begins now has not.
+            let mark = parts.seat.begin_load().map_err(refused)?;
+            (entry, _) = self.board(key, mark, |_| false).await?;
+        }
+        if let (Some(at_least), Some(read_at)) = (at_least, entry.read_at)
+            && at_least.incarnation == read_at.incarnation
+            && !read_at.reaches(at_least)
+        {
+            return Err(Kind::Unavailable.into());
+        }
+        Ok((entry, Source::Store))
+    }
+
+    /// What a load brings, and whether somebody else had begun it.
+    async fn board(
+        &self,
+        key: &str,
+        mark: LoadMark,
+        may_join: impl FnOnce(LoadMark) -> bool,
+    ) -> Result<(Arc<Entry>, bool), Rejection> {
+        let parts = &self.0;
+        let mut boarded = parts.flights.board(key, mark, may_join);
+        let pilot = boarded.pilot.take();
+        let joined = pilot.is_none();
+        count(if joined { "joined" } else { "load" });
+        if let Some(pilot) = pilot {
             parts.tasks.spawn("load", self.clone().load(pilot));
-        } else {
-            count("joined");
         }
         let landed = boarded.landed().await.unwrap_or_else(|| Err(Kind::Unavailable.into()));
-        Ok((landed?, Source::Store))
+        Ok((landed?, joined))
     }
 
     async fn load(self, pilot: Pilot) {
         let parts = &self.0;
-        let landed = match parts.store.load(&pilot.key).await {
-            Ok(found) => {
-                let ttl_ms = if found.is_some() { jittered(parts.ttl_ms) } else { parts.absent_ttl_ms };
-                let loaded_ms = clock::now_ms();
-                let (value, version) = found.map_or((None, None), |found| (Some(found.data), Some(found.version)));
-                let entry = Arc::new(Entry { value, version, loaded_ms, expires_ms: loaded_ms + ttl_ms });
-                if !parts.seat.keep(pilot.began, pilot.key.clone(), entry.clone()) {
+        let landed = match self.from_store(&pilot).await {
+            Ok(entry) => {
+                let entry = Arc::new(entry);
+                if !parts.seat.keep(pilot.key.clone(), entry.clone()) {
                     count("overtaken");
                 }
                 Ok(entry)
             }
-            Err(error) => Err(error.into()),
+            Err(rejection) => Err(rejection),
         };
         parts.flights.land(pilot, landed);
         gauge(parts.seat.shared.bytes());
     }
 
-    /// An operator's value, for as long as a loaded one.
-    pub(crate) fn held_like_loaded(&self, value: Box<serde_json::value::RawValue>) -> Entry {
+    async fn from_store(&self, pilot: &Pilot) -> Result<Entry, Rejection> {
+        let Parts { store, turns, bounds, .. } = &*self.0;
+        let Ok(turn) = tokio::time::timeout(LOAD_DEADLINE, turns.acquire()).await else {
+            count("refused");
+            return Err(Kind::Unavailable.into());
+        };
+        let DataRead { found, read_at } = store.load(&pilot.key).await?;
+        drop(turn);
         let loaded_ms = clock::now_ms();
-        Entry { value: Some(value), version: None, loaded_ms, expires_ms: loaded_ms + jittered(self.0.ttl_ms) }
+        let ttl_ms = if found.is_some() { jittered(bounds.ttl_ms) } else { bounds.absent_ttl_ms };
+        let mut entry = Entry {
+            value: None,
+            tags: Vec::new(),
+            media_type: None,
+            version: None,
+            read_at,
+            mark: pilot.began,
+            loaded_ms,
+            expires_ms: loaded_ms + ttl_ms,
+        };
+        if let Some(DataView { version, data, tags, media_type }) = found {
+            (entry.value, entry.version) = (Some(data), Some(version));
+            (entry.tags, entry.media_type) = (tags, media_type);
+        }
+        Ok(entry)
+    }
+
+    /// An operator's value is held for as long as a loaded one.
+    pub(crate) fn override_ttl_ms(&self) -> u64 {
+        jittered(self.0.bounds.ttl_ms)
     }
 }
 

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chassis::clock;
 use protocol::cache_api::{RenewalAnswer, RenewalRequest};
 use protocol::envelope::{Covered, Invalidated};
-use protocol::ids::{Position, Seq};
+use protocol::ids::{HolderId, Position, Seq};
 use protocol::invalidation::sequencer::{Grant, LoadMark, Refusal, Sequencer, Settings};
 use protocol::invalidation::{Entry as Sequenced, Term};
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::entry::Entry;
@@ -108,9 +109,20 @@ impl Seat {
     ///
     /// # Errors
     /// `NotSequencer`.
-    pub(crate) fn put(&self, key: &str, entry: Entry) -> Result<Issued, Refusal> {
+    pub(crate) fn put(&self, key: &str, value: Box<RawValue>, ttl_ms: u64) -> Result<Issued, Refusal> {
         self.change(|sequencer| {
             let issued = self.issue_with(sequencer, Covered::key(key))?;
+            let loaded_ms = clock::now_ms();
+            let entry = Entry {
+                value: Some(value),
+                tags: Vec::new(),
+                media_type: None,
+                version: None,
+                read_at: None,
+                mark: LoadMark { term: issued.term, seq: issued.entry.seq },
+                loaded_ms,
+                expires_ms: loaded_ms + ttl_ms,
+            };
             self.shared.put(Arc::from(key), Arc::new(entry));
             Ok(issued)
         })
@@ -175,14 +187,33 @@ impl Seat {
         self.sequencer().may_join(load, key)
     }
 
-    /// Keeps what a load brought, unless an invalidation since its mark covers it.
-    pub(crate) fn keep(&self, load: LoadMark, key: Arc<str>, entry: Arc<Entry>) -> bool {
+    /// Keeps what a load brought, unless an invalidation since its mark covers it, or what is held is newer or an operator's.
+    pub(crate) fn keep(&self, key: Arc<str>, entry: Arc<Entry>) -> bool {
         let sequencer = self.sequencer();
-        let keeps = sequencer.may_keep(load, &key, &[]);
+        let outlives = |held: Arc<Entry>| {
+            let later = held.read_at.zip(entry.read_at).is_some_and(|(held, read)| held != read && held.reaches(read));
+            held.is_override() || later
+        };
+        let keeps = sequencer.may_keep(entry.mark, &key, &entry.tags)
+            && !self.shared.get(&key, clock::now_ms()).is_some_and(outlives);
         if keeps {
             self.shared.put(key, entry);
         }
         keeps
+    }
+
+    // --- inspections
+
+    pub(crate) fn holders(&self) -> Vec<HolderId> {
+        self.sequencer().holders()
+    }
+
+    /// The term, what was issued last in it, and how far it is fenced.
+    pub(crate) fn standing(&self) -> Option<(Term, Seq, Option<Seq>)> {
+        let mut sequencer = self.sequencer();
+        let now_ms = clock::now_ms();
+        let mark = sequencer.begin_load(now_ms).ok()?;
+        Some((mark.term, mark.seq, sequencer.fenced(now_ms)))
     }
 
     fn issue_with(&self, sequencer: &mut Sequencer, covered: Covered) -> Result<Issued, Refusal> {

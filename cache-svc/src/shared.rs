@@ -22,11 +22,16 @@ impl Shared {
         self.entries.get(key).filter(|entry| now_ms < entry.expires_ms)
     }
 
+    /// What is there, also when it has expired; without counting as a use.
+    pub(crate) fn peek(&self, key: &str) -> Option<Arc<Entry>> {
+        self.entries.peek(key)
+    }
+
     pub(crate) fn put(&self, key: Arc<str>, entry: Arc<Entry>) {
         self.entries.put(key, entry);
     }
 
-    /// Takes out what is covered. Nothing has tags yet.
+    /// Takes out what is covered. A prefix or a tag has every entry looked at.
     pub(crate) fn void(&self, covered: &Covered) {
         if covered.all {
             self.entries.clear();
@@ -35,8 +40,8 @@ impl Shared {
         for key in &covered.keys {
             self.entries.remove(key.as_str());
         }
-        if let Some(prefix) = &covered.prefix {
-            self.entries.retain(|key| !key.starts_with(prefix.as_str()));
+        if covered.prefix.is_some() || !covered.tags.is_empty() {
+            self.entries.retain(|key, entry| !covered.covers(key, &entry.tags));
         }
     }
 
@@ -52,12 +57,27 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use protocol::ids::{Epoch, Incarnation, Seq};
+    use protocol::invalidation::Term;
+    use protocol::invalidation::sequencer::LoadMark;
+
     use super::*;
 
+    /// Each entry is tagged with its first letter.
     fn holding(keys: &[&str]) -> Shared {
         let shared = Shared::new(1 << 20);
+        let term = Term { incarnation: Incarnation(uuid::Uuid::nil()), epoch: Epoch(1) };
         for key in keys {
-            let entry = Entry { value: None, version: None, loaded_ms: 0, expires_ms: 1_000 };
+            let entry = Entry {
+                value: None,
+                tags: key.chars().take(1).map(String::from).collect(),
+                media_type: None,
+                version: None,
+                read_at: None,
+                mark: LoadMark { term, seq: Seq(0) },
+                loaded_ms: 0,
+                expires_ms: 1_000,
+            };
             shared.put(Arc::from(*key), Arc::new(entry));
         }
         shared
@@ -76,6 +96,7 @@ mod tests {
         check(Covered { prefix: Some("a".to_owned()), ..Covered::default() }, &["b"]);
         check(Covered { all: true, ..Covered::default() }, &[]);
         check(Covered { tags: vec!["t".to_owned()], ..Covered::default() }, &["a", "ab", "b"]);
+        check(Covered { tags: vec!["a".to_owned()], ..Covered::default() }, &["b"]);
     }
 
     #[test]

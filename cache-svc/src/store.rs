@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use chassis::client::{Call, Error, StoreClient, segment};
+use chassis::client::{Call, DataRead, Error, StoreClient};
 use chassis::config::Address;
 use protocol::ids::{Incarnation, InstanceId, Position};
 use protocol::invalidation::Term;
-use protocol::problem::Kind;
-use protocol::store_api::{Answer, Applied, Apply, Command, DataView, LogPage, Reply, SequencerAnswer};
+use protocol::store_api::{Answer, Applied, Apply, Command, LogPage, Reply, SequencerAnswer};
 
 /// How long a call that should be answered at once may take.
 const DEADLINE: Duration = Duration::from_secs(1);
 /// How long a load may take.
-const LOAD_DEADLINE: Duration = Duration::from_millis(1_500);
+pub(crate) const LOAD_DEADLINE: Duration = Duration::from_millis(1_500);
 /// The store answers the log on news or after this, in ms; each call renews the sequencer's lease.
 const LOG_WAIT_MS: u64 = 500;
 
@@ -62,14 +61,9 @@ impl Store {
         Ok(self.client.peer().call(&call).await?.json()?.body)
     }
 
-    /// The value of a key; `None`: it is absent.
-    pub(crate) async fn load(&self, key: &str) -> Result<Option<DataView>, Error> {
-        let call = Call::get(format!("/data/{}", segment(key))).within(LOAD_DEADLINE);
-        match self.client.peer().call(&call).await {
-            Ok(answer) => Ok(Some(answer.json()?.body)),
-            Err(error) if error.kind() == Some(Kind::NotFound) => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// What is stored under a key.
+    pub(crate) async fn load(&self, key: &str) -> Result<DataRead, Error> {
+        self.client.data(key, LOAD_DEADLINE).await
     }
 
     async fn apply(&self, command: Command) -> Result<(Address, Incarnation, Reply), Error> {

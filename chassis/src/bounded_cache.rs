@@ -62,9 +62,14 @@ impl<V: Weigh> BoundedCache<V> {
         self.entries.remove(key);
     }
 
-    /// Removes the values whose keys do not pass.
-    pub fn retain(&self, keeps: impl Fn(&str) -> bool) {
-        self.entries.retain(|key, _| keeps(key));
+    /// As it is, without counting as a use.
+    pub fn peek(&self, key: &str) -> Option<Arc<V>> {
+        self.entries.peek(key)
+    }
+
+    /// Removes the values that do not pass.
+    pub fn retain(&self, keeps: impl Fn(&str, &V) -> bool) {
+        self.entries.retain(|key, value| keeps(key, value));
     }
 
     pub fn clear(&self) {

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chassis::broker;
-use chassis::config::{Addresses, ConfigError, Listen, Names, Source, check_range, load_checked};
+use chassis::config::{Addresses, ConfigError, Fault, Listen, Names, Source, check_range, load_checked};
 use protocol::key::QueueName;
 use serde::Deserialize;
+
+use crate::data::demand::StalePolicy;
 
 /// The documentation and the defaults of the settings.
 pub const DEFAULTS: &str = include_str!("default.toml");
@@ -30,6 +32,7 @@ pub struct Config {
     pub stream_heartbeat: Duration,
     pub bodies_bytes_max: usize,
     pub near_bytes_max: u64,
+    pub(crate) stale: StalePolicy,
 }
 
 /// The settings as they are written.
@@ -48,6 +51,7 @@ struct Settings {
     stream_heartbeat_ms: u64,
     bodies_bytes_max: u32,
     near_bytes_max: u64,
+    stale_if_error: String,
 }
 
 impl Config {
@@ -68,12 +72,18 @@ impl Config {
     }
 
     fn read(source: &Source, given: Option<broker::Source>) -> Result<Self, ConfigError> {
-        let (mut broker, mut queues) = (given, Vec::new());
+        let (mut broker, mut queues, mut stale) = (given, Vec::new(), StalePolicy::default());
         let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
             if broker.is_none() {
                 broker = broker::Source::setting(&settings.amqp_url, faults);
             }
             queues = settings.queues.queues(faults);
+            match StalePolicy::parse(&settings.stale_if_error) {
+                Ok(policy) => stale = policy,
+                Err(part) => faults.push(Fault::sentence(format!(
+                    "LONGSHORE_STALE_IF_ERROR has {part:?}; it is PREFIX=SECONDS, several separated by commas"
+                ))),
+            }
             check_range("LONGSHORE_STORE_DEADLINE_MS", settings.store_deadline_ms, 100, 30_000, faults);
             check_range("LONGSHORE_CONNECTIONS_MAX", settings.connections_max.into(), 1, 1_000_000, faults);
             check_range("LONGSHORE_NEAR_BYTES_MAX", settings.near_bytes_max, 65_536, 1 << 40, faults);
@@ -102,6 +112,7 @@ impl Config {
             stream_heartbeat: Duration::from_millis(settings.stream_heartbeat_ms),
             bodies_bytes_max: usize::try_from(settings.bodies_bytes_max).unwrap_or(usize::MAX),
             near_bytes_max: settings.near_bytes_max,
+            stale,
         })
     }
 }
@@ -134,5 +145,6 @@ mod tests {
         check(&[URL, ("LONGSHORE_STORE_DEADLINE_MS", "5")], "from 100 to 30000");
         check(&[URL, ("LONGSHORE_CONNECTIONS_MAX", "0")], "from 1 to 1000000");
         check(&[URL, ("LONGSHORE_STORE_URL", "nowhere")], "host:port");
+        check(&[URL, ("LONGSHORE_STALE_IF_ERROR", "a:=soon")], "PREFIX=SECONDS");
     }
 }

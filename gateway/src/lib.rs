@@ -47,7 +47,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let health = Health::new("gateway");
     let tasks = Tasks::new();
     let name = instance::by_port(listener.local_addr().context("reading the port")?);
-    let options = ConnectOptions::new(Program::Gateway, config.queues.clone()).named(name);
+    let options = ConnectOptions::new(Program::Gateway, config.queues.clone()).named(name.clone());
     let broker = broker::connect(&config.broker, options).context("connecting to the broker")?;
     let store_client = StoreClient::new(&Http::new(), &config.store_url);
     let bells = Bells::start(&broker, &store_client, config.store_deadline, &tasks);
@@ -63,6 +63,8 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
         store: store_client,
         broker: &broker,
         near_bytes_max: config.near_bytes_max,
+        stale: config.stale,
+        name,
     };
     let data = Data::start(options, &health, &tasks, &shutdown);
     let streams = Streams::new(config.streams_max, config.stream_heartbeat);

@@ -5,7 +5,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
 
 use crate::admission::{Room, admit};
-use crate::data::{read, write};
+use crate::data::{inspect, read, write};
 use crate::jobs::{batch, control, events, list, retry_many, status, submit};
 use crate::leases;
 use crate::queues;
@@ -38,6 +38,8 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/workers", get(list::workers))
         .route("/data", get(read::default_key))
         .route("/data/{key}", get(read::key).merge(put(write::put).layer(admitted.clone())).delete(write::delete))
+        .route("/bytes/{key}", get(read::bytes).merge(put(write::put_bytes).layer(admitted.clone())))
+        .route("/cache/debug/{key}", get(inspect::debug))
         .route("/cache/{key}", delete(write::invalidate_key))
         .route("/cache:invalidate", post(write::invalidate_many).layer(admitted))
         .with_state(gateway)

@@ -10,16 +10,13 @@ use chassis::http::Rejection;
 use chassis::task::Tasks;
 use futures_util::future::join_all;
 use protocol::bulk_retry::{RetryFilter, RetryPreview};
-use protocol::ids::{Incarnation, Position};
+use protocol::ids::Incarnation;
 use protocol::problem::Kind;
-use protocol::store_api::{
-    self, Applied, Apply, Command, Create, Created, INCARNATION_HEADER, POSITION_HEADER, Pull, Pulled, Reply,
-};
+use protocol::store_api::{self, Applied, Apply, Command, Create, Created, Pull, Pulled, Reply};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
 use crate::jobs::bells::{Bells, Ring};
-use crate::jobs::waiters::Place;
 
 /// A batch is sent in parts of about this many bytes of payload: a part must fit into the store's largest body.
 const PART_BYTES: usize = 1 << 20;
@@ -99,6 +96,14 @@ impl Store {
     /// # Errors
     /// What the store refuses it for; 503 if it is away or slow.
     pub(crate) async fn apply(&self, command: Command) -> Result<Reply, Rejection> {
+        Ok(self.apply_one(command, Repeat::Never).await?.1)
+    }
+
+    /// Applies one command, sent once, and says in which history of the store.
+    ///
+    /// # Errors
+    /// What the store refuses it for; 503 if it is away or slow.
+    pub(crate) async fn apply_in(&self, command: Command) -> Result<(Incarnation, Reply), Rejection> {
         self.apply_one(command, Repeat::Never).await
     }
 
@@ -107,13 +112,13 @@ impl Store {
     /// # Errors
     /// What the store refuses it for; 503 if it is away or slow.
     pub(crate) async fn apply_idempotent(&self, command: Command) -> Result<Reply, Rejection> {
-        self.apply_one(command, Repeat::WhenUnsure).await
+        Ok(self.apply_one(command, Repeat::WhenUnsure).await?.1)
     }
 
-    async fn apply_one(&self, command: Command, repeat: Repeat) -> Result<Reply, Rejection> {
+    async fn apply_one(&self, command: Command, repeat: Repeat) -> Result<(Incarnation, Reply), Rejection> {
         let answers = apply_all(&self.client, vec![command], self.deadline, repeat).await?;
         let only = answers.items.into_iter().next().ok_or(Kind::BadGateway)?;
-        Ok(only?)
+        Ok((answers.incarnation, only?))
     }
 
     /// What a retry of many jobs would do.
@@ -151,13 +156,6 @@ impl Store {
     }
 }
 
-/// Where in the store's history an answer was read.
-pub(crate) fn place_of(answer: &Answer<Bytes>) -> Option<Place> {
-    let position = Position(answer.number(POSITION_HEADER)?);
-    let incarnation: Incarnation = answer.text(INCARNATION_HEADER)?.parse().ok()?;
-    Some(Place { incarnation, position })
-}
-
 /// Whether commands may be sent twice when nobody knows if they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
@@ -169,6 +167,7 @@ pub(crate) enum Repeat {
 #[derive(Debug)]
 pub(crate) struct Answers {
     address: Address,
+    incarnation: Incarnation,
     pub(crate) items: Vec<Result<Reply, Error>>,
 }
 
@@ -202,12 +201,13 @@ pub(crate) async fn apply_all(
         let reason = format!("{} answers to {count} commands", answer.body.items.len());
         return Err(Error::Malformed { address, reason });
     }
+    let incarnation = answer.body.incarnation;
     let item = |item| match item {
         store_api::Answer::Ok(reply) => Ok(*reply),
         store_api::Answer::Error(problem) => Err(Error::Problem { address: address.clone(), problem }),
     };
     let items = answer.body.items.into_iter().map(item).collect();
-    Ok(Answers { address, items })
+    Ok(Answers { address, incarnation, items })
 }
 
 /// Sends the batches of creates and rings what comes back.
@@ -248,7 +248,7 @@ impl Creator {
     async fn create_at_once(&self, creates: Vec<Create>) -> Result<Vec<CreateAnswer>, Error> {
         let rings: Vec<Ring> = creates.iter().map(Ring::of).collect();
         let items = creates.into_iter().map(|create| Command::Create(Box::new(create))).collect();
-        let Answers { address, items } = apply_all(&self.client, items, self.deadline, Repeat::WhenUnsure).await?;
+        let Answers { address, items, .. } = apply_all(&self.client, items, self.deadline, Repeat::WhenUnsure).await?;
         Ok(items.into_iter().zip(rings).map(|(reply, ring)| self.created(&address, reply?, ring)).collect())
     }
 

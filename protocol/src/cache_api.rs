@@ -5,13 +5,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::envelope::{Covered, Rejection};
-use crate::ids::{HolderId, Seq, Version};
+use crate::ids::{HolderId, Place, Seq, Version};
+use crate::invalidation::sequencer::LoadMark;
 use crate::invalidation::{Entry, Term};
-use crate::key::DataKey;
+use crate::key::{DataKey, MediaType, Tag};
 use crate::problem::Problem;
 
 /// Longest that a renewal is held open when there is no news, in ms.
 pub const RENEWAL_WAIT_MS_MAX: u64 = 500;
+/// Most tags of one data entry.
+pub const TAGS_MAX: usize = 32;
+/// Header of the answer to a data write: the [`Place`] of the write. A read that carries it is answered with that write or a later one.
+pub const TOKEN_HEADER: &str = "longshore-token";
 /// Longest that a fence is waited for before the answer is `fence-timeout`, in ms.
 pub const FENCE_WAIT_MS_MAX: u64 = 5_000;
 
@@ -64,6 +69,15 @@ pub struct ReadAnswer {
     pub version: Option<Version>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+    /// Of bytes, which `data` has as a string in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<MediaType>,
+    /// Where in the store's history it was read; `None`: it is an operator's override.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<Place>,
+    /// What was issued before its load began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<LoadMark>,
     /// How long ago it was loaded, in ms.
     pub age_ms: u64,
     /// How long it may be kept, in ms.
@@ -145,11 +159,20 @@ impl TryFrom<Invalidate> for Covered {
     }
 }
 
+/// `GET /read/{key}?at_least=` at the sequencer: what is held is good enough only if it was read there or later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadQuery {
+    pub at_least: Option<Place>,
+}
+
 /// `PUT /data/{key}`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataPut {
     pub data: Box<RawValue>,
+    #[serde(default)]
+    pub tags: Vec<Tag>,
 }
 
 /// The answer to a data write.

@@ -1,6 +1,7 @@
 //! The identifiers and counters that cross a wire: newtypes, so that a fence is never passed where a log position is meant.
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use uuid::Uuid;
 
 macro_rules! uuid_id {
@@ -124,9 +125,73 @@ counter!(
     Version
 );
 
+/// A place in one history of the store. As text, `{position}-{incarnation}`, it is the id of an event and what a write tells a later
+/// read ([`crate::cache_api::TOKEN_HEADER`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Place {
+    pub incarnation: Incarnation,
+    pub position: Position,
+}
+
+impl Place {
+    /// Whether what was read here is at least as new as what was written there. Places of different histories cannot be compared.
+    #[must_use]
+    pub fn reaches(self, written: Self) -> bool {
+        self.incarnation == written.incarnation && self.position >= written.position
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.position, self.incarnation)
+    }
+}
+
+impl From<Place> for String {
+    fn from(place: Place) -> Self {
+        place.to_string()
+    }
+}
+
+impl TryFrom<String> for Place {
+    type Error = NoPlace;
+
+    fn try_from(text: String) -> Result<Self, NoPlace> {
+        text.parse()
+    }
+}
+
+/// The text is none of a place.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("it is not written {{position}}-{{incarnation}}")]
+pub struct NoPlace;
+
+impl std::str::FromStr for Place {
+    type Err = NoPlace;
+
+    fn from_str(text: &str) -> Result<Self, NoPlace> {
+        let (position, incarnation) = text.split_once('-').ok_or(NoPlace)?;
+        let position = position.parse().map(Position).map_err(|_| NoPlace)?;
+        Ok(Self { incarnation: incarnation.parse().map_err(|_| NoPlace)?, position })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_a_position_in_one_history() {
+        let place = Place { incarnation: Incarnation(Uuid::from_u128(7)), position: Position(42) };
+        assert_eq!(place.to_string().parse(), Ok(place));
+        for other in ["", "42", "42-", "-7", "x-00000000-0000-0000-0000-000000000007", "42-7"] {
+            assert_eq!(other.parse::<Place>(), Err(NoPlace), "{other}");
+        }
+        let later = Place { position: Position(43), ..place };
+        assert!(place.reaches(place) && later.reaches(place) && !place.reaches(later));
+        assert!(!Place { incarnation: Incarnation(Uuid::from_u128(8)), ..later }.reaches(place), "another history");
+    }
 
     #[test]
     fn an_id_tells_when_it_was_made_if_its_version_does() {

@@ -25,6 +25,8 @@ pub enum NameError {
     Charset,
     #[error("is reserved")]
     Reserved,
+    #[error("must be written type/subtype, with or without parameters")]
+    MediaType,
 }
 
 macro_rules! name_type {
@@ -78,6 +80,16 @@ name_type!(
     check_key
 );
 name_type!(
+    /// What data entries are invalidated by together: any text of 1 to 256 bytes without control characters.
+    Tag,
+    check_key
+);
+name_type!(
+    /// A media type as it stands in `Content-Type` (RFC 9110 §8.3.1): `type/subtype`, perhaps parameters; 1 to 128 bytes of ASCII.
+    MediaType,
+    check_media_type
+);
+name_type!(
     /// What a job is unique by while it has not ended: any text of 1 to 255 bytes without control characters.
     UniqueKey,
     check_unique_key
@@ -129,6 +141,18 @@ fn check_queue(text: &str) -> Result<(), NameError> {
 fn check_worker(text: &str) -> Result<(), NameError> {
     check_length(text, NAME_BYTES_MAX)?;
     if text.chars().any(char::is_control) { Err(NameError::Control) } else { Ok(()) }
+}
+
+fn check_media_type(text: &str) -> Result<(), NameError> {
+    check_length(text, NAME_BYTES_MAX)?;
+    let is_token = |part: &str| {
+        let of_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        !part.is_empty() && part.chars().all(of_token)
+    };
+    let essence = text.split(';').next().unwrap_or_default().trim_end();
+    let is_visible = text.chars().all(|c| matches!(c, ' '..='~'));
+    let named = essence.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype));
+    if is_visible && named { Ok(()) } else { Err(NameError::MediaType) }
 }
 
 fn check_length(text: &str, max: usize) -> Result<(), NameError> {
@@ -204,6 +228,19 @@ mod tests {
             Some(NameError::TooLong { bytes: 257, max: 256 }),
             Some(NameError::TooLong { bytes: 257, max: 128 }),
         );
+    }
+
+    #[test]
+    fn media_types_are_checked() {
+        let check = |text: &str, accepted: bool| assert_eq!(MediaType::try_from(text).is_ok(), accepted, "{text:?}");
+        check("image/png", true);
+        check("text/plain; charset=utf-8", true);
+        check("application/vnd.api+json", true);
+        check("png", false);
+        check("image/", false);
+        check("a b/c", false);
+        check("image/png\r\nx: y", false);
+        check(&format!("text/{}", "x".repeat(128)), false);
     }
 
     #[test]

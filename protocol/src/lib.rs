@@ -10,6 +10,7 @@ pub mod envelope;
 pub mod etag;
 pub mod explain;
 pub mod ids;
+pub mod inspection;
 pub mod invalidation;
 pub mod job;
 pub mod key;

@@ -10,12 +10,12 @@ use serde_json::value::RawValue;
 use crate::api::{JobError, JobView, Priority, Progress, Status};
 use crate::bulk_retry::{BulkRetry, RetryFilter};
 use crate::ids::{
-    ClaimId, Dispatch, Epoch, Fence, Incarnation, InstanceId, JobId, Position, RetryId, SessionId, Version,
+    ClaimId, Dispatch, Epoch, Fence, Incarnation, InstanceId, JobId, Place, Position, RetryId, SessionId, Version,
 };
 use crate::job::{Cancelled, ClaimRefusal, Settled};
-use crate::key::{DataKey, QueueName, TaskName, TaskPattern, UniqueKey, WorkerName};
+use crate::key::{DataKey, MediaType, QueueName, Tag, TaskName, TaskPattern, UniqueKey, WorkerName};
 use crate::logs::Output;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::queue::Pause;
 use crate::time::Timestamp;
 
@@ -383,7 +383,21 @@ pub struct BellId {
 pub struct PutData {
     pub key: DataKey,
     pub data: Box<RawValue>,
+    /// What it can be invalidated by together with others; at most [`TAGS_MAX`](crate::cache_api::TAGS_MAX).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Tag>,
+    /// Of bytes, which `data` has as a string in base64; `None`: it is JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<MediaType>,
     pub only_if: Option<Precondition>,
+}
+
+impl PutData {
+    /// Of JSON, without tags, whatever is there.
+    #[must_use]
+    pub fn json(key: DataKey, data: Box<RawValue>) -> Self {
+        Self { key, data, tags: Vec::new(), media_type: None, only_if: None }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -428,6 +442,25 @@ pub enum SequencerAnswer {
 pub struct DataView {
     pub version: Version,
     pub data: Box<RawValue>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<MediaType>,
+}
+
+/// Member of the answer to a read of an absent key: where in the store's history it was absent.
+const READ_AT: &str = "read_at";
+
+/// The answer to a read of an absent key.
+#[must_use]
+pub fn absent(read_at: Place) -> Problem {
+    Kind::NotFound.problem().with(READ_AT, read_at.to_string())
+}
+
+/// Where the key was absent, as the store said.
+#[must_use]
+pub fn absent_at(problem: &Problem) -> Option<Place> {
+    problem.extensions.get(READ_AT)?.as_str()?.parse().ok()
 }
 
 /// `GET /log?after=n&wait_ms=&kinds=&limit=`; a sequencer adds `instance=&epoch=`, which renews its lease.

@@ -29,8 +29,7 @@ pub(super) async fn put(
     Json(body): Json<CacheOverride>,
 ) -> Result<Json<CacheOverridden>, Rejection> {
     let key = key_of_path(key)?;
-    let entry = service.loader.held_like_loaded(body.value);
-    let issued = service.seat.put(key.as_str(), entry).map_err(refused)?;
+    let issued = service.seat.put(key.as_str(), body.value, service.loader.override_ttl_ms()).map_err(refused)?;
     service.announcer.announce(&issued);
     fenced(&service, &issued).await?;
     Ok(Json(CacheOverridden { status: Okay::Ok, seq: issued.entry.seq, fenced: true }))

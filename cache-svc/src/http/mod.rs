@@ -1,6 +1,7 @@
 //! The HTTP face: renewals and reads for gateways, invalidations, and the cache's own routes.
 
 mod cache;
+mod inspect;
 mod invalidate;
 mod read;
 mod renewals;
@@ -16,6 +17,7 @@ use protocol::problem::Kind;
 use tokio::sync::Semaphore;
 
 use crate::announce::Announcer;
+use crate::inspections::Inspections;
 use crate::load::Loader;
 use crate::seat::Seat;
 
@@ -25,6 +27,7 @@ pub(crate) struct Service {
     pub(crate) seat: Arc<Seat>,
     pub(crate) loader: Loader,
     pub(crate) announcer: Announcer,
+    pub(crate) inspections: Arc<Inspections>,
     /// Places for those who wait for a fence. Renewals take none: a waiting fence must never hold up what closes it.
     pub(crate) fences: Arc<Semaphore>,
     pub(crate) shutdown: Shutdown,
@@ -36,6 +39,8 @@ pub(crate) fn router(service: Service) -> Router {
         .route("/read/{key}", get(read::read))
         .route("/invalidations", post(invalidate::invalidations))
         .route("/cache:invalidate", post(invalidate::many))
+        .route("/inspections", post(inspect::inspections))
+        .route("/cache/debug/{key}", get(inspect::debug))
         .route("/cache/{key}", get(cache::held).post(cache::put).delete(invalidate::key))
         .with_state(service)
 }

@@ -82,6 +82,11 @@ impl TestCache {
         Told { status: status.as_u16(), body: serde_json::from_slice(&body).unwrap_or_default() }
     }
 
+    pub(crate) async fn text(&self, path: &str) -> String {
+        let answer = self.http.send(&self.address.into(), &Call::get(path)).await.expect("an answer");
+        String::from_utf8_lossy(&answer.body).into_owned()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Told {
         self.send(Method::GET, path, None).await
     }
@@ -124,7 +129,7 @@ impl Told {
 /// A gateway's near lease, as far as the sequencer sees it: it applies whatever it is told, when it renews.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Holder {
-    id: HolderId,
+    pub(crate) id: HolderId,
     pub(crate) term: Option<Term>,
     pub(crate) applied: Seq,
 }

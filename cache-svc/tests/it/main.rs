@@ -3,6 +3,7 @@
 mod cache;
 mod events;
 mod fences;
+mod inspections;
 mod reads;
 mod seats;
 mod store;

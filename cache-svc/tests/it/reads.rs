@@ -109,6 +109,8 @@ async fn invalidation_voids_exactly_what_it_covers() {
         held
     };
     let keys = ["user:1", "user:2", "users", "other"];
+    store.tag("user:1", &["person", "first"]);
+    store.tag("user:2", &["person"]);
     let check = async |form: Value, left: &[&str]| {
         for key in keys {
             store.change(key, "1");
@@ -121,6 +123,7 @@ async fn invalidation_voids_exactly_what_it_covers() {
     check(json!({"keys": ["user:1", "other"]}), &["user:2", "users"]).await;
     check(json!({"prefix": "user:"}), &["users", "other"]).await;
     check(json!({"tags": ["nobody"]}), &keys).await;
+    check(json!({"tags": ["person"]}), &["users", "other"]).await;
     check(json!({"all": true}), &[]).await;
 }
 
@@ -181,4 +184,81 @@ async fn store_that_is_away_is_said_and_not_remembered() {
     store.set(|inner| inner.away = false);
     cache.is_sequencer().await;
     assert_eq!(cache.read("a").await, from("store", json!(1)));
+}
+
+#[tokio::test]
+async fn read_that_must_be_as_new_as_a_write_passes_what_is_held_and_what_is_loaded() {
+    let (store, cache) = seated().await;
+    store.write("a", "1");
+    let at_least = async |place: String| {
+        let told = cache.get(&format!("/read/a?at_least={place}")).await;
+        (told.status, told.body["data"].clone(), told.body["source"].clone())
+    };
+    store.set(|inner| inner.slow_loads = true);
+    let begun = store.loads("a");
+    let old = cache.read("a");
+    let reading = async {
+        wait_until(SOON, "an old load is under way", async || store.loads("a") == begun + 1).await;
+        // Written, and not yet known to the sequencer.
+        store.change("a", "2");
+        store.go_on();
+        let place = store.place().to_string();
+        let release = async {
+            // It joins the old load first; when that has brought too little, it makes one of its own.
+            store.set(|inner| inner.slow_loads = false);
+        };
+        tokio::join!(at_least(place), release).0
+    };
+    let (old, new) = tokio::join!(old, reading);
+    assert_eq!((old.0, new), (json!(1), (200, json!(2), json!("store"))));
+    assert_eq!(at_least(store.place().to_string()).await, (200, json!(2), json!("shared")));
+    let mut beyond = store.place();
+    beyond.position = beyond.position.next();
+    assert_eq!(at_least(beyond.to_string()).await.0, 503, "rather than an older value");
+    assert_eq!(cache.get("/read/a?at_least=x").await.problem(), "invalid");
+}
+
+#[tokio::test]
+async fn older_load_does_not_replace_a_newer_one() {
+    let (store, cache) = seated().await;
+    store.write("a", "1");
+    store.set(|inner| inner.slow_loads = true);
+    let begun = store.loads("a");
+    let old = cache.read("a");
+    let newer = async {
+        wait_until(SOON, "the old load is under way", async || store.loads("a") == begun + 1).await;
+        store.change("a", "2");
+        store.go_on();
+        let path = format!("/read/a?at_least={}", store.place());
+        let newer = cache.get(&path);
+        let release = async {
+            store.set(|inner| inner.slow_loads = false);
+        };
+        tokio::join!(newer, release).0
+    };
+    let (_, newer) = tokio::join!(old, newer);
+    assert_eq!(newer.body["data"], json!(2));
+    assert_eq!(cache.read("a").await, from("shared", json!(2)));
+}
+
+#[tokio::test]
+async fn loads_at_once_are_bounded_and_the_others_wait() {
+    let store = ScriptedStore::start().await;
+    let cache = TestCache::start(&store, &[("LONGSHORE_LOADS_MAX", "2")]).await;
+    cache.is_sequencer().await;
+    let keys = ["a", "b", "c", "d", "e"];
+    for key in keys {
+        store.change(key, "1");
+    }
+    store.set(|inner| inner.slow_loads = true);
+    let begun = || keys.iter().map(|key| store.loads(key)).sum::<usize>();
+    let reading = join_all(keys.iter().map(|key| cache.read(key)));
+    let release = async {
+        wait_until(SOON, "two are under way", async || begun() == 2).await;
+        assert_eq!(store.inner().under_way_max, 2);
+        store.set(|inner| inner.slow_loads = false);
+    };
+    let (values, ()) = tokio::join!(reading, release);
+    assert!(values.iter().all(|(value, _)| *value == json!(1)));
+    assert_eq!((begun(), store.inner().under_way_max), (5, 2));
 }

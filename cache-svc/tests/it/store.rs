@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use chassis::clock;
 use chassis::http::{Json, Rejection};
 use chassis::task::Tasks;
-use protocol::ids::{Epoch, Incarnation, InstanceId, Position, Version};
+use protocol::ids::{Epoch, Incarnation, InstanceId, Place, Position, Version};
 use protocol::invalidation::grant::{Acquired, HolderWatch, Holding};
 use protocol::key::DataKey;
 use protocol::problem::Kind;
 use protocol::store_api::{
-    Answer, Applied, Apply, Change, Command, DataView, LogEntry, LogPage, Reply, SequencerAnswer,
+    Answer, Applied, Apply, Change, Command, DataView, INCARNATION_HEADER, LogEntry, LogPage, POSITION_HEADER, Reply,
+    SequencerAnswer, absent,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -39,11 +41,15 @@ pub(crate) struct Inner {
     pub(crate) lease_ms: u64,
     /// Loads received, by key.
     pub(crate) loads: BTreeMap<String, usize>,
+    /// Loads under way, now and at most.
+    under_way: usize,
+    pub(crate) under_way_max: usize,
     pub(crate) fenced_through: Position,
     pub(crate) posts: usize,
     pub(crate) holding: Holding,
     watch: HolderWatch,
     data: BTreeMap<String, String>,
+    tags: BTreeMap<String, Vec<String>>,
     head: Position,
     log: Vec<LogEntry>,
     incarnation: u128,
@@ -68,11 +74,14 @@ impl ScriptedStore {
             slow_posts: false,
             lease_ms: 2_000,
             loads: BTreeMap::new(),
+            under_way: 0,
+            under_way_max: 0,
             fenced_through: Position(0),
             posts: 0,
             holding: Holding::default(),
             watch: HolderWatch::default(),
             data: BTreeMap::new(),
+            tags: BTreeMap::new(),
             head: Position(0),
             log: Vec::new(),
             incarnation: 1,
@@ -107,6 +116,18 @@ impl ScriptedStore {
     /// Changes the value behind everybody's back, by SQL, say.
     pub(crate) fn change(&self, key: &str, json: &str) {
         self.inner().data.insert(key.to_owned(), json.to_owned());
+    }
+
+    /// What the key is tagged with from now on.
+    pub(crate) fn tag(&self, key: &str, tags: &[&str]) {
+        let tags = tags.iter().map(|&tag| tag.to_owned()).collect();
+        self.inner().tags.insert(key.to_owned(), tags);
+    }
+
+    /// Where in its history the store is.
+    pub(crate) fn place(&self) -> Place {
+        let inner = self.inner();
+        Place { incarnation: inner.incarnation(), position: inner.head }
     }
 
     /// A data write, with its entry in the log.
@@ -252,14 +273,22 @@ async fn log(State(store): State<ScriptedStore>, Query(query): Query<LogQuery>) 
 }
 
 /// Reads first and answers later: what it brings may be old by then.
-async fn data(State(store): State<ScriptedStore>, Path(key): Path<String>) -> Result<Json<DataView>, Rejection> {
+async fn data(State(store): State<ScriptedStore>, Path(key): Path<String>) -> Result<Response, Rejection> {
+    let read_at = store.place();
     let found = {
         let mut inner = store.inner();
         inner.check()?;
         *inner.loads.entry(key.clone()).or_default() += 1;
-        inner.data.get(&key).map(|json| (Version(inner.head.0), json.clone()))
+        inner.under_way += 1;
+        inner.under_way_max = inner.under_way_max.max(inner.under_way);
+        let tags = inner.tags.get(&key).cloned().unwrap_or_default();
+        inner.data.get(&key).map(|json| (Version(inner.head.0), json.clone(), tags))
     };
     store.while_true(|inner| inner.slow_loads).await;
-    let (version, json) = found.ok_or(Kind::NotFound)?;
-    Ok(Json(DataView { version, data: RawValue::from_string(json).expect("JSON") }))
+    store.inner().under_way -= 1;
+    let (version, json, tags) = found.ok_or_else(|| absent(read_at))?;
+    let data = RawValue::from_string(json).expect("JSON");
+    let place =
+        [(POSITION_HEADER, read_at.position.to_string()), (INCARNATION_HEADER, read_at.incarnation.to_string())];
+    Ok((place, Json(DataView { version, data, tags, media_type: None })).into_response())
 }

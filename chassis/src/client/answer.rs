@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use protocol::ids::{Place, Position};
 use protocol::problem::{Kind, Problem};
+use protocol::store_api::{INCARNATION_HEADER, POSITION_HEADER};
 use serde::de::DeserializeOwned;
 
 use super::error::Error;
@@ -45,6 +47,12 @@ impl<T> Answer<T> {
     /// A header that is a number, such as a log position.
     pub fn number(&self, header: &str) -> Option<u64> {
         self.text(header)?.parse().ok()
+    }
+
+    /// Where in the store's history it was read; of an answer of the store.
+    pub fn place(&self) -> Option<Place> {
+        let incarnation = self.text(INCARNATION_HEADER)?.parse().ok()?;
+        Some(Place { incarnation, position: Position(self.number(POSITION_HEADER)?) })
     }
 
     /// A header that is text.

@@ -15,5 +15,5 @@ pub use coalescer::{CallError, Coalescer, CoalescerLimits};
 pub use error::Error;
 pub use path::segment;
 pub use peer::Peer;
-pub use services::{CacheClient, StoreClient};
+pub use services::{CacheClient, DataRead, StoreClient};
 pub use transport::Http;

@@ -10,6 +10,7 @@ use chassis::clock;
 use protocol::cache_api::{RenewalAnswer, RenewalRequest};
 use protocol::envelope::Invalidated;
 use protocol::ids::HolderId;
+use protocol::inspection::{GenerationsView, LeaseView};
 use protocol::invalidation::near::{Generations, NearLease, Stripe, Taken, Tick, Ticket};
 
 /// Generations of keys and tags. Two names that share one only cost each other a miss.
@@ -38,7 +39,21 @@ impl Coherence {
 
     /// Whether the near cache may answer a request that has been read: the clock is read here, after it.
     pub(super) fn may_serve(&self) -> bool {
-        clock::now_ms() < self.valid_until_ms.load(Ordering::Acquire)
+        clock::now_ms() < self.valid_until_ms()
+    }
+
+    pub(super) fn valid_until_ms(&self) -> u64 {
+        self.valid_until_ms.load(Ordering::Acquire)
+    }
+
+    pub(super) fn lease_view(&self) -> LeaseView {
+        let lease = self.lease();
+        let remaining_ms = self.valid_until_ms().saturating_sub(clock::now_ms());
+        LeaseView { valid: remaining_ms > 0, remaining_ms, term: lease.term(), applied: lease.applied() }
+    }
+
+    pub(super) fn generations_view(&self, loaded: Tick, key: Stripe) -> GenerationsView {
+        self.generations.view(loaded, key)
     }
 
     pub(super) fn now(&self) -> Tick {

@@ -2,7 +2,10 @@
 //! writes and invalidations.
 
 mod coherence;
+pub(crate) mod demand;
 mod entry;
+pub(crate) mod inspect;
+mod load;
 pub(crate) mod read;
 mod reads;
 mod renewal;
@@ -20,12 +23,16 @@ use chassis::shutdown::Shutdown;
 use chassis::task::Tasks;
 use protocol::ids::HolderId;
 use protocol::invalidation::near::Tick;
+use tokio::sync::Semaphore;
 
 use coherence::Coherence;
+use demand::StalePolicy;
 use entry::Entry;
-use read::Landed;
+use load::Landed;
 use reads::Reads;
 
+/// Loads past the sequencer at once; more wait.
+const PAST_MAX: usize = 64;
 /// The key of `GET /data`.
 const DEFAULT_KEY: &str = "my_data";
 
@@ -41,6 +48,9 @@ struct Parts {
     reads: Reads,
     cache: CacheClient,
     store: StoreClient,
+    /// Loads past the sequencer at once.
+    past_turns: Semaphore,
+    stale: StalePolicy,
     tasks: Tasks,
 }
 
@@ -51,26 +61,35 @@ pub(crate) struct Options<'a> {
     pub(crate) store: StoreClient,
     pub(crate) broker: &'a Broker,
     pub(crate) near_bytes_max: u64,
+    pub(crate) stale: StalePolicy,
+    /// What this gateway is called where several are listed.
+    pub(crate) name: String,
 }
 
 impl Data {
     /// Starts the renewals and follows the announcements. Until the first renewal is answered, reads go through.
     pub(crate) fn start(options: Options<'_>, health: &Health, tasks: &Tasks, shutdown: &Shutdown) -> Self {
-        let coherence = Arc::new(Coherence::new(HolderId::generate()));
+        let holder = HolderId::generate();
+        let coherence = Arc::new(Coherence::new(holder));
         // Connections of their own: a fence that waits must never hold up a renewal.
         let renewals = CacheClient::new(&Http::new(), options.cache_url);
         health.awaits("cache", "no near lease yet");
         let renewed = renewal::renew(coherence.clone(), renewals, health.clone(), shutdown.clone());
         tasks.spawn("near lease", renewed);
         tasks.spawn("announcements", renewal::follow(coherence.clone(), options.broker.clone(), shutdown.clone()));
-        Self(Arc::new(Parts {
+        let data = Self(Arc::new(Parts {
             coherence,
             near: BoundedCache::new(options.near_bytes_max),
             flights: Flights::default(),
             reads: Reads::default(),
             cache: CacheClient::new(&Http::new(), options.cache_url),
             store: options.store,
+            past_turns: Semaphore::new(PAST_MAX),
+            stale: options.stale,
             tasks: tasks.clone(),
-        }))
+        }));
+        let answering = inspect::answer_inspections(data.clone(), holder, options.name, shutdown.clone());
+        tasks.spawn("inspections", answering);
+        data
     }
 }

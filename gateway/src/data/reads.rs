@@ -11,12 +11,18 @@ pub(super) struct Reads {
     near: OnceLock<Counter>,
     shared: OnceLock<Counter>,
     store: OnceLock<Counter>,
+    stale: OnceLock<Counter>,
 }
 
 impl Reads {
     /// The near cache answered.
     pub(super) fn near(&self) {
         count(&self.near, "near");
+    }
+
+    /// There was no other answer than a stale one.
+    pub(super) fn stale(&self) {
+        count(&self.stale, "stale");
     }
 
     /// A load was answered from there.

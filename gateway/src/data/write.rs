@@ -6,22 +6,25 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::client::Call;
 use chassis::fault_points::{FaultPoint, fault_point};
-use chassis::http::{Json, Path, Query, Rejection};
-use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
+use chassis::http::{Body, Json, Path, Query, Rejection};
+use http::header::{CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use protocol::cache_api::{
-    DataPut, DataWritten, FENCE_WAIT_MS_MAX, FenceQuery, Invalidate, InvalidationAnswer, InvalidationRequest,
-    key_of_path,
+    DataPut, DataWritten, FENCE_WAIT_MS_MAX, FenceQuery, Invalidate, InvalidationAnswer, InvalidationRequest, TAGS_MAX,
+    TOKEN_HEADER, key_of_path,
 };
 use protocol::envelope::Covered;
 use protocol::etag::entity_tag;
-use protocol::ids::{Position, Version};
+use protocol::ids::{Place, Position, Version};
+use protocol::key::{MediaType, Tag};
 use protocol::problem::{Kind, Problem};
 use protocol::store_api::{Command, DeleteData, FencedThrough, Precondition, PutData, Reply};
 use tokio::time::Instant;
 
+use super::entry::stored_form;
 use crate::state::Gateway;
 
+const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 /// How long a writer waits for its fence.
 const FENCE_DEADLINE: Duration = Duration::from_millis(FENCE_WAIT_MS_MAX);
 /// What an invalidation's call may take beyond the wait for its fence.
@@ -38,13 +41,64 @@ pub(crate) async fn put(
     Json(body): Json<DataPut>,
 ) -> Result<Response, Rejection> {
     let (key, waits, only_if) = (key_of_path(key)?, query.waits()?, precondition(&headers)?);
-    let tag = entity_tag(body.data.get().as_bytes());
-    let reply = gateway.store.apply(Command::PutData(PutData { key, data: body.data, only_if })).await?;
-    let mut response = written(&gateway, reply, waits).await?;
-    if let Ok(tag) = HeaderValue::try_from(tag) {
+    let DataPut { data, tags } = body;
+    put_data(&gateway, PutData { key, data, tags: few(tags)?, media_type: None, only_if }, waits).await
+}
+
+/// `PUT /bytes/{key}`: any bytes, with their media type. Their tags are in `Cache-Groups`.
+pub(crate) async fn put_bytes(
+    State(gateway): State<Gateway>,
+    Path(key): Path<String>,
+    Query(query): Query<FenceQuery>,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<Response, Rejection> {
+    let (key, waits, only_if) = (key_of_path(key)?, query.waits()?, precondition(&headers)?);
+    let media_type = media_type(&headers)?;
+    let data = stored_form(&body);
+    let tags = few(groups(&headers)?)?;
+    put_data(&gateway, PutData { key, data, tags, media_type: Some(media_type), only_if }, waits).await
+}
+
+async fn put_data(gateway: &Gateway, put: PutData, waits: bool) -> Result<Response, Rejection> {
+    let tag = entity_tag(put.data.get().as_bytes());
+    let mut response = written(gateway, Command::PutData(put), waits).await?;
+    if response.status().is_success()
+        && let Ok(tag) = HeaderValue::try_from(tag)
+    {
         response.headers_mut().insert(ETAG, tag);
     }
     Ok(response)
+}
+
+fn few(tags: Vec<Tag>) -> Result<Vec<Tag>, Problem> {
+    let count = tags.len();
+    let detail = || format!("There are {count} tags; at most {TAGS_MAX} are allowed.");
+    if count <= TAGS_MAX { Ok(tags) } else { Err(Problem::invalid("/tags", detail())) }
+}
+
+fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
+    let stated = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let refused = |detail: String| Kind::UnsupportedMediaType.detail(detail);
+    let stated = stated.ok_or_else(|| refused("State the media type of the bytes in Content-Type.".to_owned()))?;
+    MediaType::try_from(stated).map_err(|error| refused(format!("Content-Type {error}.")))
+}
+
+/// `Cache-Groups` (RFC 9875): a list of strings (RFC 9651 §3.3.3), without escapes in them.
+fn groups(headers: &HeaderMap) -> Result<Vec<Tag>, Problem> {
+    let mut groups = Vec::new();
+    for value in headers.get_all(CACHE_GROUPS) {
+        let malformed = || Kind::BadRequest.detail("Cache-Groups is a list of strings: \"a\", \"b\".");
+        let text = value.to_str().map_err(|_| malformed())?;
+        for group in text.split(',').map(str::trim) {
+            let name = group.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or_else(malformed)?;
+            if name.contains(['"', '\\']) {
+                return Err(malformed());
+            }
+            groups.push(Tag::try_from(name).map_err(|error| Problem::invalid("/tags", format!("A tag {error}.")))?);
+        }
+    }
+    Ok(groups)
 }
 
 /// `DELETE /data/{key}`
@@ -55,8 +109,7 @@ pub(crate) async fn delete(
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {
     let (key, waits, only_if) = (key_of_path(key)?, query.waits()?, precondition(&headers)?);
-    let reply = gateway.store.apply(Command::DeleteData(DeleteData { key, only_if })).await?;
-    written(&gateway, reply, waits).await
+    written(&gateway, Command::DeleteData(DeleteData { key, only_if }), waits).await
 }
 
 /// `DELETE /cache/{key}`
@@ -91,19 +144,26 @@ async fn invalidate(gateway: &Gateway, covered: Covered, wait: bool) -> Result<R
     Ok((status, Json(answer)).into_response())
 }
 
-/// Answers a recorded write, when it is fenced if the client waits for that.
-async fn written(gateway: &Gateway, reply: Reply, waits: bool) -> Result<Response, Rejection> {
+/// Writes, and answers when the write is fenced, if the client waits for that. Whatever the answer, its token is what the same client sends to
+/// read its own write.
+async fn written(gateway: &Gateway, command: Command, waits: bool) -> Result<Response, Rejection> {
+    let (incarnation, reply) = gateway.store.apply_in(command).await?;
     let Reply::DataWritten { version, position } = reply else {
         return Err(anyhow::anyhow!("the store answered a data write with {}", reply.name()).into());
     };
     fault_point(FaultPoint::GatewayBeforeFence);
-    if !waits {
-        return Ok((StatusCode::ACCEPTED, Json(DataWritten { version, fenced: false })).into_response());
+    let answer = |status, fenced| (status, Json(DataWritten { version, fenced })).into_response();
+    let mut response = if !waits {
+        answer(StatusCode::ACCEPTED, false)
+    } else if fenced(gateway, position).await {
+        answer(StatusCode::OK, true)
+    } else {
+        Rejection::from(unacknowledged(version)).into_response()
+    };
+    if let Ok(token) = HeaderValue::try_from(Place { incarnation, position }.to_string()) {
+        response.headers_mut().insert(TOKEN_HEADER, token);
     }
-    if !fenced(gateway, position).await {
-        return Err(unacknowledged(version).into());
-    }
-    Ok(Json(DataWritten { version, fenced: true }).into_response())
+    Ok(response)
 }
 
 fn unacknowledged(version: Version) -> Problem {

@@ -4,7 +4,6 @@
 //! id is where in the store's log the job last changed, so any gateway knows what a client that comes back has seen.
 
 use std::convert::Infallible;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +15,12 @@ use chassis::client::Error;
 use chassis::http::{Context, Path, Rejection};
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, StatusCode};
-use protocol::ids::{Incarnation, JobId, Position};
+use protocol::ids::{JobId, Place};
 use protocol::problem::{Kind, Problem};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::seen::{Glimpse, Seen};
-use super::waiters::{Place, Sight, Ticket};
+use super::waiters::{Sight, Ticket};
 use crate::state::Gateway;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -90,13 +89,7 @@ fn too_many() -> Problem {
 
 /// What the client has seen last. An id that is none of ours, or of another history of the store, says nothing: it is shown what is.
 fn last_seen(headers: &HeaderMap) -> Option<Place> {
-    let (position, incarnation) = headers.get(LAST_EVENT_ID)?.to_str().ok()?.split_once('-')?;
-    let incarnation = Incarnation::from_str(incarnation).ok()?;
-    Some(Place { incarnation, position: Position(position.parse().ok()?) })
-}
-
-fn id_of(place: Place) -> String {
-    format!("{}-{}", place.position, place.incarnation)
+    headers.get(LAST_EVENT_ID)?.to_str().ok()?.parse().ok()
 }
 
 /// A client that follows a job.
@@ -154,7 +147,7 @@ impl Stream {
         let event = Event::default().event(if is_progress { "progress" } else { "status" });
         let event = if is_first { event.retry(RETRY) } else { event };
         let event = match seen.changed {
-            Some(changed) => event.id(id_of(changed)),
+            Some(changed) => event.id(changed.to_string()),
             None => event,
         };
         event.data(String::from_utf8_lossy(&seen.json))
@@ -184,26 +177,5 @@ impl Stream {
                 () = self.gateway.shutdown.draining() => return None,
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn an_id_is_a_place_in_one_history() {
-        let place = Place { incarnation: Incarnation(uuid::Uuid::from_u128(7)), position: Position(42) };
-        let check = |stated: &str, expected: Option<Place>| {
-            let headers = HeaderMap::from_iter([(LAST_EVENT_ID, HeaderValue::from_str(stated).expect("a value"))]);
-            assert_eq!(last_seen(&headers), expected, "{stated}");
-        };
-        check(&id_of(place), Some(place));
-        for other in ["", "42", "42-", "-7", "x-00000000-0000-0000-0000-000000000007", "42-7"] {
-            check(other, None);
-        }
-        assert_eq!(last_seen(&HeaderMap::new()), None);
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use chassis::backoff::Backoff;
 use chassis::client::{Call, Error, StoreClient};
 use chassis::shutdown::Shutdown;
+use protocol::ids::Place;
 use protocol::problem::Kind;
 use protocol::store_api::LogPage;
 use tokio::time::Instant;
 
-use super::waiters::{Place, Waiters};
+use super::waiters::Waiters;
 
 /// How long the store may hold the answer while nothing happens.
 const HOLD: Duration = Duration::from_secs(5);

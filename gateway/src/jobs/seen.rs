@@ -3,13 +3,12 @@
 use bytes::Bytes;
 use chassis::client::{Answer, Error};
 use protocol::api::Status;
-use protocol::ids::{JobId, Position};
+use protocol::ids::{JobId, Place, Position};
 use protocol::store_api::CHANGED_HEADER;
 use protocol::time::Timestamp;
 use serde::Deserialize;
 
-use super::waiters::Place;
-use crate::store::{Store, place_of};
+use crate::store::Store;
 
 /// The most that `Retry-After` says of a job that is scheduled, in s.
 const RETRY_AFTER_S_MAX: i64 = 60;
@@ -48,7 +47,7 @@ impl Seen {
     /// 404 and 410 of the store; that it is away or not understood.
     pub(super) async fn read(store: &Store, job_id: JobId) -> Result<Self, Error> {
         let answer = store.get(format!("/jobs/{job_id}")).await?;
-        let place = place_of(&answer);
+        let place = answer.place();
         let changed = answer.number(CHANGED_HEADER).map(Position);
         let changed = place.zip(changed).map(|(place, position)| Place { position, ..place });
         let json = answer.body.clone();

@@ -8,16 +8,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::Gauge;
-use protocol::ids::{Incarnation, JobId, Position};
+use protocol::ids::{JobId, Place, Position};
 use protocol::store_api::{Change, LogPage};
 use tokio::sync::{Notify, oneshot};
-
-/// A place in one history of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) incarnation: Incarnation,
-    pub(crate) position: Position,
-}
 
 /// All who wait at this gateway. Clones share them.
 #[derive(Clone)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use protocol::api::Status;
+use protocol::ids::Incarnation;
 use protocol::store_api::LogEntry;
 
 use super::*;

@@ -3,6 +3,7 @@
 mod batch;
 mod bells;
 mod data;
+mod demands;
 mod events;
 mod gateway;
 mod leases;

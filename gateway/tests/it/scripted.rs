@@ -524,9 +524,12 @@ async fn log(State(store): State<ScriptedStore>, Query(query): Query<BTreeMap<St
 }
 
 async fn data(State(store): State<ScriptedStore>, Path(key): Path<String>) -> Response {
+    if store.inner().away {
+        return store.at(Rejection::from(Kind::Unavailable));
+    }
     let found = store.inner().data.get(&key).cloned();
     match found.and_then(|json| RawValue::from_string(json).ok()) {
-        Some(data) => store.at(Json(DataView { version: Version(1), data })),
+        Some(data) => store.at(Json(DataView { version: Version(1), data, tags: Vec::new(), media_type: None })),
         None => store.at(Rejection::from(Kind::NotFound)),
     }
 }

@@ -6,17 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::routing::{get, post};
 use chassis::clock;
 use chassis::http::{Json, Rejection};
 use chassis::task::Tasks;
 use chassis::testing::wait_until;
 use protocol::cache_api::{
-    Deleted, InvalidationAnswer, InvalidationRequest, ReadAnswer, RenewalAnswer, RenewalRequest, Source,
+    Deleted, InvalidationAnswer, InvalidationRequest, ReadAnswer, ReadQuery, RenewalAnswer, RenewalRequest, Source,
 };
 use protocol::envelope::Covered;
-use protocol::ids::{Epoch, Incarnation, Position, Seq, Version};
+use protocol::ids::{Epoch, Incarnation, Place, Position, Seq, Version};
+use protocol::inspection::{InspectionAnswer, InspectionRequest, NearView, Question};
 use protocol::invalidation::Term;
 use protocol::invalidation::sequencer::{Grant, Sequencer, Settings};
 use protocol::problem::Kind;
@@ -40,6 +41,13 @@ pub(crate) struct Inner {
     pub(crate) slow_reads: bool,
     /// What reads say about where they have it from.
     pub(crate) source: Source,
+    /// Where they say that it was read.
+    pub(crate) read_at: Option<Place>,
+    /// What reads demanded.
+    pub(crate) asked: Vec<Option<Place>>,
+    /// What the gateway is asked to look at, and what it said.
+    question: Option<Question>,
+    views: Vec<NearView>,
     /// Reads received.
     pub(crate) reads: usize,
     /// A gateway gave its lease back.
@@ -65,6 +73,10 @@ impl ScriptedSequencer {
             stands_by: false,
             slow_reads: false,
             source: Source::Store,
+            read_at: None,
+            asked: Vec::new(),
+            question: None,
+            views: Vec::new(),
             reads: 0,
             left: false,
             core: Sequencer::new(Settings::with_lease(LEASE_MS)),
@@ -81,6 +93,7 @@ impl ScriptedSequencer {
             .route("/renewals", post(renew))
             .route("/read/{key}", get(read))
             .route("/invalidations", post(invalidate))
+            .route("/inspections", post(inspections))
             .with_state(sequencer.clone());
         sequencer.tasks.spawn("scripted sequencer", async move {
             axum::serve(listener, router).await.expect("it serves");
@@ -132,6 +145,14 @@ impl ScriptedSequencer {
         self.fenced(seq).await;
     }
 
+    /// What the gateway would serve for a key, as it says itself.
+    pub(crate) async fn inspect(&self, key: &str) -> NearView {
+        let question = Question { id: Uuid::new_v4(), key: key.to_owned() };
+        self.set(|inner| (inner.question, inner.views) = (Some(question), Vec::new()));
+        self.while_true(|inner| inner.views.is_empty()).await;
+        self.inner().views.remove(0)
+    }
+
     async fn while_true(&self, holds: impl Fn(&Inner) -> bool) {
         loop {
             let changed = self.changed.notified();
@@ -170,12 +191,15 @@ async fn renew(
 async fn read(
     State(sequencer): State<ScriptedSequencer>,
     Path(key): Path<String>,
+    Query(query): Query<ReadQuery>,
 ) -> Result<Json<ReadAnswer>, Rejection> {
-    let (source, found) = {
+    let (source, found, mark, read_at) = {
         let mut inner = sequencer.inner();
         inner.check(inner.stands_by)?;
         inner.reads += 1;
-        (inner.source, inner.values.get(&key).cloned())
+        inner.asked.push(query.at_least);
+        let mark = inner.core.begin_load(clock::now_ms()).ok();
+        (inner.source, inner.values.get(&key).cloned(), mark, inner.read_at)
     };
     sequencer.while_true(|inner| inner.slow_reads).await;
     Ok(Json(ReadAnswer {
@@ -184,6 +208,9 @@ async fn read(
         version: found.is_some().then_some(Version(1)),
         data: RawValue::from_string(found.unwrap_or_else(|| "null".to_owned())).expect("JSON"),
         tags: Vec::new(),
+        media_type: None,
+        read_at,
+        mark,
         age_ms: 0,
         ttl_ms: 60_000,
     }))
@@ -202,4 +229,20 @@ async fn invalidate(
         sequencer.fenced(seq).await;
     }
     Ok(Json(InvalidationAnswer { status: Deleted::Deleted, seq, fenced: request.wait }))
+}
+
+async fn inspections(
+    State(sequencer): State<ScriptedSequencer>,
+    Json(request): Json<InspectionRequest>,
+) -> Json<InspectionAnswer> {
+    if !request.answers.is_empty() {
+        let views = request.answers.into_iter().map(|answer| answer.view);
+        sequencer.set(|inner| {
+            inner.views.extend(views);
+            inner.question = None;
+        });
+    }
+    let asked = sequencer.while_true(|inner| inner.question.is_none());
+    drop(tokio::time::timeout(Duration::from_millis(request.wait_ms), asked).await);
+    Json(InspectionAnswer { questions: sequencer.inner().question.clone().into_iter().collect() })
 }

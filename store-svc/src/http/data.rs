@@ -3,8 +3,10 @@
 use axum::extract::State;
 use axum::response::Response;
 use chassis::http::{Json, Path, Rejection};
+use protocol::ids::Place;
 use protocol::key::DataKey;
 use protocol::problem::{Kind, Problem};
+use protocol::store_api::absent;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -16,9 +18,10 @@ const SEED_KEY: &str = "my_data";
 pub(super) async fn entry(State(service): State<Service>, Path(key): Path<String>) -> Result<Response, Rejection> {
     let key = DataKey::try_from(key).map_err(|error| Problem::invalid("/key", error.to_string()))?;
     let found = service.inner.readers.read(move |reader| reader.data(key.as_str())).await?;
+    let read_at = Place { incarnation: service.inner.incarnation, position: found.position };
     Ok(match found.read {
         Some(entry) => service.at(found.position, Json(entry)),
-        None => service.at(found.position, Rejection::from(Kind::NotFound)),
+        None => service.at(found.position, Rejection::from(absent(read_at))),
     })
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::envelope::Covered;
+use crate::inspection::GenerationsView;
 use crate::invalidation::guards::{Full, Guard, Guards};
 
 /// Where the numbers are kept: atomics in a gateway, a plain vector in a model.
@@ -87,6 +88,13 @@ impl<C: Counters, G: Guards> Generations<C, G> {
         let untouched = |slot: Stripe| self.counters.read(slot.0 as usize) <= loaded.0;
         !self.guards.keeps(Guard::GenerationCompare)
             || self.counters.read(ALL) <= loaded.0 && untouched(key) && tags.iter().all(|tag| untouched(*tag))
+    }
+
+    /// How far everything has come that decides about what was loaded from `loaded` on, its tags aside.
+    #[must_use]
+    pub fn view(&self, loaded: Tick, key: Stripe) -> GenerationsView {
+        let read = |slot: usize| self.counters.read(slot);
+        GenerationsView { now: read(CLOCK), loaded: loaded.0, key: read(key.0 as usize), all: read(ALL) }
     }
 
     /// Whether a request may join a load of `key` that began at `began`. Its tags are not known yet, so any tag counts.

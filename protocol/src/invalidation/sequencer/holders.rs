@@ -40,6 +40,10 @@ impl Holders {
         self.by_id.contains_key(&holder)
     }
 
+    pub(super) fn ids(&self) -> impl Iterator<Item = HolderId> {
+        self.by_id.keys().copied()
+    }
+
     /// The holder says what it has applied. One that was never answered holds nothing and is not noted.
     pub(super) fn report(&mut self, holder: HolderId, applied: Seq) {
         if let Some(holder) = self.by_id.get_mut(&holder) {

@@ -8,6 +8,7 @@ mod ring;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::cache_api::{RenewalAnswer, RenewalRequest};
@@ -69,7 +70,7 @@ pub enum Refusal {
 }
 
 /// What a load saw before it began: it may be kept or joined only while nothing after it covers its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LoadMark {
     pub term: Term,
     pub seq: Seq,
@@ -321,6 +322,12 @@ impl<G: Guards> Sequencer<G> {
     #[must_use]
     pub fn knows(&self, holder: HolderId) -> bool {
         self.tenure.as_ref().is_some_and(|tenure| tenure.holders.knows(holder))
+    }
+
+    /// Everyone who may hold something: who is asked in an inspection.
+    #[must_use]
+    pub fn holders(&self) -> Vec<HolderId> {
+        self.tenure.as_ref().map(|tenure| tenure.holders.ids().collect()).unwrap_or_default()
     }
 
     // --- loads

@@ -160,7 +160,9 @@ CREATE TABLE data (
     tenant BIGINT NOT NULL,
     key TEXT NOT NULL,
     version BIGINT NOT NULL,
-    data TEXT NOT NULL,
+    data TEXT NOT NULL,                -- JSON; of bytes, a string in base64
+    tags TEXT,                         -- a JSON array, if it has any
+    media_type TEXT,                   -- of bytes
     PRIMARY KEY (tenant, key)
 );
-INSERT INTO data VALUES (0, 'my_data', 1, '"Fetched fresh data from DB"');
+INSERT INTO data VALUES (0, 'my_data', 1, '"Fetched fresh data from DB"', NULL, NULL);

@@ -157,7 +157,9 @@ CREATE TABLE data (
     tenant INTEGER NOT NULL,
     key TEXT NOT NULL,
     version INTEGER NOT NULL,
-    data TEXT NOT NULL,
+    data TEXT NOT NULL,                -- JSON; of bytes, a string in base64
+    tags TEXT,                         -- a JSON array, if it has any
+    media_type TEXT,                   -- of bytes
     PRIMARY KEY (tenant, key)
 ) WITHOUT ROWID;
-INSERT INTO data VALUES (0, 'my_data', 1, '"Fetched fresh data from DB"');
+INSERT INTO data VALUES (0, 'my_data', 1, '"Fetched fresh data from DB"', NULL, NULL);

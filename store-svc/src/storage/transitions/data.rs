@@ -2,7 +2,7 @@
 
 use protocol::etag::entity_tag;
 use protocol::ids::Version;
-use protocol::key::DataKey;
+use protocol::key::{DataKey, MediaType};
 use protocol::problem::Kind;
 use protocol::store_api::{Change, DeleteData, Precondition, PutData, Reply};
 
@@ -17,9 +17,13 @@ impl Transaction<'_> {
             return Ok(Err(Kind::PreconditionFailed.problem()));
         }
         let version = self.next_version()?;
-        let query = "INSERT INTO data (tenant, key, version, data) VALUES (?, ?, ?, ?)
-                     ON CONFLICT (tenant, key) DO UPDATE SET version = excluded.version, data = excluded.data";
-        self.sql.write(query, values![TENANT, put.key.as_str(), version.0, put.data.get()])?;
+        let query = "INSERT INTO data (tenant, key, version, data, tags, media_type) VALUES (?, ?, ?, ?, ?, ?)
+                     ON CONFLICT (tenant, key) DO UPDATE SET version = excluded.version, data = excluded.data,
+                         tags = excluded.tags, media_type = excluded.media_type";
+        let tags = if put.tags.is_empty() { None } else { Some(serde_json::to_string(&put.tags)?) };
+        let media_type = put.media_type.as_ref().map(MediaType::as_str);
+        let values = values![TENANT, put.key.as_str(), version.0, put.data.get(), &tags, media_type];
+        self.sql.write(query, values)?;
         self.written(&put.key, version).map(Ok)
     }
 

@@ -7,6 +7,7 @@ use protocol::bulk_retry::{BulkRetry, RetryFilter, RetryPreview};
 use protocol::explain::Explanation;
 use protocol::ids::{Fence, JobId, Position, SessionId, Version};
 use protocol::job::State;
+use protocol::key::MediaType;
 use protocol::lease::Held;
 use protocol::queue::QueueView;
 use protocol::store_api::{DataView, JobFence};
@@ -142,9 +143,13 @@ impl<S: Snapshots> Reader for Viewed<S> {
 
     fn data(&mut self, key: &str) -> Result<At<Option<DataView>>, StorageError> {
         self.at(|sql| {
-            let query = "SELECT version, data FROM data WHERE tenant = ? AND key = ?";
+            let query = "SELECT version, data, tags, media_type FROM data WHERE tenant = ? AND key = ?";
             sql.one(query, values![TENANT, key], |columns| {
-                Ok(DataView { version: Version(columns.counter()?), data: columns.json()? })
+                let (version, data) = (Version(columns.counter()?), columns.json()?);
+                let tags = columns.maybe_word()?.map(serde_json::from_str).transpose()?.unwrap_or_default();
+                let media_type = columns.maybe_text()?.map(MediaType::try_from).transpose();
+                let media_type = media_type.map_err(|error| StorageError::Internal(error.to_string()))?;
+                Ok(DataView { version, data, tags, media_type })
             })
         })
     }

@@ -16,7 +16,7 @@ fn put<F: Fixture>(
 ) -> Result<(Version, Position), Problem> {
     let data = RawValue::from_string(data.to_owned()).expect("json");
     let key = key.try_into().expect("a key");
-    match lab.apply(Command::PutData(PutData { key, data, only_if }))? {
+    match lab.apply(Command::PutData(PutData { only_if, ..PutData::json(key, data) }))? {
         Reply::DataWritten { version, position } => Ok((version, position)),
         other => panic!("not written: {other:?}"),
     }
@@ -68,4 +68,23 @@ pub(crate) fn deleted_entries_are_gone<F: Fixture>() {
     assert_eq!((version, position), (Version(3), Position(2)));
     assert!(lab.read(|reader| reader.data("k")).read.is_none());
     assert_eq!(put(&mut lab, "k", "1", None).expect("written").0, Version(4), "versions never start again");
+}
+
+pub(crate) fn tags_and_media_types_are_kept_with_their_entry<F: Fixture>() {
+    let mut lab = Lab::<F>::new();
+    let data = |text: &str| RawValue::from_string(text.to_owned()).expect("json");
+    let key = || "k".try_into().expect("a key");
+    let tags = ["blue", "red"].map(|tag| tag.try_into().expect("a tag")).to_vec();
+    let media_type = Some("image/png".try_into().expect("a media type"));
+    let bytes = PutData { tags, media_type: media_type.clone(), ..PutData::json(key(), data("\"AP8H\"")) };
+    lab.apply(Command::PutData(bytes)).expect("written");
+    let read = |lab: &mut Lab<F>| lab.read(|reader| reader.data("k")).read.expect("there");
+    let found = read(&mut lab);
+    assert_eq!((found.data.get(), found.media_type), ("\"AP8H\"", media_type));
+    assert_eq!(found.tags, ["blue", "red"]);
+    let mut lab = lab.after_kill();
+    assert_eq!(read(&mut lab).tags, ["blue", "red"]);
+    lab.apply(Command::PutData(PutData::json(key(), data("1")))).expect("written");
+    let found = read(&mut lab);
+    assert_eq!((found.tags.len(), found.media_type), (0, None), "they belong to what was written with them");
 }

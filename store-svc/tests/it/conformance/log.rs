@@ -12,7 +12,7 @@ const HOUR_MS: i64 = 3_600_000;
 
 fn put<F: Fixture>(lab: &mut Lab<F>) {
     let data = RawValue::from_string("1".to_owned()).expect("json");
-    lab.apply(Command::PutData(PutData { key: "k".try_into().expect("a key"), data, only_if: None })).expect("written");
+    lab.apply(Command::PutData(PutData::json("k".try_into().expect("a key"), data))).expect("written");
 }
 
 fn page<F: Fixture>(lab: &mut Lab<F>, after: u64, kinds: LogKinds, limit: u32) -> Option<(Vec<u64>, u64)> {

@@ -75,7 +75,7 @@ suite! {
         a_key_is_forgotten_after_a_day, the_same_id_is_repeated_or_refused, unknown_queues_are_refused,
         delays_count_from_the_stores_own_clock,
     }
-    data { writes_are_versioned_and_logged, preconditions_are_kept, deleted_entries_are_gone }
+    data { writes_are_versioned_and_logged, preconditions_are_kept, deleted_entries_are_gone, tags_and_media_types_are_kept_with_their_entry }
     explaining {
         a_position_counts_what_is_offered_before, a_position_is_exact_up_to_a_bound, waits_are_explained, owners_are_named,
         a_fence_is_named,

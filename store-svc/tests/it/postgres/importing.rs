@@ -102,7 +102,10 @@ fn fill(storage: &mut dyn Storage) -> (SessionId, JobId, JobId) {
     );
     apply(storage, &Command::PauseQueue { queue: "reports".try_into().expect("a queue") });
     let waiting = make(storage, Create { idempotency_key: Some("key".to_owned()), wants_bell: true, ..with() });
-    let put = PutData { key: "k".try_into().expect("a key"), data: raw("[1]"), only_if: None };
+    let put = PutData {
+        tags: vec!["t".try_into().expect("a tag")],
+        ..PutData::json("k".try_into().expect("a key"), raw("[1]"))
+    };
     apply(storage, &Command::PutData(put));
     (knows, running, waiting)
 }

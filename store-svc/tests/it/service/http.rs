@@ -39,7 +39,7 @@ async fn refused(store: &Store, path: &str, kind: Kind) {
 
 async fn put(store: &Store, key: &str) -> Position {
     let data = to_raw_value(&1).expect("json");
-    let put = PutData { key: key.try_into().expect("a key"), data, only_if: None };
+    let put = PutData::json(key.try_into().expect("a key"), data);
     let Reply::DataWritten { position, .. } = store.apply(Command::PutData(put)).await else { panic!("not written") };
     position
 }

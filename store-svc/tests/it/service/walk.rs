@@ -66,7 +66,7 @@ async fn data_is_there_from_the_start_and_can_be_written() {
     assert_eq!(db, json!({"message": "Fetched fresh data from DB"}));
     let data = to_raw_value(&json!({"a": 1})).expect("json");
     let key = "my_data".try_into().expect("a key");
-    let reply = store.apply(Command::PutData(PutData { key, data, only_if: None })).await;
+    let reply = store.apply(Command::PutData(PutData::json(key, data))).await;
     let Reply::DataWritten { version, position } = reply else { panic!("not written: {reply:?}") };
     assert_eq!((version.0, position.0), (2, 1));
     let view: DataView = store.get("/data/my_data").await;
