@@ -1,9 +1,11 @@
 //! Hot reads and their invalidation, in our own words: cached once loaded, and never older than what was acknowledged, at any gateway.
 
 use anyhow::{Result, ensure};
+use bytes::Bytes;
 use futures_util::future::try_join_all;
+use http::{Method, Request};
 use serde_json::{Value, json};
-use tests::{Cluster, Http};
+use tests::{Cluster, Http, wait_until};
 
 use crate::{SOON, embedded, rabbitmq};
 
@@ -108,4 +110,116 @@ async fn job_invalidates(cluster: &mut Cluster) -> Result<()> {
 #[tokio::test]
 async fn job_that_invalidates_is_done_only_when_no_cache_is_older() -> Result<()> {
     embedded(job_invalidates).await
+}
+
+/// What carries a tag goes together, and nothing else; bytes come back as they went in.
+async fn tags_and_bytes(cluster: &mut Cluster) -> Result<()> {
+    let lb = cluster.client().http();
+    let gateways: Vec<Http> = GATEWAYS.iter().map(|name| cluster.http(name)).collect::<Result<_>>()?;
+    lb.put("/data/red", &json!({"data": 1, "tags": ["colour"]})).await?.expect(200)?;
+    lb.put("/data/plain", &json!({"data": 1})).await?.expect(200)?;
+    let picture: Bytes = (0..=255).collect();
+    let put = Request::put(format!("http://{}/bytes/blue", lb.address()))
+        .header("content-type", "image/png")
+        .header("cache-groups", "\"colour\", \"sky\"")
+        .body(picture.clone())?;
+    lb.send_raw(put).await?.expect(200)?;
+    let is_cached = async |http: &Http, key: &str| anyhow::Ok(read(http, key).await?["cached"] == true);
+    for http in &gateways {
+        for key in ["red", "plain", "blue"] {
+            read(http, key).await?;
+            ensure!(is_cached(http, key).await?, "{key} at {}", http.address());
+        }
+        let answer = http.get("/bytes/blue").await?;
+        ensure!(answer.body == picture && answer.header("content-type") == "image/png", "{answer}");
+    }
+    let answer = lb.post("/cache:invalidate", &json!({"tags": ["colour"]})).await?.expect(200)?;
+    ensure!(answer["fenced"] == true, "{answer}");
+    ensure!(!is_cached(&gateways[0], "red").await? && !is_cached(&gateways[1], "blue").await?, "they are tagged");
+    for http in &gateways {
+        ensure!(is_cached(http, "plain").await?, "it is not tagged");
+    }
+    lb.put("/data/red", &json!({"data": 2})).await?.expect(200)?;
+    read(&gateways[0], "red").await?;
+    lb.post("/cache:invalidate", &json!({"tags": ["colour"]})).await?.expect(200)?;
+    ensure!(is_cached(&gateways[0], "red").await?, "what was written last has no tags");
+    let answer = lb.post("/cache:invalidate", &json!({"prefix": "pla"})).await?.expect(200)?;
+    ensure!(answer["fenced"] == true && !is_cached(&gateways[2], "plain").await?, "{answer}");
+    ensure!(is_cached(&gateways[0], "red").await?, "the shared cache voids exactly what matches");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_carries_a_tag_is_invalidated_together_embedded() -> Result<()> {
+    embedded(tags_and_bytes).await
+}
+
+#[tokio::test]
+async fn what_carries_a_tag_is_invalidated_together_on_rabbitmq() -> Result<()> {
+    rabbitmq(tags_and_bytes).await
+}
+
+/// Writes that are not fenced, each read at once at every gateway by who has its token.
+async fn own_writes(cluster: &mut Cluster) -> Result<()> {
+    let gateways: Vec<Http> = GATEWAYS.iter().map(|name| cluster.http(name)).collect::<Result<_>>()?;
+    let lb = cluster.client().http();
+    for value in 1..=30 {
+        let answer = lb.put("/data/mine?wait=0", &json!({"data": value})).await?;
+        let token = answer.header("longshore-token").to_owned();
+        answer.expect(202)?;
+        for http in &gateways {
+            let headers = [("longshore-token", token.as_str())];
+            let found = http.send(Method::GET, "/data/mine", &headers, None).await?.expect(200)?;
+            ensure!(found["data"] == value, "{}: {found} after {value}", http.address());
+        }
+    }
+    let answer = lb.delete("/data/mine?wait=0").await?;
+    let token = answer.header("longshore-token").to_owned();
+    answer.expect(202)?;
+    for http in &gateways {
+        http.send(Method::GET, "/data/mine", &[("longshore-token", token.as_str())], None).await?.problem(404)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn writers_read_their_own_writes_at_every_gateway_embedded() -> Result<()> {
+    embedded(own_writes).await
+}
+
+#[tokio::test]
+async fn writers_read_their_own_writes_at_every_gateway_on_rabbitmq() -> Result<()> {
+    rabbitmq(own_writes).await
+}
+
+/// Under writes and reads the auditor looks at what the gateways would serve, and finds nothing.
+async fn audited(cluster: &mut Cluster) -> Result<()> {
+    let gateways: Vec<Http> = GATEWAYS.iter().map(|name| cluster.http(name)).collect::<Result<_>>()?;
+    let figures = async || {
+        let metrics = cluster.metrics("cache-svc").await?;
+        let held = metrics.sum("longshore_coherence_audits_total", &["outcome=\"held\""]);
+        anyhow::Ok((held, metrics.sum("longshore_coherence_violations_total", &[])))
+    };
+    wait_until(SOON, "some invalidations were looked at", async || {
+        for http in &gateways {
+            read(http, "my_data").await?;
+        }
+        gateways[0].delete("/cache/my_data").await?.expect(200)?;
+        Ok(figures().await?.0 >= 5.0)
+    })
+    .await?;
+    ensure!(figures().await?.1 == 0.0, "{:?}", figures().await?);
+    read(&gateways[1], "my_data").await?;
+    let debug = gateways[0].get("/cache/debug/my_data").await?.expect(200)?;
+    let views = debug["gateways"].as_array().map(Vec::len);
+    ensure!(views == Some(3) && debug["silent"] == 0, "{debug:#}");
+    let serving = debug["gateways"].as_array().into_iter().flatten().filter(|view| view["held"]["would_serve"] == true);
+    ensure!(serving.count() == 1, "only one gateway has read it since: {debug:#}");
+    ensure!(debug["shared"]["version"] == 1, "{debug:#}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn auditor_sees_every_gateway_and_finds_nothing_stale() -> Result<()> {
+    rabbitmq(audited).await
 }

@@ -59,8 +59,8 @@ async fn get(data: &Data, key: &str, headers: &HeaderMap, shape: Shape) -> Resul
     let fixed = [
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (CACHE_STATUS, cache_status(tier, entry.source)),
-        (AGE, HeaderValue::from(age_s)),
         (ETAG, value.tag.clone()),
+        (AGE, HeaderValue::from(age_s)),
     ];
     if is_known(value.tag.as_bytes(), headers) {
         return Ok((StatusCode::NOT_MODIFIED, fixed).into_response());
