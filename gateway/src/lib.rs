@@ -12,13 +12,14 @@ mod router;
 mod state;
 mod store;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use chassis::broker::{self, ConnectOptions, Program};
 use chassis::client::{Http, StoreClient};
 use chassis::health::Health;
-use chassis::http::{Limits, serve};
+use chassis::http::{Limits, serve_at_once};
 use chassis::instance;
 use chassis::shutdown::Shutdown;
 use chassis::task::Tasks;
@@ -71,10 +72,11 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let pulls = Semaphore::new(leases::WAITERS_MAX);
     let queues = config.queues;
     let parts = Parts { store, data, bells, waiters, streams, pulls, queues, shutdown: shutdown.clone() };
+    let at_once = Arc::new(parts.data.clone());
     let router = router::router(Gateway::new(parts), Room::new(config.bodies_bytes_max));
     let limits = Limits { connections: config.connections_max, ..Limits::default() };
     health.ready();
-    serve(listener, router, limits, &health, &shutdown).await;
+    serve_at_once(listener, router, at_once, limits, &health, &shutdown).await;
     // With the router the last handles on the bells are gone: the stage ends after what it has.
     let left = shutdown.deadline().map_or(LAST_BELLS, |deadline| deadline.saturating_duration_since(Instant::now()));
     if let Err(busy) = tasks.join(left.max(LAST_BELLS)).await {

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use http::{Method, Request};
 use serde_json::{Value, json};
-use tests::{Cluster, Http, wait_until};
+use tests::rabbit::Vhost;
+use tests::{Cluster, Http, Setup, scenario, wait_until};
 
 use crate::{SOON, embedded, rabbitmq};
 
@@ -222,4 +223,38 @@ async fn audited(cluster: &mut Cluster) -> Result<()> {
 #[tokio::test]
 async fn auditor_sees_every_gateway_and_finds_nothing_stale() -> Result<()> {
     rabbitmq(audited).await
+}
+
+/// Without the store nothing is renewed: what is held is served until the leases end, then refused, or labelled where both sides want that.
+async fn store_lost(cluster: &mut Cluster) -> Result<()> {
+    let gateway = cluster.http("gateway-0")?;
+    cluster.client().http().put("/data/soft:a", &json!({"data": 1})).await?.expect(200)?;
+    for key in ["soft:a", "my_data"] {
+        read(&gateway, key).await?;
+        ensure!(read(&gateway, key).await?["cached"] == true, "{key}");
+    }
+    cluster.process("store-svc")?.kill_9()?;
+    let soft =
+        async || gateway.send(Method::GET, "/data/soft:a", &[("cache-control", "stale-if-error=60")], None).await;
+    wait_until(SOON, "the leases have ended", async || {
+        let answer = gateway.get("/data/my_data").await?;
+        ensure!(answer.status == 503 || answer.expect(200)?["stale"].is_null(), "{answer}");
+        Ok(answer.status == 503)
+    })
+    .await?;
+    let found = soft().await?.expect(200)?;
+    ensure!(found == json!({"cached": true, "stale": true, "data": 1}), "{found}");
+    gateway.get("/data/soft:a").await?.problem(503)?;
+    cluster.restart("store-svc").await?;
+    wait_until(SOON, "it is read again", async || {
+        let answer = soft().await?;
+        Ok(answer.expect(200)?["stale"].is_null())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn without_the_store_nothing_is_served_beyond_the_leases_but_what_is_labelled_stale() -> Result<()> {
+    let setup = Setup::rabbitmq(Vhost::fresh().await?.urls()).set("gateway", "LONGSHORE_STALE_IF_ERROR", "soft:=60");
+    scenario(setup, store_lost).await
 }

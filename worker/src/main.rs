@@ -6,6 +6,9 @@ use chassis::program::Program;
 use worker::config::{Config, DEFAULTS};
 use worker::guard;
 
+#[global_allocator]
+static ALLOCATOR: chassis::Allocator = chassis::Allocator;
+
 fn main() -> ExitCode {
     if guard::is_asked() {
         return guard::serve();

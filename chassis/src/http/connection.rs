@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use bytes::Bytes;
+use futures_util::future::{Either, ready};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -15,43 +18,52 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::bounded::Bounded;
+use super::observe::Quick;
 use super::pace::{Signs, Verdict};
 use super::serve::Limits;
 use super::wire::Wire;
+
+/// The body of an answer given at once, or of one by the router.
+type Answer = http_body_util::Either<Full<Bytes>, Body>;
 
 /// What is served on every connection.
 #[derive(Debug, Clone)]
 pub(super) struct Served {
     router: Router,
+    quick: Quick,
     limits: Limits,
     http: http1::Builder,
 }
 
 impl Served {
-    pub(super) fn new(router: Router, limits: Limits) -> Served {
+    pub(super) fn new(router: Router, quick: Quick, limits: Limits) -> Served {
         let mut http = http1::Builder::new();
         // hyper's own time for heads would run between requests too, and costs a timer per request; see `pace`.
         http.header_read_timeout(None).max_header_size(limits.head_bytes).keep_alive(true);
-        Served { router, limits, http }
+        Served { router, quick, limits, http }
     }
 
     /// Until the connection ends, or `stopping` says to; the place is given back then.
     pub(super) async fn run(self, stream: TcpStream, _place: OwnedSemaphorePermit, stopping: CancellationToken) {
         // Answers are written whole; waiting for more to send only delays them. Failing costs latency, not correctness.
         drop(stream.set_nodelay(true));
-        let Served { router, limits, http } = self;
+        let Served { router, quick, limits, http } = self;
         let signs = Signs::new();
         let wire = Wire::new(stream, signs.clone());
         let service = service_fn(|request: hyper::Request<Incoming>| {
+            signs.answering();
+            if let Some(response) = quick.answer(&request) {
+                signs.answered();
+                return Either::Left(ready(Ok(response.map(Answer::Left))));
+            }
             let mut router = router.clone();
             let request = request.map(|body| Body::new(Bounded::new(body, limits.body_bytes)));
-            signs.answering();
             let signs = signs.clone();
-            async move {
+            Either::Right(async move {
                 let answer = router.call(request).await;
                 signs.answered();
-                answer
-            }
+                answer.map(|response| response.map(Answer::Right))
+            })
         });
         let connection = http.serve_connection(wire, service);
         tokio::pin!(connection);

@@ -35,10 +35,8 @@ impl Context {
     pub fn from_head(method: &Method, uri: &Uri, headers: &HeaderMap) -> Context {
         let stated = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(TraceParent::parse);
         let trace = stated.map_or_else(TraceParent::random, TraceParent::child);
-        let request_id = headers.get(REQUEST_ID).filter(|value| is_printable(value));
-        let request_id = request_id.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
         let asked = Some((method.clone(), uri.path().into()));
-        Context { request_id: request_id.unwrap_or_else(random_id), trace, asked }
+        Context { request_id: request_id(headers), trace, asked }
     }
 
     /// A new one, for work that no request asked for.
@@ -72,6 +70,11 @@ impl Context {
         CURRENT.scope(self, future)
     }
 
+    /// Runs `step` in this context.
+    pub(super) fn scope_sync<T>(self, step: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, step)
+    }
+
     pub(crate) fn request_id_header(&self) -> HeaderValue {
         self.request_id.clone()
     }
@@ -88,6 +91,13 @@ impl<S: Sync> FromRequestParts<S> for Context {
         let known = Context::current();
         Ok(known.unwrap_or_else(|| Context::from_head(&parts.method, &parts.uri, &parts.headers)))
     }
+}
+
+/// The id that a request brings, if it is short and printable, or a new one.
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let stated = headers.get(REQUEST_ID).filter(|value| is_printable(value));
+    let copied = stated.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+    copied.unwrap_or_else(random_id)
 }
 
 fn is_printable(value: &HeaderValue) -> bool {

@@ -3,22 +3,27 @@
 //! One layer and not ten, because each costs an allocation per request.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{self, Poll};
+use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body_util::Full;
 use protocol::problem::Kind;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::context::{Context, REQUEST_ID};
+use super::at_once::AtOnce;
+use super::context::{Context, REQUEST_ID, request_id};
 use super::rejection::Rejection;
 use crate::shutdown::Shutdown;
 
@@ -26,20 +31,57 @@ mod record;
 
 use record::Recorder;
 
-/// Wraps all routes of a router, its fallback too.
-pub(super) fn observed(router: Router, program: &'static str, shutdown: &Shutdown) -> Router {
-    let observe = Observe { recorder: Recorder::new(program), shutdown: shutdown.clone() };
-    router.layer(observe)
-}
-
+/// The layer around all routes of a router, its fallback too.
 #[derive(Clone)]
-struct Observe {
+pub(super) struct Observe {
     recorder: Recorder,
     shutdown: Shutdown,
 }
 
+impl Observe {
+    pub(super) fn new(program: &'static str, shutdown: &Shutdown) -> Observe {
+        Observe { recorder: Recorder::new(program), shutdown: shutdown.clone() }
+    }
+}
+
+/// What is answered before it is routed, observed like everything else.
 #[derive(Clone)]
-struct Observed {
+pub(super) struct Quick {
+    at_once: Arc<dyn AtOnce>,
+    observe: Observe,
+}
+
+impl fmt::Debug for Quick {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Quick").field("at_once", &self.at_once).finish_non_exhaustive()
+    }
+}
+
+impl Quick {
+    pub(super) fn new(at_once: Arc<dyn AtOnce>, observe: Observe) -> Quick {
+        Quick { at_once, observe }
+    }
+
+    pub(super) fn answer<B>(&self, request: &http::Request<B>) -> Option<http::Response<Full<Bytes>>> {
+        let begin = Instant::now();
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let (route, mut response) = self.at_once.answer(method, uri, headers)?;
+        finish(response.headers_mut(), request_id(headers), self.observe.shutdown.is_draining());
+        let (status, duration) = (response.status(), begin.elapsed());
+        self.observe.recorder.record(Some(route), method, status, duration);
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            Context::from_head(method, uri, headers).scope_sync(|| answered(status, duration));
+        }
+        Some(response)
+    }
+}
+
+fn answered(status: StatusCode, duration: Duration) {
+    tracing::debug!(status = status.as_u16(), duration_ms = duration.as_secs_f64() * 1e3, "answered");
+}
+
+#[derive(Clone)]
+pub(super) struct Observed {
     observe: Observe,
     route: Route,
 }
@@ -71,15 +113,15 @@ impl Service<Request> for Observed {
         let answer = AssertUnwindSafe(self.route.call(request)).catch_unwind();
         let observed = async move {
             // A panic is logged by the hook, within this context.
-            let response = match answer.await {
+            let mut response = match answer.await {
                 Ok(Ok(response)) => as_problem(response),
                 Ok(Err(never)) => match never {},
                 Err(_panic) => Rejection::from(Kind::Internal).into_response(),
             };
-            let response = finish(response, request_id, shutdown.is_draining());
+            finish(response.headers_mut(), request_id, shutdown.is_draining());
             let (status, duration) = (response.status(), begin.elapsed());
             recorder.record(matched.as_ref().map(MatchedPath::as_str), &method, status, duration);
-            tracing::debug!(status = status.as_u16(), duration_ms = duration.as_secs_f64() * 1e3, "answered");
+            answered(status, duration);
             Ok(response)
         };
         Box::pin(context.scope(observed))
@@ -87,13 +129,11 @@ impl Service<Request> for Observed {
 }
 
 /// What every answer carries; while draining, the wish that the client goes elsewhere.
-fn finish(mut response: Response, request_id: HeaderValue, draining: bool) -> Response {
-    let headers = response.headers_mut();
+fn finish(headers: &mut HeaderMap, request_id: HeaderValue, draining: bool) {
     headers.insert(REQUEST_ID, request_id);
     if draining {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response
 }
 
 /// The framework's own refusals (no route, wrong method, an extractor of its own) are plain text or empty: a problem takes

@@ -8,7 +8,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{admin, connection, observe};
+use super::at_once::{AtOnce, Nothing};
+use super::observe::{Observe, Quick};
+use super::{admin, connection};
 use crate::health::Health;
 use crate::shutdown::Shutdown;
 use crate::task::Tasks;
@@ -58,13 +60,26 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// When draining begins, `/ready` says so and answers close their connections; after the notice no connection is
 /// accepted and idle ones are closed; requests are finished until the shutdown's deadline, then dropped.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, health: &Health, shutdown: &Shutdown) {
+    serve_at_once(listener, router, Arc::new(Nothing), limits, health, shutdown).await;
+}
+
+/// As [`serve`], and what can be answered at once is answered before it is routed.
+pub async fn serve_at_once(
+    listener: TcpListener,
+    router: Router,
+    at_once: Arc<dyn AtOnce>,
+    limits: Limits,
+    health: &Health,
+    shutdown: &Shutdown,
+) {
     let router = admin::with_admin(router, health, shutdown);
-    let router = observe::observed(router, health.program(), shutdown);
+    let observe = Observe::new(health.program(), shutdown);
+    let router = router.layer(observe.clone());
     let connections = Tasks::new();
     let server = Server {
         places: Arc::new(Semaphore::new(limits.connections)),
         turned_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
-        served: connection::Served::new(router, limits.clone()),
+        served: connection::Served::new(router, Quick::new(at_once, observe), limits.clone()),
         connections: connections.clone(),
     };
     let stopping = CancellationToken::new();

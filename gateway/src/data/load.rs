@@ -67,14 +67,8 @@ impl Data {
         let parts = &self.0;
         let may_serve = parts.coherence.may_serve();
         let stripe = parts.coherence.key_stripe(key);
-        if may_serve
-            && let Some(entry) = parts.near.get(key)
-            && clock::now_ms() < entry.expires_ms
-            && parts.coherence.is_current(entry.loaded, stripe, &entry.tags)
-            && entry.reaches(at_least)
-        {
-            parts.reads.near();
-            return Ok(Answered { entry, tier: Tier::Near });
+        if let Some(answered) = self.near(key, stripe, may_serve, at_least) {
+            return Ok(answered);
         }
         let Loading { mut entry, mut joined } = self.board(key, stripe, may_serve, at_least).await?;
         if joined && !entry.reaches(at_least) {
@@ -90,6 +84,27 @@ impl Data {
         parts.reads.loaded(entry.source);
         let tier = if entry.mark.is_some() { Tier::Loaded { joined } } else { Tier::Past };
         Ok(Answered { entry, tier })
+    }
+
+    /// A near hit, and nothing else: for requests that are answered before they are routed.
+    pub(super) fn hit(&self, key: &str, at_least: Option<Place>) -> Option<Answered> {
+        let coherence = &self.0.coherence;
+        self.near(key, coherence.key_stripe(key), coherence.may_serve(), at_least)
+    }
+
+    fn near(&self, key: &str, stripe: Stripe, may_serve: bool, at_least: Option<Place>) -> Option<Answered> {
+        let parts = &self.0;
+        if !may_serve {
+            return None;
+        }
+        let entry = parts.near.get(key)?;
+        let is_good = clock::now_ms() < entry.expires_ms
+            && parts.coherence.is_current(entry.loaded, stripe, &entry.tags)
+            && entry.reaches(at_least);
+        is_good.then(|| {
+            parts.reads.near();
+            Answered { entry, tier: Tier::Near }
+        })
     }
 
     /// Joins a load, if it may, or begins one.

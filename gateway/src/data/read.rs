@@ -1,11 +1,16 @@
 //! `GET /data`, `GET /data/{key}` and `GET /bytes/{key}`: the answer to a read, with what HTTP's caches are told about it.
 
+use std::sync::LazyLock;
+
+use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use bytes::Bytes;
 use chassis::clock;
-use chassis::http::{Path, Rejection};
+use chassis::http::{AtOnce, Path, Rejection};
 use http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http_body_util::Full;
 use protocol::cache_api::{Source, key_of_path};
 use protocol::problem::Kind;
 
@@ -15,6 +20,9 @@ use super::{DEFAULT_KEY, Data};
 use crate::conditional::is_known;
 use crate::state::Gateway;
 
+const ABSENT: &str = "There is no data under this key.";
+/// Fields of an answer, so that their map is made once.
+const HEADERS: usize = 8;
 /// RFC 9211; the first member is the tier closest to the store.
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -51,29 +59,73 @@ pub(crate) async fn bytes(
 }
 
 async fn get(data: &Data, key: &str, headers: &HeaderMap, shape: Shape) -> Result<Response, Rejection> {
-    let Answered { entry, tier } = data.answer(key, Demand::of(headers)?).await?;
-    let Some(value) = &entry.value else {
-        return Err(Kind::NotFound.detail("There is no data under this key.").into());
-    };
-    let age_s = clock::now_ms().saturating_sub(entry.read_ms) / 1_000;
-    let fixed = [
-        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        (CACHE_STATUS, cache_status(tier, entry.source)),
-        (ETAG, value.tag.clone()),
-        (AGE, HeaderValue::from(age_s)),
-    ];
-    if is_known(value.tag.as_bytes(), headers) {
-        return Ok((StatusCode::NOT_MODIFIED, fixed).into_response());
+    let answered = data.answer(key, Demand::of(headers)?).await?;
+    let response = shown(&answered, headers, shape).ok_or_else(|| Kind::NotFound.detail(ABSENT))?;
+    Ok(response.map(Body::from))
+}
+
+/// Most reads are near hits, which need neither a route nor a wait.
+impl AtOnce for Data {
+    fn answer(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Option<(&'static str, http::Response<Full<Bytes>>)> {
+        let (route, key, shape) = target(method, uri)?;
+        let answered = self.hit(key, Demand::of(headers).ok()?.at_least)?;
+        Some((route, shown(&answered, headers, shape)?.map(Full::new)))
     }
-    let (media_type, body) = match shape {
-        Shape::Bare => value.bare(),
-        Shape::Enveloped => {
-            let stale = matches!(tier, Tier::Stale { .. });
-            let cached = stale || tier == Tier::Near || entry.source == Source::Shared;
-            (HeaderValue::from_static("application/json"), value.enveloped(cached, stale))
-        }
+}
+
+/// The route of a read of data, its key, and the shape of the answer. A key that is encoded is left to the router.
+fn target<'a>(method: &Method, uri: &'a Uri) -> Option<(&'static str, &'a str, Shape)> {
+    if method != Method::GET || uri.query().is_some() {
+        return None;
+    }
+    let path = uri.path();
+    let (route, key, shape) = match (path.strip_prefix("/data"), path.strip_prefix("/bytes/")) {
+        (Some(""), _) => ("/data", DEFAULT_KEY, Shape::Enveloped),
+        (Some(rest), _) => ("/data/{key}", rest.strip_prefix('/')?, Shape::Enveloped),
+        (None, Some(key)) => ("/bytes/{key}", key, Shape::Bare),
+        (None, None) => return None,
     };
-    Ok((StatusCode::OK, fixed, [(CONTENT_TYPE, media_type)], body).into_response())
+    (!key.is_empty() && !key.contains(['/', '%'])).then_some((route, key, shape))
+}
+
+/// `None`: there is nothing under the key.
+fn shown(answered: &Answered, headers: &HeaderMap, shape: Shape) -> Option<http::Response<Bytes>> {
+    let Answered { entry, tier } = answered;
+    let value = entry.value.as_ref()?;
+    let mut fixed = HeaderMap::with_capacity(HEADERS);
+    fixed.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    fixed.insert(CACHE_STATUS, cache_status(*tier, entry.source));
+    fixed.insert(ETAG, value.tag.clone());
+    fixed.insert(AGE, age(clock::now_ms().saturating_sub(entry.read_ms) / 1_000));
+    let mut response = http::Response::new(Bytes::new());
+    if is_known(value.tag.as_bytes(), headers) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        let (media_type, body) = match shape {
+            Shape::Bare => value.bare(),
+            Shape::Enveloped => {
+                let stale = matches!(tier, Tier::Stale { .. });
+                let cached = stale || *tier == Tier::Near || entry.source == Source::Shared;
+                (HeaderValue::from_static("application/json"), value.enveloped(cached, stale))
+            }
+        };
+        fixed.insert(CONTENT_TYPE, media_type);
+        *response.body_mut() = body;
+    }
+    *response.headers_mut() = fixed;
+    Some(response)
+}
+
+/// Made once for the ages that most answers have.
+fn age(seconds: u64) -> HeaderValue {
+    static AGES: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| (0..600).map(|age: u64| age.into()).collect());
+    let known = usize::try_from(seconds).ok().and_then(|seconds| AGES.get(seconds).cloned());
+    known.unwrap_or_else(|| seconds.into())
 }
 
 fn cache_status(tier: Tier, source: Source) -> HeaderValue {
@@ -91,4 +143,25 @@ fn cache_status(tier: Tier, source: Source) -> HeaderValue {
             return HeaderValue::try_from(status).expect("it has digits and letters only");
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_are_recognized_before_they_are_routed() {
+        let check = |method: Method, uri: &str, expected: Option<(&str, &str)>| {
+            let uri: Uri = uri.parse().expect("a target");
+            assert_eq!(target(&method, &uri).map(|(route, key, _)| (route, key)), expected, "{method} {uri}");
+        };
+        check(Method::GET, "/data", Some(("/data", "my_data")));
+        check(Method::GET, "/data/a:b", Some(("/data/{key}", "a:b")));
+        check(Method::GET, "/bytes/a", Some(("/bytes/{key}", "a")));
+        for other in ["/data/", "/data/a/b", "/data/a%20b", "/data?x=1", "/database", "/bytes", "/bytes/", "/jobs/a"] {
+            check(Method::GET, other, None);
+        }
+        check(Method::PUT, "/data/a", None);
+        check(Method::HEAD, "/data/a", None);
+    }
 }

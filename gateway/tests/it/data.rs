@@ -30,7 +30,7 @@ fn is_near_hit(told: &Told) -> bool {
 }
 
 /// Waits until the near cache holds the key under a valid lease.
-async fn held(gateway: &TestGateway, key: &str) {
+pub(crate) async fn held(gateway: &TestGateway, key: &str) {
     let path = format!("/data/{key}");
     wait_until(SOON, "the near cache holds it", async || is_near_hit(&gateway.get(&path).await)).await;
 }

@@ -7,6 +7,7 @@ use protocol::ids::{Incarnation, Place, Position};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::data::held;
 use crate::gateway::{SOON, TestGateway, Told, call};
 use crate::sequencer::ScriptedSequencer;
 
@@ -18,12 +19,6 @@ async fn started(settings: &[(&str, &str)]) -> (ScriptedSequencer, TestGateway) 
     let settings: Vec<_> = settings.iter().copied().chain([("LONGSHORE_CACHE_URL", cache_url.as_str())]).collect();
     let gateway = TestGateway::start_with(&settings).await;
     (sequencer, gateway)
-}
-
-async fn held(gateway: &TestGateway, key: &str) {
-    let path = format!("/data/{key}");
-    let is_held = async || gateway.get(&path).await.header("cache-status") == NEAR_HIT;
-    wait_until(SOON, "the near cache holds it", is_held).await;
 }
 
 const fn place(history: u128, position: u64) -> Place {

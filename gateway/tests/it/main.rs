@@ -1,5 +1,6 @@
 //! The gateway from outside: over HTTP, against a scripted store and the embedded broker.
 
+mod allocations;
 mod batch;
 mod bells;
 mod data;

@@ -12,6 +12,9 @@ use axum::routing::get;
 use bytes::Bytes;
 use tokio::net::TcpListener;
 
+#[global_allocator]
+static ALLOCATOR: chassis::Allocator = chassis::Allocator;
+
 fn main() -> Result<()> {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let [address, threads, body] = arguments.as_slice() else {

@@ -10,6 +10,9 @@ async fn noop(_job: JobContext) -> Result<(), Failure> {
     Ok(())
 }
 
+#[global_allocator]
+static ALLOCATOR: chassis::Allocator = chassis::Allocator;
+
 fn main() -> ExitCode {
     let name = "noop-worker";
     let program = Program { name, defaults: DEFAULTS, load: Config::load, listen: |config: &Config| config.listen };

@@ -1,15 +1,18 @@
-//! Longshore alone: what its programs hold when they do nothing, and the latency of submits at a fixed rate.
+//! Longshore alone: what its programs hold when they do nothing, the latency of submits at a fixed rate, and what a request costs that waits.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
+use chassis::program::raise_file_limit;
 use chassis::testing::rabbit::ScratchNode;
 use serde_json::json;
 use tests::http::Http;
 use tests::rabbit::own_urls;
 use tests::usage::Usage;
-use tests::{Cluster, Setup};
+use tests::{Cluster, Setup, wait_until};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use crate::jobs::{NOOP, SLOTS, percentile_ms};
@@ -20,6 +23,10 @@ use crate::report::say;
 
 /// Submits per second.
 const RATE: u32 = 200;
+/// As many as a gateway takes by default.
+const WAITERS: u32 = 10_000;
+/// Well before the first of them has waited long enough.
+const WAITING_WITHIN: Duration = Duration::from_secs(20);
 
 pub(crate) async fn run(plan: &Plan) -> Result<()> {
     let node = ScratchNode::start().await?;
@@ -32,8 +39,38 @@ pub(crate) async fn run(plan: &Plan) -> Result<()> {
         say(&format!("{title}:\n"));
         idle(plan, &mut cluster).await?;
         latency(plan, &cluster).await?;
+        if cluster.address("gateway-0").is_ok() {
+            waiting(&mut cluster).await?;
+        }
     }
     Ok(())
+}
+
+/// What a gateway takes for each of many requests that wait for a job.
+async fn waiting(cluster: &mut Cluster) -> Result<()> {
+    raise_file_limit();
+    let id = cluster.client().accepted(&json!({"task": "noop", "delay_ms": 3_600_000})).await?;
+    let address = cluster.address("gateway-0")?;
+    let request = format!("GET /jobs/{id} HTTP/1.1\r\nhost: gateway\r\nprefer: wait=30\r\n\r\n");
+    let before = cluster.process("gateway-0")?.usage()?;
+    let mut waiters = Vec::new();
+    for _ in 0..WAITERS {
+        let mut waiter = TcpStream::connect(address).await?;
+        waiter.write_all(request.as_bytes()).await?;
+        waiters.push(waiter);
+    }
+    wait_until(WAITING_WITHIN, "all of them wait", async || {
+        Ok(cluster.metrics("gateway-0").await?.sum("longshore_waiters", &[]) >= f64::from(WAITERS))
+    })
+    .await?;
+    let after = cluster.process("gateway-0")?.usage()?;
+    let grown = mib(after.resident_bytes.saturating_sub(before.resident_bytes));
+    let each = grown * 1_024.0 / f64::from(WAITERS);
+    say("| requests that wait at one gateway | MiB | KiB each |\n|---|---|---|");
+    say(&format!("| {WAITERS} | {grown:.0} | {each:.1} |\n"));
+    drop(waiters);
+    let http = cluster.client().http();
+    http.post(&format!("/jobs/{id}/cancel"), &json!({})).await?.expect(200).map(drop)
 }
 
 async fn idle(plan: &Plan, cluster: &mut Cluster) -> Result<()> {

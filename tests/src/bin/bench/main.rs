@@ -77,6 +77,9 @@ enum Part {
     BareLoop { url: String, queue: String, messages: u64 },
 }
 
+#[global_allocator]
+static ALLOCATOR: chassis::Allocator = chassis::Allocator;
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
