@@ -101,7 +101,7 @@ impl Loader {
 
     async fn load(self, pilot: Pilot) {
         let parts = &self.0;
-        let landed = match self.from_store(&pilot).await {
+        let landed = match self.fetch(&pilot).await {
             Ok(entry) => {
                 let entry = Arc::new(entry);
                 if !parts.seat.keep(pilot.key.clone(), entry.clone()) {
@@ -115,7 +115,7 @@ impl Loader {
         gauge(parts.seat.shared.bytes());
     }
 
-    async fn from_store(&self, pilot: &Pilot) -> Result<Entry, Rejection> {
+    async fn fetch(&self, pilot: &Pilot) -> Result<Entry, Rejection> {
         let Parts { store, turns, bounds, .. } = &*self.0;
         let Ok(turn) = tokio::time::timeout(LOAD_DEADLINE, turns.acquire()).await else {
             count("refused");

@@ -15,3 +15,16 @@ async def read(key: str) -> Response:
     if value is None:
         raise HTTPException(404)
     return Response(value, media_type="application/json")
+
+
+@app.get("/storm/{key}")
+async def read_through(key: str) -> Response:
+    """Cache-aside: a miss loads and sets, however many miss at the same time."""
+    value = await cache.get(key)
+    if value is None:
+        await cache.incr("loads")
+        value = await cache.get(f"origin:{key}")
+        if value is None:
+            raise HTTPException(404)
+        await cache.set(key, value)
+    return Response(value, media_type="application/json")

@@ -23,6 +23,8 @@ use crate::report::say;
 
 /// Submits per second.
 const RATE: u32 = 200;
+/// Invalidations per second.
+const FENCES: u32 = 50;
 /// As many as a gateway takes by default.
 const WAITERS: u32 = 10_000;
 /// Well before the first of them has waited long enough.
@@ -39,6 +41,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<()> {
         say(&format!("{title}:\n"));
         idle(plan, &mut cluster).await?;
         latency(plan, &cluster).await?;
+        fences(plan, &cluster).await?;
         if cluster.address("gateway-0").is_ok() {
             waiting(&mut cluster).await?;
         }
@@ -94,6 +97,18 @@ async fn latency(plan: &Plan, cluster: &Cluster) -> Result<()> {
     say("| POST /longtask to 202 | rate/s | p50 ms | p90 ms | p99 ms | max ms |\n|---|---|---|---|---|---|");
     let total = took.len();
     say(&format!("| {total} submits | {RATE} | {:.1} | {:.1} | {:.1} | {:.1} |\n", at(50), at(90), at(99), at(100)));
+    Ok(())
+}
+
+/// Invalidations that wait for every gateway.
+async fn fences(plan: &Plan, cluster: &Cluster) -> Result<()> {
+    let http = Http::new(cluster.address("lb")?);
+    let fence = |_| async { http.delete("/cache/my_data").await?.expect(200).map(drop) };
+    let took = at_rate(FENCES, plan.length, fence).await?;
+    let (total, at) = (took.len(), |percent| percentile_ms(&took, percent));
+    say("| DELETE /cache/{key} to fenced | rate/s | p50 ms | p90 ms | p99 ms | max ms |\n|---|---|---|---|---|---|");
+    let figures = [at(50), at(90), at(99), at(100)].map(|ms| format!("{ms:.1}")).join(" | ");
+    say(&format!("| {total} invalidations | {FENCES} | {figures} |\n"));
     Ok(())
 }
 

@@ -16,6 +16,7 @@ mod record;
 mod redis;
 mod render;
 mod report;
+mod storm;
 mod wrk;
 
 use std::path::{Path, PathBuf};
@@ -62,6 +63,8 @@ enum What {
     Jobs,
     /// A read that a cache answers.
     Reads,
+    /// A hot key that is invalidated all the time.
+    Storm,
     /// A request through the balancer.
     Balancer,
     /// Memory and CPU of the programs when they do nothing, and the latency of submits at a fixed rate.
@@ -112,6 +115,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     }
     if wants(What::Reads) {
         record.sections.push(reads::run(&plan, &node().await?).await?);
+    }
+    if wants(What::Storm) {
+        record.sections.push(storm::run(&plan, &node().await?).await?);
     }
     if wants(What::Jobs) {
         record.sections.insert(0, jobs::run(&plan, &node().await?).await?);

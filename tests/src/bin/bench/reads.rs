@@ -24,7 +24,7 @@ use crate::report::progress;
 use crate::wrk;
 
 const NGINX: &str = include_str!("../../../bench/reads/nginx.conf");
-const FASTAPI: &str = include_str!("../../../bench/reads/fastapi_redis.py");
+pub(crate) const FASTAPI: &str = include_str!("../../../bench/reads/fastapi_redis.py");
 const PATH: &str = "/data/my_data";
 const HIT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -102,7 +102,8 @@ async fn bare_axum(folder: &TempDir, body: &[u8]) -> Result<(Reader, Process)> {
     let arguments = [&address.to_string(), "2", &file.display().to_string()];
     let mut process = programs::start(folder.path(), "bare-axum", binary("bare-axum")?, &arguments, &[])?;
     until_answers(&mut process, address, PATH).await?;
-    let what = "a handler that returns the same bytes from memory and does nothing else, same hyper, two threads";
+    let what =
+        "a handler that returns the same bytes and fields from memory and does nothing else, same hyper, two threads";
     let mut reader = Reader::new("bare axum handler", what, address);
     reader.meter.add("server", process.pid());
     Ok((reader, process))

@@ -62,12 +62,19 @@ pub(crate) struct Run {
     /// Resident memory by part after the run, in MiB; of a backlog, by how much each part grew.
     #[serde(default)]
     pub(crate) resident_mib: BTreeMap<String, f64>,
+    /// How often the origin was asked for each invalidation, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) loads_each: Option<f64>,
 }
 
 impl Run {
     #[expect(clippy::cast_precision_loss, reason = "a count of operations is far below 2^52")]
     pub(crate) fn per_second(&self) -> f64 {
         self.operations as f64 / self.seconds
+    }
+
+    pub(crate) fn loads_each(&self) -> f64 {
+        self.loads_each.unwrap_or_default()
     }
 
     /// Of the part that has the most.

@@ -47,6 +47,7 @@ fn section(section: &Section) -> String {
     let title = match section.name.as_str() {
         "jobs" => "Jobs, from submit to done",
         "reads" => "Reads that a cache answers",
+        "storm" => "A hot key that is invalidated every 10 ms",
         "balancer" => "The balancer",
         other => other,
     };
@@ -69,6 +70,12 @@ fn section(section: &Section) -> String {
                 &format!("{:.0}", median(|run| run.generator_us)),
             ],
         );
+    }
+    if section.contenders.iter().flat_map(|contender| &contender.runs).any(|run| run.loads_each.is_some()) {
+        text.push_str("\n| contender | loads from the origin for each invalidation |\n|---|---|\n");
+        for contender in &section.contenders {
+            row(&mut text, &[&contender.name, &format!("{:.2}", contender.median(Run::loads_each))]);
+        }
     }
     text.push_str("\n| contender | CPU µs each, by part | what it is |\n|---|---|---|\n");
     for contender in &section.contenders {
