@@ -1,5 +1,5 @@
-//! What an acknowledgement stands on: the order inside one invalidation (R3), leases of gateways that are cut off without noticing (R5), and
-//! writes whose invalidation was on its way when its sequencer died (R6).
+//! What an acknowledgement stands on: the order inside one invalidation, of a write or a job (R3), leases of gateways that are cut off and
+//! do not know it (R5), and writes whose invalidation was on its way when its sequencer died (R6).
 
 use std::pin::pin;
 
@@ -43,6 +43,29 @@ async fn r03_who_hears_of_an_invalidation_finds_nothing_older_in_the_shared_cach
     assert_eq!(system.data(0, "a").await, json!(2));
 }
 
+/// A job has changed the data that it declares, and its outcome is recorded. Its entry of the log is sequenced later, and the gateway, cut
+/// off, holds the older value under its lease even then.
+#[tokio::test]
+async fn r03_job_that_invalidates_is_done_only_when_nobody_serves_the_older_value() {
+    let system = System::with(1, SHORT_LEASE_MS).await;
+    system.change("a", 1);
+    system.near(0, "a").await;
+    let submitted = system.post("/longtask", json!({"task": "t", "invalidates": ["a"]})).await;
+    let job_id = submitted["job_id"].as_str().expect("an id");
+    let taken = system.post("/leases", json!({"worker": "w", "tasks": ["t"]})).await;
+    let lease = taken["leases"][0]["lease_id"].as_str().expect("a lease");
+    let cut = black_hole(&system);
+    let log = system.store.hold_answers("/log");
+    system.change("a", 2);
+    system.post(&format!("/leases/{lease}/complete"), json!({})).await;
+    log.caught(1).await;
+    assert_eq!(system.job_status(job_id).await, "running", "not even sequenced");
+    log.release();
+    wait_until(SOON, "the job is done", async || system.job_status(job_id).await == "succeeded").await;
+    assert_eq!(system.data(0, "a").await, json!(2));
+    drop(cut);
+}
+
 /// The gateway has written and asks for the fence.
 async fn is_recorded(system: &System) {
     wait_until(SOON, "the write is recorded", async || system.store.asked("/fenced") > 0).await;
@@ -72,8 +95,8 @@ async fn r05_gateway_on_a_half_open_link_serves_nothing_after_its_lease() {
     assert_eq!(system.data(0, "a").await, json!(2));
 }
 
-/// An answer is on its way for almost a lease; an invalidation comes after it was written; the sequencer waits for the end of the lease that
-/// it gave, counted from when it took the renewal.
+/// An answer is on its way for almost a lease; an invalidation comes after it was written; the sequencer waits for the end of the lease
+/// that it gave, counted from when it took the renewal.
 #[test]
 fn r05_lease_is_counted_from_when_its_renewal_was_sent() {
     let mut cores = Cores::new();

@@ -185,6 +185,20 @@ impl System {
         async move { send(&http, gateway, call).await }
     }
 
+    /// Anything else that is posted to the first gateway, and answered 2xx.
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
+        let call = Call::new(Method::POST, path, false).json_bytes(Bytes::from(body.to_string()));
+        let told = self.send(self.gateways[0].address, call).await;
+        assert!((200..300).contains(&told.status), "{told:?}");
+        told.body
+    }
+
+    /// The status of a job, as the first gateway tells it.
+    pub(crate) async fn job_status(&self, job_id: &str) -> String {
+        let told = self.send(self.gateways[0].address, Call::get(format!("/jobs/{job_id}"))).await;
+        told.body["status"].as_str().expect("a status").to_owned()
+    }
+
     /// Invalidates at the cache-svc; at the return it is acknowledged.
     pub(crate) async fn invalidate(&self, form: Value) -> Told {
         let told = self.ask_to_invalidate("/cache:invalidate", form).await;

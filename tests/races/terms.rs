@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::cores::{Cores, LEASE_MS, grant, term};
 use crate::system::{LONG_LEASE_MS, System};
 
-/// A gateway loads a key before its first renewal is answered; the key is invalidated, for which nobody waits, since it holds no lease; then
-/// it gets one.
+/// A gateway loads a key before its first renewal is answered; the key is invalidated, for which nobody waits, since it holds no lease;
+/// then it gets one.
 #[tokio::test]
 async fn r08_what_was_loaded_before_the_first_lease_is_not_served_under_it() {
     let mut system = System::without_gateways(LONG_LEASE_MS).await;
@@ -78,7 +78,7 @@ fn r16_replaced_sequencer_that_wakes_up_acknowledges_nothing() {
     assert_eq!((sequencer.term(), sequencer.cursor()), (None, None));
 }
 
-/// A write is recorded after the grant and before the new sequencer reads the log. A gateway has filled its cache and taken a lease between.
+/// A write is recorded after the grant and before the new sequencer reads the log. In between a gateway has filled its cache under a lease.
 #[test]
 fn r16_write_after_the_grant_is_not_taken_for_covered_by_it() {
     let mut cores = Cores::new();
