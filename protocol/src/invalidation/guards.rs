@@ -109,3 +109,15 @@ const _: () = {
 pub fn unguarded() -> Vec<&'static str> {
     Guard::ALL.into_iter().filter(|guard| !is_kept(*guard)).map(Guard::name).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn product_keeps_every_guard() {
+        assert_eq!(unguarded(), [""; 0]);
+        let names: std::collections::BTreeSet<_> = Guard::ALL.into_iter().map(Guard::name).collect();
+        assert_eq!(names.len(), Guard::ALL.len());
+    }
+}
