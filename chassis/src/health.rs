@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use protocol::invalidation::guards;
 use serde::Serialize;
 
 /// The health of one program. Clones share it; it begins as `starting`.
@@ -27,6 +28,9 @@ pub struct Report {
     pub status: Status,
     /// What is missing, by part: `{"broker": "connection refused"}`.
     pub reasons: BTreeMap<&'static str, String>,
+    /// The guards of the caches that this build lacks: it was made for tests, and its answers may be old.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unguarded: Vec<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -86,7 +90,7 @@ impl Health {
             (false, true) if reasons.is_empty() => Status::Ready,
             (false, true) => Status::Degraded,
         };
-        Report { program: self.inner.program, status, reasons }
+        Report { program: self.inner.program, status, reasons, unguarded: guards::unguarded() }
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use protocol::invalidation::guards;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -45,6 +46,10 @@ pub fn init(program: &'static str, common: &Common) {
     if first {
         log_panics();
         tracing::debug!(program, "telemetry is set up");
+        let unguarded = guards::unguarded();
+        if !unguarded.is_empty() {
+            tracing::error!(program, ?unguarded, "built without guards of the caches, for tests: answers may be old");
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use protocol::invalidation::sequencer::Settings;
 use stateright::{Checker, HasDiscoveries, Model, Path, Property};
 use tokio::time::Instant;
 
-use state::{Read, State, Without, World, Write};
+use state::{Named, Read, State, Without, World, Write};
 
 /// Beyond it an exploration counts as not done.
 const EXPLORATION_MAX: Duration = Duration::from_secs(300);
@@ -19,15 +19,19 @@ const EXPLORATION_MAX: Duration = Duration::from_secs(300);
 const NO_STALE_READ: &str = "no request that begins after an acknowledgement gets the older value";
 const FENCE_BOUND: &str = "a fence closes within lease + margin of its issue while its sequencer holds its lease";
 const LATE_ANSWER: &str = "a request after an acknowledgement can be answered";
+const OTHERS_STAY: &str = "a key without the tag stays cached";
 const TAKEOVER: &str = "a write can be acknowledged under a second sequencer";
 
 fn properties(world: &World) -> Vec<Property<World>> {
     let takeover = |_: &World, state: &State| state.write == Write::Acknowledged && state.store.holding.epoch.0 > 1;
     let mut properties = vec![
-        Property::always(NO_STALE_READ, |_: &World, state: &State| state.read != Read::Answered(0)),
+        Property::always(NO_STALE_READ, |world: &World, state: &State| !state.has_stale_read(world)),
         Property::always(FENCE_BOUND, |world: &World, state: &State| !state.has_overdue_fence(world)),
-        Property::sometimes(LATE_ANSWER, |_: &World, state: &State| state.read == Read::Answered(1)),
+        Property::sometimes(LATE_ANSWER, |_: &World, state: &State| state.read == Read::Answered(0, 1)),
     ];
+    if world.named == Named::Tag {
+        properties.push(Property::sometimes(OTHERS_STAY, |_: &World, state: &State| state.keeps_the_other_key()));
+    }
     if world.store_leases {
         properties.push(Property::sometimes(TAKEOVER, takeover));
     }
@@ -35,6 +39,16 @@ fn properties(world: &World) -> Vec<Property<World>> {
 }
 
 impl State {
+    fn has_stale_read(&self, world: &World) -> bool {
+        matches!(self.read, Read::Answered(key, 0) if world.named.changes(key))
+    }
+
+    fn keeps_the_other_key(&self) -> bool {
+        let current = self.gateway.near[1].is_some_and(|(_, loaded)| self.gateway.is_current(loaded, 1));
+        let written = self.caches.iter().any(|cache| cache.shared == [Some(1), Some(0)]);
+        self.write == Write::Acknowledged && current && written
+    }
+
     fn has_overdue_fence(&self, world: &World) -> bool {
         let Write::Issued { cache, term, seq, at_ms } = self.write else { return false };
         let core = &self.caches[cache].core;
@@ -63,7 +77,21 @@ fn overlapping_loads() -> World {
         late_head: false,
         logged_writes: false,
         direct_writes: true,
+        keys: 1,
+        named: Named::Key,
+        job_waits: None,
     }
+}
+
+/// Two keys, one of them with a tag; an invalidation by key, by tag, or of everything overtakes loads of both.
+fn two_keys(named: Named) -> World {
+    let settings = Settings { margin_ms: 0, ..Settings::with_lease(1) };
+    World { settings, keys: 2, named, end_ms: 1, slow_renewals: false, ..overlapping_loads() }
+}
+
+/// A job changes the data and declares it: it has succeeded only when its entry of the log is fenced.
+fn job() -> World {
+    World { direct_writes: false, logged_writes: false, job_waits: Some(true), ..two_sequencers() }
 }
 
 /// Announcements that are lost, late or of another key.
@@ -96,10 +124,11 @@ fn restarts() -> World {
     World { caches: 1, cache_restarts: 1, store_restarts: 1, slow_calls: true, ..two_sequencers() }
 }
 
-/// Visits every reachable state, prints how many there are and what holds in them, and fails if something does not.
+/// Visits every reachable state, prints how many there are and what holds in them, and fails as soon as something does not.
 fn explore(name: &str, world: World) {
     let start = Instant::now();
-    let checker = world.checker().threads(2).timeout(EXPLORATION_MAX).spawn_bfs().join();
+    let checker = world.checker().threads(2).finish_when(HasDiscoveries::AnyFailures);
+    let checker = checker.timeout(EXPLORATION_MAX).spawn_bfs().join();
     let (states, depth, took) = (checker.unique_state_count(), checker.max_depth(), start.elapsed());
     println!("coherence, {name}: {states} states, depth {depth}, {:.1} s", took.as_secs_f64());
     for property in properties(checker.model()) {
@@ -132,6 +161,26 @@ fn handed_over_lease_never_shows_a_stale_value() {
 #[test]
 fn restarts_never_show_a_stale_value() {
     explore("restarts", restarts());
+}
+
+#[test]
+fn two_keys_and_one_invalidated_never_show_a_stale_value() {
+    explore("two keys, by key", two_keys(Named::Key));
+}
+
+#[test]
+fn two_keys_and_a_tag_invalidated_never_show_a_stale_value() {
+    explore("two keys, by tag", two_keys(Named::Tag));
+}
+
+#[test]
+fn two_keys_and_everything_invalidated_never_show_a_stale_value() {
+    explore("two keys, everything", two_keys(Named::All));
+}
+
+#[test]
+fn succeeded_job_never_shows_a_stale_value() {
+    explore("job", job());
 }
 
 /// The stale read that the world without the guard has; printed with the way to it.
@@ -201,4 +250,28 @@ fn stale_read_without_the_flush_on_a_new_term() {
 #[test]
 fn stale_read_when_the_logs_head_is_read_after_the_grant() {
     finds_a_stale_read("the granted head", World { late_head: true, ..two_sequencers() });
+}
+
+#[test]
+fn stale_read_of_two_keys_without_the_guards_of_loads() {
+    for named in [Named::Key, Named::Tag, Named::All] {
+        for guard in
+            [Guard::GenerationCompare, Guard::FlightKey, Guard::LeaselessJoin, Guard::FillSequence, Guard::FenceWait]
+        {
+            breaks_without(guard, two_keys(named));
+        }
+    }
+}
+
+#[test]
+fn stale_read_when_a_job_succeeds_before_its_fence() {
+    finds_a_stale_read("the job's wait", World { job_waits: Some(false), ..job() });
+}
+
+#[test]
+fn stale_read_after_a_job_without_the_guards_of_its_sequencer() {
+    breaks_without(Guard::RestartWait, World { yields: 1, end_ms: 3, ..job() });
+    for guard in [Guard::SequencerLease, Guard::FlushOnNewTerm, Guard::FenceWait] {
+        breaks_without(guard, job());
+    }
 }

@@ -1,15 +1,17 @@
 //! What can happen next, and what it does. Each step is one decision of one process at one instant, taken by `protocol`'s cores.
 
+use protocol::api::Status;
 use protocol::envelope::{Covered, Invalidated};
 use protocol::ids::Position;
 use protocol::invalidation::Entry;
 use protocol::invalidation::grant::{Acquired, HolderWatch};
 use protocol::invalidation::sequencer::Grant;
+use protocol::job::{Ended, Settled};
 use stateright::{Model, Property};
 
 use super::state::{
-    Cache, Call, Flight, FlightAt, KEY, Load, OTHER, Read, Renewal, RenewalAt, State, StoreAnswer, TICKET, World,
-    Write, term,
+    Cache, Call, Flight, FlightAt, KEYS, Key, Load, Read, Renewal, RenewalAt, State, StoreAnswer, TICKET, Value, World,
+    Write, tags, term,
 };
 
 /// Loads and flights under way at a time, each.
@@ -31,6 +33,9 @@ pub(super) enum Step {
     // The writer.
     WriteThroughLog,
     WriteBehindLog,
+    JobChanges,
+    JobCompletes,
+    SeeJob,
     HandIn(usize),
     HandInOther(usize),
     Acknowledge,
@@ -42,16 +47,16 @@ pub(super) enum Step {
     RenewalLost,
     Announced(usize),
     // Loads, for clients whose answers are not checked too.
-    BeginFlight,
+    BeginFlight(Key),
     AskCache(usize, usize),
     AskStore(usize),
     LoadReads(usize, usize),
     LoadEnds(usize, usize),
     FlightEnds(usize),
     /// A whole flight at one instant, where flights are not slow.
-    Fill(usize),
+    Fill(usize, Key),
     // The checked request.
-    Check,
+    Check(Key),
     Look,
 }
 
@@ -64,11 +69,12 @@ impl Model for World {
     }
 
     fn actions(&self, state: &State, steps: &mut Vec<Step>) {
-        if matches!(state.read, Read::Answered(_)) {
+        if matches!(state.read, Read::Answered(..)) {
             return;
         }
         steps.extend([Step::Tick, Step::StoreRestarts, Step::WriteThroughLog, Step::WriteBehindLog]);
-        steps.extend([Step::Acknowledge, Step::Check, Step::Look, Step::BeginFlight]);
+        steps.extend([Step::JobChanges, Step::JobCompletes, Step::SeeJob, Step::Acknowledge, Step::Look]);
+        steps.extend((0..self.keys).flat_map(|key| [Step::Check(key), Step::BeginFlight(key)]));
         steps.extend([Step::RenewalReceived, Step::RenewalAnswered, Step::RenewalReturns, Step::RenewalLost]);
         for (i, cache) in state.caches.iter().enumerate() {
             steps.extend([Step::Call(i), Step::StoreAnswers(i), Step::CallReturns(i), Step::CallLost(i)]);
@@ -76,7 +82,7 @@ impl Model for World {
             steps.extend([Step::HandIn(i), Step::HandInOther(i), Step::Renew(i)]);
             steps.extend((0..cache.loads.len()).flat_map(|load| [Step::LoadReads(i, load), Step::LoadEnds(i, load)]));
             steps.extend((0..state.gateway.flights.len()).map(|flight| Step::AskCache(flight, i)));
-            steps.push(Step::Fill(i));
+            steps.extend((0..self.keys).map(|key| Step::Fill(i, key)));
         }
         steps.extend((0..state.gateway.flights.len()).flat_map(|f| [Step::AskStore(f), Step::FlightEnds(f)]));
         steps.extend((0..state.announced.len()).map(Step::Announced));
@@ -92,6 +98,9 @@ impl Model for World {
             Step::CallLost(i) => next.caches[i].call.take().map(drop),
             Step::Post(i) => next.post(self, i),
             Step::PostArrives(i) => next.post_arrives(i),
+            Step::JobChanges => next.job_changes(),
+            Step::JobCompletes => next.job_completes(),
+            Step::SeeJob => next.see_job(),
             Step::CacheRestarts(i) => next.cache_restarts(self, i),
             Step::GivesBack(i) => next.gives_back(self, i),
             Step::StoreRestarts => next.store_restarts(self),
@@ -105,15 +114,15 @@ impl Model for World {
             Step::RenewalAnswered => next.renewal_answered(),
             Step::RenewalReturns => next.renewal_returns(),
             Step::RenewalLost => next.gateway.renewal.take().map(drop),
-            Step::Announced(event) => next.announced(event),
-            Step::BeginFlight => next.begin_flight(self, false),
+            Step::Announced(event) => next.announced(self, event),
+            Step::BeginFlight(key) => next.begin_flight(self, key, false),
             Step::AskCache(flight, i) => next.ask_cache(flight, i),
-            Step::AskStore(flight) => next.ask_store(flight),
-            Step::LoadReads(i, load) => next.load_reads(i, load),
+            Step::AskStore(flight) => next.ask_store(self, flight),
+            Step::LoadReads(i, load) => next.load_reads(self, i, load),
             Step::LoadEnds(i, load) => next.load_ends(i, load),
             Step::FlightEnds(flight) => next.flight_ends(flight),
-            Step::Fill(i) => next.fill(self, i),
-            Step::Check => next.check(),
+            Step::Fill(i, key) => next.fill(self, i, key),
+            Step::Check(key) => next.check(key),
             Step::Look => next.look(self),
         };
         possible.filter(|()| next != *state).map(|()| next)
@@ -177,12 +186,12 @@ impl State {
         match (call.answer?, call.term) {
             (StoreAnswer::Granted(grant), _) => {
                 cache.core.granted(&grant, call.sent_ms, self.now);
-                cache.shared = None;
+                cache.shared = [None; KEYS.len()];
             }
             (StoreAnswer::Page(head), Some(term)) => {
                 cache.core.renewed(term, call.sent_ms);
                 // The flaw: posted as fenced, but nothing is invalidated.
-                let covered = if world.late_head { Covered::default() } else { Covered::key(KEY) };
+                let covered = if world.late_head { Covered::default() } else { Covered::key(KEYS[0]) };
                 if head > Position(0)
                     && let Some(entry) = cache.core.issue_logged(term, head, covered)
                 {
@@ -191,7 +200,7 @@ impl State {
             }
             (StoreAnswer::Refused, Some(term)) => {
                 cache.core.end(term);
-                cache.shared = None;
+                cache.shared = [None; KEYS.len()];
             }
             (StoreAnswer::Refused | StoreAnswer::Page(_), None) => {}
         }
@@ -200,11 +209,12 @@ impl State {
 
     /// Voids what the entry covers; the caller sequenced it in the same step.
     fn issued(&mut self, world: &World, i: usize, entry: &Entry) {
-        if entry.covered.covers(KEY, &[]) {
-            self.caches[i].shared = None;
+        let covers = |key: Key| entry.covered.covers(KEYS[key], &tags(key));
+        for (key, held) in self.caches[i].shared.iter_mut().enumerate() {
+            held.take_if(|_| covers(key));
         }
         if let Some(term) = self.caches[i].core.term().filter(|_| world.announces) {
-            self.announced.push((term.epoch, entry.seq, entry.covered.covers(KEY, &[]), true));
+            self.announced.push((term.epoch, entry.seq, covers(0), true));
         }
     }
 
@@ -220,8 +230,13 @@ impl State {
 
     fn post_arrives(&mut self, i: usize) -> Option<()> {
         let (epoch, through) = self.caches[i].posted.take()?;
-        if self.store.holding.is_present(epoch) {
-            self.store.fenced_through = self.store.fenced_through.max(through);
+        let store = &mut self.store;
+        if store.holding.is_present(epoch) {
+            store.fenced_through = store.fenced_through.max(through);
+            // Its entry is the only one of the log.
+            if let Some(job) = store.job.as_mut().filter(|_| store.fenced_through >= store.head) {
+                job.fence_closed();
+            }
         }
         Some(())
     }
@@ -244,7 +259,7 @@ impl State {
         let cache = &mut self.caches[i];
         let term = cache.core.term().filter(|_| self.store.yields < world.yields && cache.call.is_none())?;
         cache.core.end(term);
-        cache.shared = None;
+        cache.shared = [None; KEYS.len()];
         self.store.yields += 1;
         self.store.holding.give_back(cache.instance, term.epoch).then_some(())
     }
@@ -269,10 +284,32 @@ impl State {
         Some(())
     }
 
+    /// The handler of the job changes the data.
+    fn job_changes(&mut self) -> Option<()> {
+        (self.store.job.is_some() && self.write == Write::Idle).then_some(())?;
+        self.store.value = 1;
+        self.write = Write::ByJob;
+        Some(())
+    }
+
+    fn job_completes(&mut self) -> Option<()> {
+        (self.write == Write::ByJob).then_some(())?;
+        let job = self.store.job.as_mut()?;
+        let recorded = job.complete(job.fence, Ended::Succeeded) == Settled::Recorded;
+        // In the same commit, also where the flaw does not wait for it.
+        recorded.then(|| self.store.head = self.store.head.next())
+    }
+
+    /// A client reads the job's status, at any gateway.
+    fn see_job(&mut self) -> Option<()> {
+        let succeeded = self.store.job.as_ref().is_some_and(|job| Status::from(job.state) == Status::Succeeded);
+        (succeeded && self.write == Write::ByJob).then(|| self.write = Write::Acknowledged)
+    }
+
     fn hand_in(&mut self, world: &World, cache: usize) -> Option<()> {
         (self.write == Write::Changed).then_some(())?;
         let core = &mut self.caches[cache].core;
-        let entry = core.issue(self.now, Covered::key(KEY)).ok()?;
+        let entry = core.issue(self.now, world.named.covered()).ok()?;
         self.write = Write::Issued { cache, term: core.term()?, seq: entry.seq, at_ms: self.now };
         self.issued(world, cache, &entry);
         Some(())
@@ -281,7 +318,7 @@ impl State {
     /// Once, after the write's.
     fn hand_in_other(&mut self, world: &World, i: usize) -> Option<()> {
         (world.announces && self.announced.len() == 1).then_some(())?;
-        let entry = self.caches[i].core.issue(self.now, Covered::key(OTHER)).ok()?;
+        let entry = self.caches[i].core.issue(self.now, Covered::key(KEYS[1])).ok()?;
         self.issued(world, i, &entry);
         Some(())
     }
@@ -293,7 +330,7 @@ impl State {
                 let core = &mut self.caches[cache].core;
                 core.term() == Some(term) && core.fenced(self.now) >= Some(seq)
             }
-            Write::Idle | Write::Changed | Write::Acknowledged => false,
+            Write::Idle | Write::Changed | Write::ByJob | Write::Acknowledged => false,
         };
         closed.then(|| self.write = Write::Acknowledged)
     }
@@ -337,62 +374,69 @@ impl State {
         Some(())
     }
 
-    fn announced(&mut self, event: usize) -> Option<()> {
-        let (epoch, seq, of_key, new) = &mut self.announced[event];
+    fn announced(&mut self, world: &World, event: usize) -> Option<()> {
+        let (epoch, seq, of_write, new) = &mut self.announced[event];
         std::mem::take(new).then_some(())?;
-        let (epoch, seq, of_key) = (*epoch, *seq, *of_key);
-        let event = Invalidated::new(epoch, seq, Covered::key(if of_key { KEY } else { OTHER }));
+        let covered = if *of_write { world.named.covered() } else { Covered::key(KEYS[1]) };
+        let event = Invalidated::new(*epoch, *seq, covered);
         let gateway = &mut self.gateway;
         gateway.lease.announced(&event, &mut gateway.generations).then_some(())
     }
 
     // --- loads
 
-    fn begin_flight(&mut self, world: &World, awaited: bool) -> Option<()> {
+    /// What the store holds under the key.
+    fn stored(&self, world: &World, key: Key) -> Value {
+        if world.named.changes(key) { self.store.value } else { 0 }
+    }
+
+    fn begin_flight(&mut self, world: &World, key: Key, awaited: bool) -> Option<()> {
         let flights = &mut self.gateway.flights;
         (world.slow_loads && flights.len() < LOADS_MAX).then_some(())?;
-        flights.push(Flight { began: self.gateway.generations.now(), at: FlightAt::Begun, awaited });
+        flights.push(Flight { key, began: self.gateway.generations.now(), at: FlightAt::Begun, awaited });
         Some(())
     }
 
     fn ask_cache(&mut self, flight: usize, i: usize) -> Option<()> {
         let cache = &mut self.caches[i];
         let flight = self.gateway.flights.get_mut(flight).filter(|flight| flight.at == FlightAt::Begun)?;
+        let key = flight.key;
         let mark = cache.core.begin_load(self.now).ok()?;
-        if let Some(value) = cache.shared {
+        if let Some(value) = cache.shared[key] {
             flight.at = FlightAt::Got(value);
             return Some(());
         }
-        let joined = cache.loads.iter().map(|load| load.mark).find(|mark| cache.core.may_join(*mark, KEY));
+        let of_key = cache.loads.iter().filter(|load| load.key == key);
+        let joined = of_key.map(|load| load.mark).find(|mark| cache.core.may_join(*mark, KEYS[key]));
         if joined.is_none() {
             (cache.loads.len() < LOADS_MAX).then_some(())?;
-            cache.loads.push(Load { mark, value: None });
+            cache.loads.push(Load { key, mark, value: None });
         }
         flight.at = FlightAt::AtCache(i, joined.unwrap_or(mark));
         Some(())
     }
 
-    fn ask_store(&mut self, flight: usize) -> Option<()> {
-        let flight = self.gateway.flights.get_mut(flight).filter(|flight| flight.at == FlightAt::Begun)?;
-        flight.at = FlightAt::Got(self.store.value);
+    fn ask_store(&mut self, world: &World, flight: usize) -> Option<()> {
+        let key = self.gateway.flights.get(flight).filter(|flight| flight.at == FlightAt::Begun)?.key;
+        self.gateway.flights[flight].at = FlightAt::Got(self.stored(world, key));
         Some(())
     }
 
-    fn load_reads(&mut self, i: usize, load: usize) -> Option<()> {
-        let load = self.caches[i].loads.get_mut(load).filter(|load| load.value.is_none())?;
-        load.value = Some(self.store.value);
+    fn load_reads(&mut self, world: &World, i: usize, load: usize) -> Option<()> {
+        let key = self.caches[i].loads.get(load).filter(|load| load.value.is_none())?.key;
+        self.caches[i].loads[load].value = Some(self.stored(world, key));
         Some(())
     }
 
     fn load_ends(&mut self, i: usize, load: usize) -> Option<()> {
         let cache = &mut self.caches[i];
         let value = cache.loads.get(load)?.value?;
-        let Load { mark, .. } = cache.loads.remove(load);
-        if cache.core.may_keep(mark, KEY, &[]) {
-            cache.shared = Some(value);
+        let Load { key, mark, .. } = cache.loads.remove(load);
+        if cache.core.may_keep(mark, KEYS[key], &tags(key)) {
+            cache.shared[key] = Some(value);
         }
         for flight in &mut self.gateway.flights {
-            if flight.at == FlightAt::AtCache(i, mark) {
+            if flight.key == key && flight.at == FlightAt::AtCache(i, mark) {
                 flight.at = FlightAt::Got(value);
             }
         }
@@ -401,58 +445,59 @@ impl State {
 
     fn flight_ends(&mut self, flight: usize) -> Option<()> {
         let FlightAt::Got(value) = self.gateway.flights.get(flight)?.at else { return None };
-        let Flight { began, awaited, .. } = self.gateway.flights.remove(flight);
-        self.gateway.near = Some((value, began));
+        let Flight { key, began, awaited, .. } = self.gateway.flights.remove(flight);
+        self.gateway.near[key] = Some((value, began));
         if awaited {
-            self.read = Read::Answered(value);
+            self.read = Read::Answered(key, value);
         }
         Some(())
     }
 
     // --- the checked request
 
-    fn fill(&mut self, world: &World, i: usize) -> Option<()> {
+    fn fill(&mut self, world: &World, i: usize, key: Key) -> Option<()> {
+        let stored = self.stored(world, key);
         let cache = &mut self.caches[i];
         (!world.slow_loads && cache.core.holds(self.now)).then_some(())?;
-        let value = *cache.shared.get_or_insert(self.store.value);
-        self.gateway.near = Some((value, self.gateway.generations.now()));
+        let value = *cache.shared[key].get_or_insert(stored);
+        self.gateway.near[key] = Some((value, self.gateway.generations.now()));
         Some(())
     }
 
-    fn check(&mut self) -> Option<()> {
+    fn check(&mut self, key: Key) -> Option<()> {
         (self.write == Write::Acknowledged && self.read == Read::Idle).then_some(())?;
-        self.read = Read::Checked { lease_is_valid: self.gateway.lease.may_serve(self.now) };
+        self.read = Read::Checked { key, lease_is_valid: self.gateway.lease.may_serve(self.now) };
         Some(())
     }
 
     fn look(&mut self, world: &World) -> Option<()> {
-        let Read::Checked { lease_is_valid } = self.read else { return None };
+        let Read::Checked { key, lease_is_valid } = self.read else { return None };
         let gateway = &mut self.gateway;
-        let key = gateway.generations.key_stripe(KEY);
-        if let Some((value, loaded)) = gateway.near
+        if let Some((value, loaded)) = gateway.near[key]
             && lease_is_valid
-            && gateway.generations.is_current(loaded, key, &[])
+            && gateway.is_current(loaded, key)
         {
-            self.read = Read::Answered(value);
+            self.read = Read::Answered(key, value);
             return Some(());
         }
         if !world.slow_loads {
-            return self.load_at_once();
+            return self.load_at_once(world, key);
         }
         self.read = Read::Waiting;
-        let joinable = |flight: &&mut Flight| gateway.generations.may_join(flight.began, key, lease_is_valid);
-        match gateway.flights.iter_mut().rev().find(joinable) {
+        let stripe = gateway.generations.key_stripe(KEYS[key]);
+        let may_join = |began| gateway.generations.may_join(began, stripe, lease_is_valid);
+        match gateway.flights.iter_mut().rev().find(|flight| flight.key == key && may_join(flight.began)) {
             Some(flight) => flight.awaited = true,
-            None => self.begin_flight(world, true)?,
+            None => self.begin_flight(world, key, true)?,
         }
         Some(())
     }
 
     /// Through whichever cache-svc serves, else from the store.
-    fn load_at_once(&mut self) -> Option<()> {
+    fn load_at_once(&mut self, world: &World, key: Key) -> Option<()> {
         let now = self.now;
-        let shared = self.caches.iter().filter(|cache| cache.core.holds(now)).find_map(|cache| cache.shared);
-        self.read = Read::Answered(shared.unwrap_or(self.store.value));
+        let shared = self.caches.iter().filter(|cache| cache.core.holds(now)).find_map(|cache| cache.shared[key]);
+        self.read = Read::Answered(key, shared.unwrap_or(self.stored(world, key)));
         Some(())
     }
 }
