@@ -7,6 +7,7 @@ use anyhow::Result;
 use chassis::testing::rabbit::ScratchNode;
 use serde_json::json;
 use tests::http::Http;
+use tests::open_loop::at_rate;
 use tests::rabbit::own_urls;
 use tests::usage::Usage;
 use tests::{Cluster, Setup};
@@ -14,7 +15,6 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::jobs::{NOOP, SLOTS, percentile_ms};
 use crate::meter::mib;
-use crate::open_loop::at_rate;
 use crate::plan::Plan;
 use crate::report::say;
 
