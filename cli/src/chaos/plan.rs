@@ -89,21 +89,26 @@ impl Faults {
     fn alone(self, random: &mut SmallRng, budget_ms: u64) -> Vec<Strike> {
         let mut faults = self.one_of_each_kind(random);
         faults.shuffle(random);
+        let mut always = 0;
         if self.focus == Focus::Caches {
-            // Even a short trial has these: they show what the caches promise while others are away, and a takeover.
-            bring_to_front(&mut faults, |fault| {
-                matches!(fault, Fault::Kill(Member::CacheSvc) | Fault::Pause(Member::CacheSvc))
-            });
+            // Even a short trial has these: they show what the caches promise while others are away, and a takeover, whichever is sequencer.
+            for member in [Member::CacheStandby, Member::CacheSvc] {
+                bring_to_front(
+                    &mut faults,
+                    |fault| matches!(fault, Fault::Kill(of) | Fault::Pause(of) if of == member),
+                );
+            }
+            always = 4;
             bring_to_front(&mut faults, |fault| Member::GATEWAYS.iter().any(|gateway| fault.stops(gateway.name())));
             bring_to_front(&mut faults, Fault::takes_broker_away);
         }
         let mut left_ms = budget_ms;
         let mut strikes = Vec::new();
-        for fault in faults {
+        for (place, fault) in faults.into_iter().enumerate() {
             let strike = self.strike(fault, random);
             let costs_ms = whole_ms(strike.lasts) + fault.costs_ms();
-            if costs_ms <= left_ms {
-                left_ms -= costs_ms;
+            if place < always || costs_ms <= left_ms {
+                left_ms = left_ms.saturating_sub(costs_ms);
                 strikes.push(strike);
             }
         }
@@ -301,10 +306,10 @@ mod tests {
     #[test]
     fn trial_of_the_caches_begins_without_the_broker_then_a_gateway_then_the_sequencer() {
         for Schedule { alone, storms } in of_caches() {
-            let [first, second, third, ..] = alone.as_slice() else { panic!("{alone:?}") };
+            let [first, second, third, fourth, ..] = alone.as_slice() else { panic!("{alone:?}") };
             assert!(first.fault.takes_broker_away(), "{alone:?}");
             assert!(second.fault.spares_fences() && !second.fault.takes_broker_away(), "{alone:?}");
-            assert!(matches!(third.fault, Fault::Kill(Member::CacheSvc) | Fault::Pause(Member::CacheSvc)), "{alone:?}");
+            assert_eq!([third, fourth].map(|strike| strike.fault.touches()), ["cache-svc", "cache-svc-1"], "{alone:?}");
             assert_eq!(storms.len(), 2);
         }
         assert_eq!(of_caches().collect::<Vec<_>>(), of_caches().collect::<Vec<_>>());
