@@ -90,6 +90,9 @@ pub struct InvalidationRequest {
     pub covered: Covered,
     /// Answer when the fence has closed, not as soon as it is sequenced.
     pub wait: bool,
+    /// For how long, in ms, if not [`FENCE_WAIT_MS_MAX`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_ms: Option<u64>,
 }
 
 /// The query of writes and invalidations: `?wait=0` answers as soon as it is recorded.

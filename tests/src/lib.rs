@@ -3,6 +3,7 @@
 
 pub mod browser;
 pub mod compose;
+pub mod open_loop;
 pub mod owners;
 pub mod postgres;
 pub mod rabbit;

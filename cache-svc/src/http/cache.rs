@@ -6,7 +6,7 @@ use chassis::http::{Json, Path, Rejection};
 use protocol::cache_api::{CacheHeld, CacheOverridden, CacheOverride, Okay, key_of_path};
 use protocol::problem::Kind;
 
-use super::invalidate::fenced;
+use super::invalidate::{FENCE_DEADLINE, fenced};
 use super::{Service, refused};
 
 /// `GET /cache/{key}`: what is held, without loading anything.
@@ -31,6 +31,6 @@ pub(super) async fn put(
     let key = key_of_path(key)?;
     let issued = service.seat.put(key.as_str(), body.value, service.loader.override_ttl_ms()).map_err(refused)?;
     service.announcer.announce(&issued);
-    fenced(&service, &issued).await?;
+    fenced(&service, &issued, FENCE_DEADLINE).await?;
     Ok(Json(CacheOverridden { status: Okay::Ok, seq: issued.entry.seq, fenced: true }))
 }

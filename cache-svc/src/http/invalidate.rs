@@ -15,7 +15,7 @@ use protocol::problem::{Kind, Problem};
 use super::{Service, refused};
 use crate::seat::Issued;
 
-const FENCE_DEADLINE: Duration = Duration::from_millis(FENCE_WAIT_MS_MAX);
+pub(super) const FENCE_DEADLINE: Duration = Duration::from_millis(FENCE_WAIT_MS_MAX);
 
 /// `POST /invalidations`: a gateway's.
 pub(super) async fn invalidations(
@@ -23,7 +23,8 @@ pub(super) async fn invalidations(
     Json(request): Json<InvalidationRequest>,
 ) -> Result<Response, Rejection> {
     request.covered.check().map_err(|reason| unacceptable(&reason))?;
-    invalidate(&service, request.covered, request.wait).await
+    let within = request.within_ms.map_or(FENCE_DEADLINE, Duration::from_millis).min(FENCE_DEADLINE);
+    invalidate(&service, request.covered, request.wait.then_some(within)).await
 }
 
 /// `POST /cache:invalidate`
@@ -34,7 +35,7 @@ pub(super) async fn many(
 ) -> Result<Response, Rejection> {
     let waits = query.waits()?;
     let covered = Covered::try_from(form).map_err(|reason| unacceptable(&reason))?;
-    invalidate(&service, covered, waits).await
+    invalidate(&service, covered, waits.then_some(FENCE_DEADLINE)).await
 }
 
 /// `DELETE /cache/{key}`
@@ -44,29 +45,30 @@ pub(super) async fn key(
     Query(query): Query<FenceQuery>,
 ) -> Result<Response, Rejection> {
     let key = key_of_path(key)?;
-    invalidate(&service, Covered::key(key.as_str()), query.waits()?).await
+    invalidate(&service, Covered::key(key.as_str()), query.waits()?.then_some(FENCE_DEADLINE)).await
 }
 
 fn unacceptable(reason: &Unacceptable) -> Problem {
     Problem::invalid("", reason.to_string())
 }
 
-async fn invalidate(service: &Service, covered: Covered, waits: bool) -> Result<Response, Rejection> {
+/// Waits for the fence for as long as is said, or not at all.
+async fn invalidate(service: &Service, covered: Covered, waits: Option<Duration>) -> Result<Response, Rejection> {
     let issued = service.seat.issue(covered).map_err(refused)?;
     service.announcer.announce(&issued);
     let answer = |fenced| InvalidationAnswer { status: Deleted::Deleted, seq: issued.entry.seq, fenced };
-    if !waits {
+    let Some(within) = waits else {
         return Ok((StatusCode::ACCEPTED, Json(answer(false))).into_response());
-    }
-    fenced(service, &issued).await?;
+    };
+    fenced(service, &issued, within).await?;
     Ok(Json(answer(true)).into_response())
 }
 
 /// Waits until nobody is answered with an older value.
 ///
 /// # Errors
-/// 503: `fence-timeout` after 5 s, `not-sequencer` if the term ended meanwhile, `unavailable` if too many wait.
-pub(super) async fn fenced(service: &Service, issued: &Issued) -> Result<(), Rejection> {
+/// 503: `fence-timeout` when it takes longer, `not-sequencer` if the term ended meanwhile, `unavailable` if too many wait.
+pub(super) async fn fenced(service: &Service, issued: &Issued, within: Duration) -> Result<(), Rejection> {
     let Ok(_place) = service.fences.try_acquire() else {
         return Err(Kind::Unavailable.into());
     };
@@ -74,7 +76,7 @@ pub(super) async fn fenced(service: &Service, issued: &Issued) -> Result<(), Rej
     let closed =
         fenced.wait_for(|fenced| fenced.is_some_and(|(term, seq)| term != issued.term || seq >= issued.entry.seq));
     tokio::select! {
-        closed = tokio::time::timeout(FENCE_DEADLINE, closed) => match closed {
+        closed = tokio::time::timeout(within, closed) => match closed {
             Ok(Ok(fenced)) if fenced.is_some_and(|(term, _)| term == issued.term) => Ok(()),
             Ok(_) => Err(Kind::NotSequencer.into()),
             Err(_) => Err(Kind::FenceTimeout.problem().with("seq", issued.entry.seq.0).into()),

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::Focus;
+
 /// The lease of every task of the trial: short enough to be waited for.
 pub(super) const LEASE: Duration = Duration::from_secs(5);
 /// design.md, promise 7: a worker's jobs run elsewhere within the lease and this.
@@ -24,6 +26,8 @@ pub(super) enum Member {
     Gateway2,
     StoreSvc,
     CacheSvc,
+    /// A second cache-svc, in trials of the caches.
+    CacheStandby,
     Worker0,
     Worker1,
 }
@@ -41,6 +45,7 @@ impl Member {
             Self::Gateway2 => "gateway-2",
             Self::StoreSvc => "store-svc",
             Self::CacheSvc => "cache-svc",
+            Self::CacheStandby => "cache-svc-1",
             Self::Worker0 => "worker-0",
             Self::Worker1 => "worker-1",
         }
@@ -52,6 +57,10 @@ impl Member {
 
     fn is_worker(self) -> bool {
         Self::WORKERS.contains(&self)
+    }
+
+    fn is_cache(self) -> bool {
+        matches!(self, Self::CacheSvc | Self::CacheStandby)
     }
 }
 
@@ -67,6 +76,7 @@ pub(super) enum Link {
     WorkerStore,
     CacheStore,
     GatewayCache,
+    GatewayStandby,
     LbGateway0,
     LbGateway1,
     LbGateway2,
@@ -90,6 +100,17 @@ impl Link {
         Self::LbGateway2,
     ];
 
+    pub(super) const TO_CACHES: [Self; 2] = [Self::GatewayCache, Self::GatewayStandby];
+    /// What the answers of the caches depend on.
+    pub(super) const OF_CACHES: [Self; 6] = [
+        Self::GatewayCache,
+        Self::GatewayStandby,
+        Self::GatewayStore,
+        Self::CacheStore,
+        Self::GatewayBroker,
+        Self::CacheBroker,
+    ];
+
     /// Who connects, and to whom.
     pub(super) fn ends(self) -> (&'static str, &'static str) {
         match self {
@@ -101,6 +122,7 @@ impl Link {
             Self::WorkerStore => ("worker", "store-svc"),
             Self::CacheStore => ("cache-svc", "store-svc"),
             Self::GatewayCache => ("gateway", "cache-svc"),
+            Self::GatewayStandby => ("gateway", "cache-svc-1"),
             Self::LbGateway0 => ("lb", "gateway-0"),
             Self::LbGateway1 => ("lb", "gateway-1"),
             Self::LbGateway2 => ("lb", "gateway-2"),
@@ -190,8 +212,12 @@ impl Fault {
     }
 
     /// Shortest and longest time that it lasts, in ms.
-    pub(super) fn lasts_ms(self) -> (u64, u64) {
+    pub(super) fn lasts_ms(self, focus: Focus) -> (u64, u64) {
         match self {
+            // Beyond the near caches' lease and what the broker's end itself takes: who still serves then serves without it.
+            Self::BrokerKilled | Self::BrokerRestarted | Self::BrokerPaused if focus == Focus::Caches => (5_000, 7_000),
+            // Beyond the sequencer's lease, so that the other one takes over, and this one wakes.
+            Self::Kill(member) | Self::Pause(member) if member.is_cache() && focus == Focus::Caches => (2_500, 6_000),
             // Beyond the lease, so that the jobs get another owner, and the first one wakes.
             Self::Pause(member) if member.is_worker() => (7_500, 9_000),
             Self::Kill(_) | Self::Pause(_) => (1_000, 4_000),
@@ -247,6 +273,27 @@ impl Fault {
             Self::BlackHole(link) | Self::Deaf(link) => Link::TO_GATEWAYS.contains(&link),
             _ => false,
         }
+    }
+
+    /// The sequencer runs, and so do its ways to the store and to the gateways that run.
+    pub(super) fn spares_fences(self) -> bool {
+        match self {
+            Self::Kill(member) | Self::Pause(member) => member.is_gateway(),
+            Self::Reset(link) | Self::BlackHole(link) | Self::Deaf(link) | Self::Slow(link) => {
+                Link::TO_BROKER.contains(&link)
+            }
+            _ => self.lane() == Lane::Broker,
+        }
+    }
+
+    /// What the gateway named there is asked may stay without an answer meanwhile.
+    pub(super) fn stops(self, gateway: &str) -> bool {
+        matches!(self, Self::Kill(member) | Self::Pause(member) if member.name() == gateway)
+    }
+
+    /// No message passes the broker while it lasts.
+    pub(super) fn takes_broker_away(self) -> bool {
+        matches!(self, Self::BrokerKilled | Self::BrokerRestarted | Self::BrokerPaused)
     }
 
     /// A job that runs must not notice it, so it must not be started a second time because of it.

@@ -8,11 +8,14 @@ use std::path::Path;
 
 use chassis::clock::now_ms;
 use protocol::api::{JobView, Status};
+use protocol::envelope::Covered;
 use serde::{Deserialize, Serialize};
 
 use super::faults::Fault;
+use super::plan::Focus;
 
-/// `at_ms` is `CLOCK_BOOTTIME`, which all processes of a machine share and nobody steps.
+/// `at_ms` is `CLOCK_BOOTTIME`, which all processes of a machine share and nobody steps; so are the microseconds of requests about data, many of
+/// which begin within the millisecond in which another is answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) at_ms: u64,
@@ -51,6 +54,10 @@ impl From<&JobView> for Shown {
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Phase {
     Begins,
+    /// It has been done, where that takes a while.
+    Lasts,
+    /// Its healing begins.
+    Heals,
     Healed,
 }
 
@@ -67,12 +74,24 @@ pub(super) enum Sign {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Fate {
-    /// Written, and every reader is past it.
-    Acknowledged,
+    /// Written, and every reader is past what was there before.
+    Acknowledged { version: u64 },
+    /// Written, but an older value may still be read.
+    Durable { version: u64 },
+    /// Not written.
+    Refused,
     /// It may be written, now or later.
     Unknown,
-    /// Refused, or written without the promise; an older value may still be read.
-    Unpromised,
+}
+
+impl Fate {
+    /// Its place in the order of all writes.
+    pub(super) fn version(self) -> Option<u64> {
+        match self {
+            Self::Acknowledged { version } | Self::Durable { version } => Some(version),
+            Self::Refused | Self::Unknown => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +101,8 @@ pub(super) enum Event {
         seed: u64,
         jobs: u64,
         seconds: u64,
+        #[serde(default)]
+        focus: Focus,
     },
     /// A submit goes out. One that is repeated under its key goes out several times.
     Submits {
@@ -145,17 +166,50 @@ pub(super) enum Event {
         within_ms: u64,
         why: String,
     },
-    Wrote {
+    /// A write of data goes out, or a removal. What it writes is its number.
+    Writes {
+        number: u64,
         key: String,
-        value: u64,
-        began_ms: u64,
+        removes: bool,
+        began_us: u64,
+    },
+    /// What the client was told of it.
+    Wrote {
+        number: u64,
+        began_us: u64,
+        told_us: u64,
+        at: String,
+        /// For the fence.
+        waited: bool,
         fate: Fate,
+    },
+    /// An invalidation came to its end, by this answer; 0: by none.
+    Invalidated {
+        covered: Covered,
+        began_us: u64,
+        told_us: u64,
+        at: String,
+        status: u16,
+        fenced: bool,
+    },
+    /// The job of this submit voids these keys when it ends.
+    Declares {
+        number: u64,
+        keys: Vec<String>,
     },
     Read {
         key: String,
+        /// The number of a write; nothing: there is nothing under the key.
         value: Option<u64>,
-        began_ms: u64,
+        began_us: u64,
+        told_us: u64,
         at: String,
+        /// The gateway's own cache answered.
+        near: bool,
+        /// The answer says so itself.
+        stale: bool,
+        /// The version of the write whose token the request carried.
+        owed: Option<u64>,
     },
     /// A GET through the balancer that began then did not get its answer.
     ReadFailed {
@@ -189,6 +243,11 @@ pub(super) enum Event {
         resident_bytes: u64,
         open_files: u64,
         threads: u64,
+    },
+    /// A cache-svc says that it became sequencer.
+    Sequencer {
+        program: String,
+        line: String,
     },
     /// A program panicked, or ended by itself.
     Panicked {
@@ -290,6 +349,22 @@ mod tests {
             fault(Fault::Reset(Link::GatewayBroker)),
             fault(Fault::BrokerWiped),
             Event::Handler { job_id: "j".to_owned(), run: 1, fence: 7, sign: Sign::Lives },
+            Event::Wrote {
+                number: 4,
+                began_us: 1,
+                told_us: 2,
+                at: "lb".to_owned(),
+                waited: true,
+                fate: Fate::Acknowledged { version: 2 },
+            },
+            Event::Invalidated {
+                covered: Covered::key("k"),
+                began_us: 1,
+                told_us: 2,
+                at: "lb".to_owned(),
+                status: 200,
+                fenced: true,
+            },
             Event::Healed,
         ] {
             let entry = Entry { at_ms: 9, event };

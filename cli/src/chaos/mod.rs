@@ -3,6 +3,7 @@
 
 pub(crate) mod arguments;
 mod data;
+mod errands;
 mod faults;
 pub(crate) mod handler;
 mod history;
@@ -14,6 +15,7 @@ mod report;
 mod site;
 mod traffic;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -24,7 +26,7 @@ use anyhow::{Context, Result, ensure};
 use chassis::config::ExitWith;
 use chassis::program::raise_file_limit;
 use chassis::usage::Usage;
-use futures_util::future::{join, join4, join5};
+use futures_util::future::{join3, join4};
 use harness::{Http, unless_interrupted};
 use protocol::api::JobPage;
 use tokio::time::{Instant, sleep, timeout};
@@ -32,16 +34,18 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::client::UNAVAILABLE;
 use crate::output;
 use arguments::Chaos;
-use data::Keys;
+use data::hot::{self, Hot};
+use data::keys::Keys;
+use data::trickle;
 use faults::{ENDED, Member};
 use history::{Event, Moment, Recorder, Shown};
 use nemesis::Nemesis;
-use plan::{Schedule, schedule};
+use plan::{Focus, Schedule, schedule};
 use progress::Stage;
 use reconcile::has_grown;
 use report::{Report, Trial};
 use site::Site;
-use traffic::{Client, HANGS_AFTER};
+use traffic::{BALANCER, Client, HANGS_AFTER, Numbers};
 
 /// A promise was broken.
 const BROKEN: u8 = 1;
@@ -50,6 +54,10 @@ const INTERRUPTED: u8 = 130;
 /// Jobs may take so much longer than they should, to tell late from never.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Where data is written and read.
+const PLACES: [&str; 4] = [BALANCER, "gateway-0", "gateway-1", "gateway-2"];
+/// In a line of its log.
+const BECAME_SEQUENCER: &str = "predecessor";
 /// Longer than any program keeps a connection that nobody uses.
 const IDLE_CONNECTIONS: Duration = Duration::from_secs(20);
 /// What a fault costs at most beyond the plan: its bound, and the patience after it.
@@ -60,13 +68,15 @@ pub(crate) async fn run(arguments: &Chaos) -> Result<ExitCode> {
     let length = Duration::from_secs(arguments.seconds);
     raise_file_limit();
     let faketime = site::faketime();
-    let trial = Trial { seed, jobs: arguments.jobs, seconds: arguments.seconds, clocks_moved: faketime.is_some() };
+    let focus = if arguments.cache { Focus::Caches } else { Focus::Everything };
+    let clocks_moved = faketime.is_some() && focus == Focus::Everything;
+    let trial = Trial { seed, jobs: arguments.jobs, seconds: arguments.seconds, focus, clocks_moved };
     output::note(format!("seed {seed}"));
     let (stage, recorder) = (Stage::default(), Recorder::default());
     let held = {
         let hold = async {
-            stage.set("starting a broker and nine programs");
-            let mut site = Site::build(faketime.as_deref()).await?;
+            stage.set("starting a broker and all programs");
+            let mut site = Site::build(focus, faketime.as_deref()).await?;
             let outcome = hold(&mut site, trial, length, &stage, &recorder).await;
             keep(arguments.keep.as_deref(), &mut site)?;
             outcome
@@ -100,8 +110,8 @@ fn failed(error: &anyhow::Error) -> ExitWith {
 }
 
 async fn hold(site: &mut Site, trial: Trial, length: Duration, stage: &Stage, recorder: &Recorder) -> Result<()> {
-    let Trial { seed, jobs, seconds, .. } = trial;
-    recorder.note(Event::Trial { seed, jobs, seconds });
+    let Trial { seed, jobs, seconds, focus, .. } = trial;
+    recorder.note(Event::Trial { seed, jobs, seconds, focus });
     let before = usage(site)?;
     note_usage(&before, Moment::Before, recorder);
     under_load(site, trial, length, stage, recorder).await?;
@@ -111,39 +121,46 @@ async fn hold(site: &mut Site, trial: Trial, length: Duration, stage: &Stage, re
     for entry in handler::read(&site.handlers_log).context("reading what the handlers wrote")? {
         recorder.note_at(entry.at_ms, entry.event);
     }
-    panics(site, recorder)
+    panics(site, recorder)?;
+    sequencers(site, recorder);
+    Ok(())
 }
 
 /// Everything that is asked of the service. Its end closes the clients' connections.
 async fn under_load(site: &mut Site, trial: Trial, length: Duration, stage: &Stage, recorder: &Recorder) -> Result<()> {
-    let at = |name: &str| {
-        let http = Http::new(site.programs.cluster.address(name)?).with_deadline(HANGS_AFTER * 2);
-        anyhow::Ok(Client { http, recorder, seed: trial.seed })
+    let Trial { seed, jobs, focus, .. } = trial;
+    let numbers = Numbers::from(jobs);
+    let keys = if focus == Focus::Caches { hot::keys() } else { trickle::keys() };
+    let voided = (focus == Focus::Caches).then_some(&keys);
+    let at = |at: &'static str| {
+        let http = Http::new(site.programs.cluster.address(at)?).with_deadline(HANGS_AFTER * 2);
+        anyhow::Ok(Client { http, at, recorder, numbers: &numbers, seed, focus, keys: voided })
     };
-    let balancer = at(Member::Lb.name())?;
-    let [first, second, third] = Member::GATEWAYS.map(|member| at(member.name()));
-    let gateways = [first?, second?, third?];
-    let keys = Keys::new();
-    let background = join5(
-        data::write_all(&balancer, &keys),
-        data::read(&balancer, &keys, "lb", true),
-        data::read(&gateways[0], &keys, "gateway-0", false),
-        data::read(&gateways[1], &keys, "gateway-1", false),
-        data::read(&gateways[2], &keys, "gateway-2", false),
-    );
-    let schedule = schedule(trial.seed, length, trial.clocks_moved);
-    tokio::select! {
-        outcome = work(site, &balancer, &schedule, trial, length, stage) => outcome?,
-        _ = background => {}
+    let [balancer, first, second, third] = PLACES.map(at);
+    let places = [&balancer?, &first?, &second?, &third?];
+    let schedule = schedule(seed, length, focus, trial.clocks_moved);
+    let working = work(site, places[0], &keys, &schedule, trial, length, stage);
+    match focus {
+        Focus::Everything => until(working, trickle::work(&places, &keys)).await?,
+        Focus::Caches => until(working, Hot::new(&keys, places.len()).work(&places)).await?,
     }
     stage.set("reading what the store has");
-    list_all(&balancer).await
+    list_all(places[0]).await
+}
+
+/// The work, and something beside it that has no end of its own.
+async fn until(work: impl Future<Output = Result<()>>, beside: impl Future<Output = ()>) -> Result<()> {
+    tokio::select! {
+        outcome = work => outcome,
+        () = beside => Ok(()),
+    }
 }
 
 /// The faults, and jobs all the while; then everything comes to its end.
 async fn work(
     site: &mut Site,
     client: &Client<'_>,
+    keys: &Keys,
     schedule: &Schedule,
     trial: Trial,
     length: Duration,
@@ -152,9 +169,20 @@ async fn work(
     let costs = schedule.alone.iter().map(|strike| strike.lasts + strike.fault.bound()).sum::<Duration>();
     let calms = (ENDED + PATIENCE) * u32::try_from(schedule.storms.len()).unwrap_or(u32::MAX);
     let limit = length + costs + calms + OVERRUN;
-    let mut nemesis = Nemesis { client, stage, next: trial.jobs };
-    let both = join(client.submit_all(trial.jobs, length), nemesis.strike(site, schedule));
-    let ((), struck) = timeout(limit, both).await.with_context(|| format!("it took longer than {limit:?}"))?;
+    let nemesis = Nemesis { client, stage };
+    let is_over = Cell::new(false);
+    let strikes = async {
+        let struck = nemesis.strike(site, schedule).await;
+        is_over.set(true);
+        struck
+    };
+    let voids = async {
+        if trial.focus == Focus::Caches {
+            client.void_by_jobs(keys, &is_over).await;
+        }
+    };
+    let all = join3(client.submit_all(trial.jobs, length), strikes, voids);
+    let ((), struck, ()) = timeout(limit, all).await.with_context(|| format!("it took longer than {limit:?}"))?;
     struck?;
     client.recorder.note(Event::Healed);
     stage.set("healed: waiting for the last jobs");
@@ -252,6 +280,15 @@ fn panics(site: &mut Site, recorder: &Recorder) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Who became sequencer of the caches, by the logs.
+fn sequencers(site: &mut Site, recorder: &Recorder) {
+    for process in site.programs.cluster.processes(Member::CacheSvc.name()) {
+        for line in process.log().lines().filter(|line| line.contains(BECAME_SEQUENCER)) {
+            recorder.note(Event::Sequencer { program: process.name().to_owned(), line: line.to_owned() });
+        }
+    }
 }
 
 /// Copies the files of the trial's folder.

@@ -12,9 +12,10 @@ use protocol::topology::{self, VHOST};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use super::errands::{Errand, Manner, Then, Work};
 use super::faults::{CountsFrom, ENDED, Fault, Lane};
 use super::history::{Event, Moment, Phase, Recorder};
-use super::plan::{Errand, Manner, Schedule, Storm, StormStrike, Strike, Then, Work, whole_ms};
+use super::plan::{Focus, Schedule, Storm, StormStrike, Strike, whole_ms};
 use super::progress::Stage;
 use super::site::{Programs, Site};
 use super::traffic::Client;
@@ -23,9 +24,13 @@ use super::{note_usage, usage};
 const QUEUE: &str = protocol::api::DEFAULT_QUEUE;
 /// A quorum queue younger than about a second does not survive a kill of its broker, so nothing is done to a fresh one.
 const QUEUE_AGE: Duration = Duration::from_secs(3);
+/// What fences take while nothing is broken is measured first.
+const QUIET: Duration = Duration::from_secs(4);
 const SLOW_BY: Duration = Duration::from_millis(300);
 /// Submitted right before a fault that comes alone, so that it meets work.
 const BURST: [(Work, u64); 2] = [(Work::Short, 40), (Work::Command, 4)];
+/// The same in a trial of the caches: when the last of these has ended, fences close again.
+const BURST_OF_CACHES: [(Work, u64); 2] = [(Work::Short, 4), (Work::Invalidating, 4)];
 /// How long beyond its bound a recovery is waited for, to tell late from never.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -33,12 +38,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(super) struct Nemesis<'a> {
     pub(super) client: &'a Client<'a>,
     pub(super) stage: &'a Stage,
-    /// The number of its next submit.
-    pub(super) next: u64,
 }
 
 impl Nemesis<'_> {
-    pub(super) async fn strike(&mut self, site: &mut Site, schedule: &Schedule) -> Result<()> {
+    pub(super) async fn strike(&self, site: &mut Site, schedule: &Schedule) -> Result<()> {
+        if self.client.focus == Focus::Caches {
+            self.stage.set("nothing is broken yet");
+            sleep(QUIET).await;
+        }
         for (place, strike) in schedule.alone.iter().enumerate() {
             self.stage.set(format!("{}/{} {}", place + 1, schedule.alone.len(), strike.fault));
             self.strike_alone(site, *strike).await.with_context(|| strike.fault.to_string())?;
@@ -70,11 +77,10 @@ impl Nemesis<'_> {
     }
 
     /// Waits until the service has got over a storm.
-    async fn calm(&mut self) {
+    async fn calm(&self) {
         let healed = Instant::now();
         let burst = self.submit_burst().await;
-        let probe = self.next;
-        self.next += 1;
+        let probe = self.probe();
         let ended = all_ended(self.client, burst, probe, healed + ENDED + PATIENCE).await;
         self.client.recorder.note(match ended {
             Ok(ended) => Event::Calm { took_ms: whole_ms(ended.saturating_duration_since(healed)) },
@@ -82,25 +88,27 @@ impl Nemesis<'_> {
         });
     }
 
-    async fn strike_alone(&mut self, site: &mut Site, strike: Strike) -> Result<()> {
+    async fn strike_alone(&self, site: &mut Site, strike: Strike) -> Result<()> {
         let Strike { fault, lasts } = strike;
-        let recorder = self.client.recorder;
+        let (client, recorder) = (self.client, self.client.recorder);
         let burst = self.submit_burst().await;
         let note = |phase| recorder.note(Event::Fault { fault, phase, is_alone: true });
         note(Phase::Begins);
         let begun = Instant::now();
         site.begin(fault, recorder).await?;
+        note(Phase::Lasts);
+        // To stop a broker takes seconds; what the caches do without it is looked at from then on.
+        let lasting = if client.focus == Focus::Caches { Instant::now() } else { begun };
         let healed = watch::Sender::new(None);
         let heal = async {
-            sleep_until(begun + lasts).await;
+            sleep_until(lasting + lasts).await;
+            note(Phase::Heals);
             site.heal(fault, &healed).await?;
             note(Phase::Healed);
             anyhow::Ok(())
         };
-        let probe = self.next;
-        self.next += 1;
-        let give_up = begun + lasts + fault.bound() + PATIENCE;
-        let client = self.client;
+        let probe = self.probe();
+        let give_up = lasting + lasts + fault.bound() + PATIENCE;
         let watched = async {
             let since = match fault.counts_from() {
                 CountsFrom::Begin => begun,
@@ -119,13 +127,19 @@ impl Nemesis<'_> {
         Ok(())
     }
 
+    /// New work, after the fault. In a trial of the caches it is done when its fence has closed.
+    fn probe(&self) -> Errand {
+        let work = if self.client.focus == Focus::Caches { Work::Invalidating } else { Work::Noop };
+        urgent(self.client.numbers.submit(), work)
+    }
+
     /// Ids of jobs that have just been accepted.
-    async fn submit_burst(&mut self) -> Vec<String> {
+    async fn submit_burst(&self) -> Vec<String> {
         let mut ids = Vec::new();
-        for (work, count) in BURST {
+        let burst = if self.client.focus == Focus::Caches { BURST_OF_CACHES } else { BURST };
+        for (work, count) in burst {
             for _ in 0..count {
-                let errand = urgent(self.next, work);
-                self.next += 1;
+                let errand = urgent(self.client.numbers.submit(), work);
                 ids.extend(self.client.submit(errand).await);
             }
         }
@@ -142,12 +156,12 @@ fn urgent(number: u64, work: Work) -> Errand {
 async fn all_ended(
     client: &Client<'_>,
     mut burst: Vec<String>,
-    probe: u64,
+    probe: Errand,
     give_up: Instant,
 ) -> Result<Instant, String> {
     let mut open = String::new();
     let all = async {
-        burst.extend(client.submit(urgent(probe, Work::Noop)).await);
+        burst.extend(client.submit(probe).await);
         while let Some(id) = burst.last() {
             match client.look(id, &[]).await {
                 Some(job) if job.status.is_terminal() => drop(burst.pop()),
@@ -192,23 +206,20 @@ async fn strike_all(
     start: Instant,
     recorder: &Recorder,
 ) -> Result<()> {
-    let begins = strikes.iter().map(|strike| (strike.at, Phase::Begins, strike.strike.fault));
-    let heals = strikes.iter().map(|strike| (strike.at + strike.strike.lasts, Phase::Healed, strike.strike.fault));
+    let begins = strikes.iter().map(|strike| (strike.at, false, strike.strike.fault));
+    let heals = strikes.iter().map(|strike| (strike.at + strike.strike.lasts, true, strike.strike.fault));
     let mut steps: Vec<_> = begins.chain(heals).collect();
     // A place is healed before it is struck again, and a strike without length begins before it is healed.
     steps.sort_by_key(|(at, ..)| *at);
-    for (at, phase, fault) in steps {
+    for (at, heals, fault) in steps {
         sleep_until(start + at).await;
-        let note = || recorder.note(Event::Fault { fault, phase, is_alone: false });
-        match phase {
-            Phase::Begins => {
-                note();
-                target.begin(fault, recorder).await.with_context(|| fault.to_string())?;
-            }
-            Phase::Healed => {
-                target.heal(fault, &watch::Sender::new(None)).await.with_context(|| format!("healing: {fault}"))?;
-                note();
-            }
+        let note = |phase| recorder.note(Event::Fault { fault, phase, is_alone: false });
+        if heals {
+            target.heal(fault, &watch::Sender::new(None)).await.with_context(|| format!("healing: {fault}"))?;
+            note(Phase::Healed);
+        } else {
+            note(Phase::Begins);
+            target.begin(fault, recorder).await.with_context(|| fault.to_string())?;
         }
     }
     Ok(())

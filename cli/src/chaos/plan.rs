@@ -1,12 +1,11 @@
-//! What goes wrong and when, and what each submit is: functions of the seed and nothing else, so that a seed tells a trial. Pure.
+//! What goes wrong and when: a function of the seed and nothing else, so that a seed tells a trial. Pure.
 
 use std::time::Duration;
 
-use protocol::api::Priority;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use uuid::Uuid;
+use serde::{Deserialize, Serialize};
 
 use super::faults::{Fault, Lane, Link, Member};
 
@@ -14,11 +13,23 @@ use super::faults::{Fault, Lane, Link, Member};
 const ALONE_PERCENT: u64 = 60;
 /// More than one, to tell what a first storm costs from what each further one adds.
 const STORMS: u64 = 3;
+/// Fewer and longer ones in a trial of the caches: a takeover takes two leases.
+const STORMS_OF_CACHES: u64 = 2;
 /// Between two faults of a lane in a storm, in ms.
 const STORM_GAP_MS: (u64, u64) = (200, 2_500);
 /// The store's wall clock decides when a delayed job is due: it is not moved so far that the trial would have to wait for it.
 const STORE_STEP_S: i64 = 15;
 const STEP_S: i64 = 600;
+
+/// What a trial is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Focus {
+    #[default]
+    Everything,
+    /// What the caches answer: few jobs, much data, and faults of what the answers depend on.
+    Caches,
+}
 
 /// One fault of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,61 +62,92 @@ pub(super) struct Storm {
 }
 
 /// The schedule for a seed and a length. Without libfaketime no clock is moved.
-pub(super) fn schedule(seed: u64, length: Duration, with_clocks: bool) -> Schedule {
+pub(super) fn schedule(seed: u64, length: Duration, focus: Focus, with_clocks: bool) -> Schedule {
+    let faults = Faults { focus, with_clocks };
     let mut random = SmallRng::seed_from_u64(seed);
     let length_ms = whole_ms(length);
     let alone_ms = length_ms * ALONE_PERCENT / 100;
-    let lasts = Duration::from_millis((length_ms - alone_ms) / STORMS);
-    let alone = alone(&mut random, alone_ms, with_clocks);
+    let storms = if focus == Focus::Caches { STORMS_OF_CACHES } else { STORMS };
+    let lasts = Duration::from_millis((length_ms - alone_ms) / storms);
+    let alone = faults.alone(&mut random, alone_ms);
     let mut storm = || Storm {
-        programs: storm_of(Lane::Programs, &mut random, lasts, with_clocks),
-        broker: storm_of(Lane::Broker, &mut random, lasts, with_clocks),
+        programs: faults.storm_of(Lane::Programs, &mut random, lasts),
+        broker: faults.storm_of(Lane::Broker, &mut random, lasts),
         lasts,
     };
-    Schedule { alone, storms: (0..STORMS).map(|_| storm()).collect() }
+    Schedule { alone, storms: (0..storms).map(|_| storm()).collect() }
 }
 
-fn alone(random: &mut SmallRng, budget_ms: u64, with_clocks: bool) -> Vec<Strike> {
-    let mut faults = one_of_each_kind(random, with_clocks);
-    faults.shuffle(random);
-    let mut left_ms = budget_ms;
-    let mut strikes = Vec::new();
-    for fault in faults {
-        let strike = strike(fault, random);
-        let costs_ms = whole_ms(strike.lasts) + fault.costs_ms();
-        if costs_ms <= left_ms {
-            left_ms -= costs_ms;
-            strikes.push(strike);
+/// Which faults a trial has.
+#[derive(Clone, Copy, Debug)]
+struct Faults {
+    focus: Focus,
+    with_clocks: bool,
+}
+
+impl Faults {
+    fn alone(self, random: &mut SmallRng, budget_ms: u64) -> Vec<Strike> {
+        let mut faults = self.one_of_each_kind(random);
+        faults.shuffle(random);
+        let mut always = 0;
+        if self.focus == Focus::Caches {
+            // Even a short trial has these: they show what the caches promise while others are away, and a takeover, whichever is sequencer.
+            for member in [Member::CacheStandby, Member::CacheSvc] {
+                bring_to_front(
+                    &mut faults,
+                    |fault| matches!(fault, Fault::Kill(of) | Fault::Pause(of) if of == member),
+                );
+            }
+            always = 4;
+            bring_to_front(&mut faults, |fault| Member::GATEWAYS.iter().any(|gateway| fault.stops(gateway.name())));
+            bring_to_front(&mut faults, Fault::takes_broker_away);
+        }
+        let mut left_ms = budget_ms;
+        let mut strikes = Vec::new();
+        for (place, fault) in faults.into_iter().enumerate() {
+            let strike = self.strike(fault, random);
+            let costs_ms = whole_ms(strike.lasts) + fault.costs_ms();
+            if place < always || costs_ms <= left_ms {
+                left_ms = left_ms.saturating_sub(costs_ms);
+                strikes.push(strike);
+            }
+        }
+        strikes
+    }
+
+    fn storm_of(self, lane: Lane, random: &mut SmallRng, length: Duration) -> Vec<StormStrike> {
+        let mut strikes: Vec<StormStrike> = Vec::new();
+        let mut at = between(random, STORM_GAP_MS);
+        while at < length {
+            let mut faults = self.one_of_each_kind(random);
+            faults.retain(|fault| fault.lane() == lane);
+            faults.shuffle(random);
+            let is_free = |fault: &Fault| {
+                let last = strikes.iter().rev().find(|before| before.strike.fault.touches() == fault.touches());
+                last.is_none_or(|before| before.at + before.strike.lasts < at)
+            };
+            let fits = |strike: &Strike| at + strike.lasts <= length;
+            let drawn = faults.into_iter().find(is_free).map(|fault| self.strike(fault, random)).filter(fits);
+            strikes.extend(drawn.map(|strike| StormStrike { at, strike }));
+            at += between(random, STORM_GAP_MS);
+        }
+        strikes
+    }
+
+    fn strike(self, fault: Fault, random: &mut SmallRng) -> Strike {
+        Strike { fault, lasts: between(random, fault.lasts_ms(self.focus)) }
+    }
+
+    /// Every kind of fault once, each at a place drawn for it.
+    fn one_of_each_kind(self, random: &mut SmallRng) -> Vec<Fault> {
+        match self.focus {
+            Focus::Everything => of_everything(random, self.with_clocks),
+            Focus::Caches => of_caches(random),
         }
     }
-    strikes
 }
 
-fn storm_of(lane: Lane, random: &mut SmallRng, length: Duration, with_clocks: bool) -> Vec<StormStrike> {
-    let mut strikes: Vec<StormStrike> = Vec::new();
-    let mut at = between(random, STORM_GAP_MS);
-    while at < length {
-        let mut faults = one_of_each_kind(random, with_clocks);
-        faults.retain(|fault| fault.lane() == lane);
-        faults.shuffle(random);
-        let is_free = |fault: &Fault| {
-            let last = strikes.iter().rev().find(|before| before.strike.fault.touches() == fault.touches());
-            last.is_none_or(|before| before.at + before.strike.lasts < at)
-        };
-        let fits = |strike: &Strike| at + strike.lasts <= length;
-        let drawn = faults.into_iter().find(is_free).map(|fault| strike(fault, random)).filter(fits);
-        strikes.extend(drawn.map(|strike| StormStrike { at, strike }));
-        at += between(random, STORM_GAP_MS);
-    }
-    strikes
-}
-
-fn strike(fault: Fault, random: &mut SmallRng) -> Strike {
-    Strike { fault, lasts: between(random, fault.lasts_ms()) }
-}
-
-/// Every kind of fault once, each at a place drawn for it.
-fn one_of_each_kind(random: &mut SmallRng, with_clocks: bool) -> Vec<Fault> {
+fn of_everything(random: &mut SmallRng, with_clocks: bool) -> Vec<Fault> {
     let gateway = pick(random, &Member::GATEWAYS);
     let worker = pick(random, &Member::WORKERS);
     let link = pick(random, &Link::ALL);
@@ -144,6 +186,38 @@ fn one_of_each_kind(random: &mut SmallRng, with_clocks: bool) -> Vec<Fault> {
     faults
 }
 
+/// The first such fault, before all others.
+fn bring_to_front(faults: &mut [Fault], is_meant: impl Fn(Fault) -> bool) {
+    if let Some(place) = faults.iter().position(|fault| is_meant(*fault)) {
+        faults[..=place].rotate_right(1);
+    }
+}
+
+/// The broker keeps its data here: what the caches answer does not rest on it.
+fn of_caches(random: &mut SmallRng) -> Vec<Fault> {
+    let gateway = pick(random, &Member::GATEWAYS);
+    let mut link = || pick(random, &Link::OF_CACHES);
+    let links = [Fault::Reset(link()), Fault::BlackHole(link()), Fault::Deaf(link()), Fault::Slow(link())];
+    let others = [
+        Fault::Kill(gateway),
+        Fault::Pause(gateway),
+        Fault::Kill(Member::CacheSvc),
+        Fault::Kill(Member::CacheStandby),
+        Fault::Pause(Member::CacheSvc),
+        Fault::Pause(Member::CacheStandby),
+        Fault::Kill(Member::StoreSvc),
+        Fault::Pause(Member::StoreSvc),
+        // Whichever of the two is sequencer: nobody hears it, or it hears nobody.
+        Fault::BlackHole(pick(random, &[Link::GatewayCache, Link::GatewayStandby])),
+        Fault::Deaf(pick(random, &[Link::GatewayCache, Link::GatewayStandby])),
+        Fault::ClosedConnections,
+        Fault::BrokerKilled,
+        Fault::BrokerRestarted,
+        Fault::BrokerPaused,
+    ];
+    links.into_iter().chain(others).collect()
+}
+
 fn pick<T: Copy>(random: &mut SmallRng, from: &[T]) -> T {
     from[random.random_range(0..from.len())]
 }
@@ -154,103 +228,6 @@ fn between(random: &mut SmallRng, (from, to): (u64, u64)) -> Duration {
 
 pub(super) fn whole_ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// What a job does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Work {
-    Noop,
-    /// Simulated, for so long.
-    Short,
-    /// A program that writes down when it runs.
-    Command,
-    /// A program that runs through most faults.
-    LongCommand,
-    /// Its first attempt fails.
-    Flaky,
-    /// Due later.
-    Delayed,
-    /// Voids cached data when it ends.
-    Invalidating,
-}
-
-impl Work {
-    /// Names its task, before the number of the submit.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Noop => "noop",
-            Self::Short => "short",
-            Self::Command => "command",
-            Self::LongCommand => "long",
-            Self::Flaky => "flaky",
-            Self::Delayed => "delayed",
-            Self::Invalidating => "invalidating",
-        }
-    }
-}
-
-/// How a job is submitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
-    /// Once, without a name: an answer that is lost stays unknown.
-    Once,
-    /// With an idempotency key, until it is accepted.
-    Keyed,
-    /// Under an id of its own, until it is accepted.
-    Put(Uuid),
-    /// Once, and the answer waits for the job's end.
-    Waiting,
-}
-
-/// What the client does with an accepted job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
-    Nothing,
-    /// Waits for its end.
-    Watch,
-    /// Cancels it, looks what became of it, and opens another run if it was cancelled.
-    CancelAndRetry,
-    /// Submits it again, although it was accepted.
-    Repeat,
-}
-
-/// One submit of the trial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Errand {
-    pub(super) number: u64,
-    pub(super) work: Work,
-    pub(super) priority: Priority,
-    pub(super) manner: Manner,
-    pub(super) then: Then,
-}
-
-/// The submit of this number.
-pub(super) fn errand(seed: u64, number: u64) -> Errand {
-    let mut random = SmallRng::seed_from_u64(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let work = match random.random_range(0..100) {
-        0..40 => Work::Noop,
-        40..65 => Work::Short,
-        65..80 => Work::Command,
-        80..81 => Work::LongCommand,
-        81..88 => Work::Flaky,
-        88..95 => Work::Delayed,
-        _ => Work::Invalidating,
-    };
-    let id = uuid::Builder::from_random_bytes(random.random()).into_uuid();
-    let manner = match random.random_range(0..100) {
-        0..45 => Manner::Once,
-        45..75 => Manner::Keyed,
-        75..90 => Manner::Put(id),
-        _ => Manner::Waiting,
-    };
-    let then = match random.random_range(0..100) {
-        0..60 => Then::Nothing,
-        60..80 => Then::Watch,
-        80..90 => Then::CancelAndRetry,
-        _ if matches!(manner, Manner::Keyed | Manner::Put(_)) => Then::Repeat,
-        _ => Then::Nothing,
-    };
-    Errand { number, work, priority: Priority::Normal, manner, then }
 }
 
 #[cfg(test)]
@@ -264,16 +241,15 @@ mod tests {
     #[test]
     fn seed_and_length_alone_decide_the_schedule() {
         for seed in 0..50 {
-            let first = schedule(seed, LENGTH, true);
-            assert_eq!(first, schedule(seed, LENGTH, true));
-            assert_ne!(first, schedule(seed + 1, LENGTH, true));
-            assert_eq!(errand(seed, 7), errand(seed, 7));
+            let first = schedule(seed, LENGTH, Focus::Everything, true);
+            assert_eq!(first, schedule(seed, LENGTH, Focus::Everything, true));
+            assert_ne!(first, schedule(seed + 1, LENGTH, Focus::Everything, true));
         }
     }
 
     #[test]
     fn schedule_of_a_seed_stays_what_it_was() {
-        let schedule = schedule(7, Duration::from_secs(60), false);
+        let schedule = schedule(7, Duration::from_secs(60), Focus::Everything, false);
         let alone: Vec<String> = schedule.alone.iter().map(|strike| strike.fault.to_string()).collect();
         assert_eq!(alone, SEED_7);
     }
@@ -285,7 +261,7 @@ mod tests {
     #[test]
     fn storm_never_strikes_the_same_place_twice_at_a_time_and_ends_in_time() {
         for seed in 0..200 {
-            let storms = schedule(seed, LENGTH, true).storms;
+            let storms = schedule(seed, LENGTH, Focus::Everything, true).storms;
             let lanes =
                 storms.iter().flat_map(|Storm { programs, broker, lasts }| [(programs, lasts), (broker, lasts)]);
             for (strikes, lasts) in lanes {
@@ -309,7 +285,7 @@ mod tests {
             |fault: Fault| fault.to_string().split(|letter: char| letter.is_ascii_digit()).next().map(str::to_owned);
         let all: BTreeSet<_> = (0..10)
             .flat_map(|seed| {
-                let Schedule { alone, storms } = schedule(seed, LENGTH, true);
+                let Schedule { alone, storms } = schedule(seed, LENGTH, Focus::Everything, true);
                 let strikes = storms.into_iter().flat_map(|storm| storm.programs.into_iter().chain(storm.broker));
                 let in_storms = strikes.map(|strike| strike.strike.fault);
                 alone.into_iter().map(|strike| strike.fault).chain(in_storms).filter_map(kind).collect::<Vec<_>>()
@@ -322,20 +298,37 @@ mod tests {
         }
     }
 
+    /// Of ten trials of the caches.
+    fn of_caches() -> impl Iterator<Item = Schedule> {
+        (0..10).map(|seed| schedule(seed, Duration::from_secs(60), Focus::Caches, false))
+    }
+
     #[test]
-    fn errands_are_of_every_sort() {
-        let errands: Vec<Errand> = (0..2_000).map(|number| errand(1, number)).collect();
-        for work in [Work::Noop, Work::Command, Work::LongCommand, Work::Flaky, Work::Delayed, Work::Invalidating] {
-            assert!(errands.iter().any(|errand| errand.work == work), "{work:?}");
+    fn trial_of_the_caches_begins_without_the_broker_then_a_gateway_then_the_sequencer() {
+        for Schedule { alone, storms } in of_caches() {
+            let [first, second, third, fourth, ..] = alone.as_slice() else { panic!("{alone:?}") };
+            assert!(first.fault.takes_broker_away(), "{alone:?}");
+            assert!(second.fault.spares_fences() && !second.fault.takes_broker_away(), "{alone:?}");
+            assert_eq!([third, fourth].map(|strike| strike.fault.touches()), ["cache-svc", "cache-svc-1"], "{alone:?}");
+            assert_eq!(storms.len(), 2);
         }
-        let ids: BTreeSet<_> = errands
-            .iter()
-            .filter_map(|errand| if let Manner::Put(id) = errand.manner { Some(id) } else { None })
-            .collect();
-        assert!(
-            ids.len() > 200
-                && errands.iter().filter(|errand| matches!(errand.manner, Manner::Put(_))).count() == ids.len()
-        );
-        assert!(errands.iter().any(|errand| errand.then == Then::CancelAndRetry));
+        assert_eq!(of_caches().collect::<Vec<_>>(), of_caches().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn ten_trials_of_the_caches_strike_whatever_a_fence_depends_on() {
+        let of_storm = |storm: Storm| storm.programs.into_iter().chain(storm.broker).map(|strike| strike.strike);
+        let of_all = |Schedule { alone, storms }| alone.into_iter().chain(storms.into_iter().flat_map(of_storm));
+        let struck: BTreeSet<Fault> = of_caches().flat_map(of_all).map(|strike| strike.fault).collect();
+        for member in [Member::CacheSvc, Member::CacheStandby, Member::StoreSvc] {
+            assert!(struck.contains(&Fault::Kill(member)) && struck.contains(&Fault::Pause(member)), "{member:?}");
+        }
+        for fault in [Fault::BrokerKilled, Fault::BrokerRestarted, Fault::BrokerPaused] {
+            assert!(struck.contains(&fault), "{fault}");
+        }
+        for link in Link::OF_CACHES {
+            let cuts = [Fault::Reset(link), Fault::BlackHole(link), Fault::Deaf(link), Fault::Slow(link)];
+            assert!(cuts.iter().any(|cut| struck.contains(cut)), "{link:?}");
+        }
     }
 }

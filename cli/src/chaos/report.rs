@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::faults::Fault;
 use super::history::{Entry, Event, Moment};
-use super::reconcile::{Counts, Promise, Verdict};
+use super::plan::Focus;
+use super::reconcile::{Caches, Counts, Promise, Times, Verdict};
 
 /// Breaches that are written out per promise; all are counted, and all are in the JSON.
 const NAMED: usize = 10;
@@ -36,8 +37,11 @@ pub(super) struct Report {
     pub(super) seed: u64,
     pub(super) jobs: u64,
     pub(super) seconds: u64,
+    pub(super) focus: Focus,
     pub(super) clocks_moved: bool,
     pub(super) counts: Counts,
+    /// Of a trial of the caches.
+    pub(super) caches: Option<Caches>,
     pub(super) recoveries: Vec<Recovery>,
     /// How many faults the storms had.
     pub(super) storm_faults: usize,
@@ -52,12 +56,13 @@ pub(super) struct Trial {
     pub(super) seed: u64,
     pub(super) jobs: u64,
     pub(super) seconds: u64,
+    pub(super) focus: Focus,
     pub(super) clocks_moved: bool,
 }
 
 impl Report {
     pub(super) fn new(trial: Trial, history: &[Entry], verdict: Verdict) -> Self {
-        let Trial { seed, jobs, seconds, clocks_moved } = trial;
+        let Trial { seed, jobs, seconds, focus, clocks_moved } = trial;
         let in_storm = |entry: &&Entry| {
             matches!(entry.event, Event::Fault { phase: super::history::Phase::Begins, is_alone: false, .. })
         };
@@ -66,23 +71,31 @@ impl Report {
             seed,
             jobs,
             seconds,
+            focus,
             clocks_moved,
             recoveries: history.iter().filter_map(recovery).collect(),
             storm_faults: history.iter().filter(in_storm).count(),
             footprints: footprints(history),
             held: verdict.breaches.is_empty(),
             counts: verdict.counts,
+            caches: (focus == Focus::Caches).then_some(verdict.caches),
             breaches: verdict.breaches,
         }
     }
 
     pub(super) fn text(&self) -> String {
-        let parts = [self.head(), self.jobs(), self.recoveries(), self.footprints(), self.promises()];
-        parts.join("\n\n")
+        let caches = self.caches.map(|caches| caches_text(&caches, &self.counts));
+        let parts = [Some(self.head()), Some(self.jobs()), caches];
+        let parts = parts.into_iter().flatten().chain([self.recoveries(), self.footprints(), self.promises()]);
+        parts.collect::<Vec<_>>().join("\n\n")
     }
 
     fn head(&self) -> String {
-        let clocks = if self.clocks_moved { "" } else { "; no clock was moved: libfaketime is not installed" };
+        let clocks = if self.clocks_moved || self.focus == Focus::Caches {
+            ""
+        } else {
+            "; no clock was moved: libfaketime is not installed"
+        };
         format!(
             "Trial of {} s with {} jobs, seed {}: {} faults alone, {} in storms{clocks}",
             self.seconds,
@@ -142,7 +155,7 @@ impl Report {
 
     fn promises(&self) -> String {
         let mut lines = Vec::new();
-        for promise in Promise::ALL {
+        for promise in Promise::ALL.into_iter().filter(|promise| promise.is_tried(self.focus)) {
             let broken: Vec<_> = self.breaches.iter().filter(|breach| breach.promise == promise).collect();
             if broken.is_empty() {
                 lines.push(format!("held    {}", promise.words()));
@@ -153,11 +166,46 @@ impl Report {
         }
         let words = if self.held { "Every promise held." } else { "A PROMISE WAS BROKEN." };
         lines.push(format!(
-            "\n{words} The same again: longshore chaos --seed {} --jobs {} --seconds {}",
-            self.seed, self.jobs, self.seconds
+            "\n{words} The same again: longshore chaos{} --seed {} --jobs {} --seconds {}",
+            if self.focus == Focus::Caches { " --cache" } else { "" },
+            self.seed,
+            self.jobs,
+            self.seconds
         ));
         lines.join("\n")
     }
+}
+
+fn caches_text(caches: &Caches, counts: &Counts) -> String {
+    let Caches {
+        quiet_writes,
+        quiet_invalidations,
+        disturbed_writes,
+        disturbed_invalidations,
+        unfenced,
+        slowest_answer_ms,
+        near_hits_without_broker,
+        acknowledged_without_broker,
+        sequencers,
+    } = *caches;
+    let rows = [
+        ("writes, nothing broken", quiet_writes),
+        ("invalidations, nothing broken", quiet_invalidations),
+        ("writes, under faults", disturbed_writes),
+        ("invalidations, under faults", disturbed_invalidations),
+    ];
+    let mut text = format!("{:<36} {:>8} {:>9} {:>9} {:>9}", "fences", "closed", "p50", "p99", "max");
+    for (name, Times { count, p50_us, p99_us, max_us }) in rows {
+        let [p50, p99, max] = [p50_us, p99_us, max_us].map(|us| format!("{}.{} ms", us / 1_000, us % 1_000 / 100));
+        text.push_str(&format!("\n{name:<36} {count:>8} {p50:>9} {p99:>9} {max:>9}"));
+    }
+    let Counts { near_hits, reads_with_token, labelled_stale, .. } = *counts;
+    text.push_str(&format!(
+        "\nended unfenced {unfenced}   slowest answer to an invalidation through the balancer {slowest_answer_ms} ms   terms of sequencers {sequencers}\n\
+         near hits {near_hits}   reads with a token {reads_with_token}   answers labelled stale {labelled_stale}\n\
+         without the broker: near hits {near_hits_without_broker}, acknowledged {acknowledged_without_broker}"
+    ));
+    text
 }
 
 fn recovery(entry: &Entry) -> Option<Recovery> {

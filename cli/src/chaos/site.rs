@@ -13,7 +13,7 @@ use harness::rabbit::own_urls;
 use harness::{Cluster, Setup, TcpProxy};
 
 use super::faults::{LEASE, Link, Member};
-use super::plan::whole_ms;
+use super::plan::{Focus, whole_ms};
 
 const SLOTS: &str = "8";
 /// What runs longer is handed to its lease, so that also long jobs meet the broker's faults in a trial of minutes.
@@ -45,17 +45,21 @@ pub(super) fn faketime() -> Option<PathBuf> {
 }
 
 impl Site {
-    pub(super) async fn build(faketime: Option<&Path>) -> Result<Self> {
+    pub(super) async fn build(focus: Focus, faketime: Option<&Path>) -> Result<Self> {
         let node = ScratchNode::start().await?;
         let folder = tempfile::Builder::new().prefix("longshore-chaos-").tempdir()?;
         let handlers_log = folder.path().join("handlers.jsonl");
-        let setup = Setup::rabbitmq(own_urls(&node)).slots(SLOTS).tasks(tasks(&handlers_log)?);
+        let caches = if focus == Focus::Caches { 2 } else { 1 };
+        let setup = Setup::rabbitmq(own_urls(&node)).slots(SLOTS).tasks(tasks(&handlers_log)?).caches(caches);
         let mut plan = setup.plan(folder.path())?;
         plan.set("worker", "LONGSHORE_HAND_OVER_MS", HAND_OVER_MS);
         let mut proxies = BTreeMap::new();
-        for link in Link::ALL {
+        for link in Link::ALL.into_iter().chain((focus == Focus::Caches).then_some(Link::GatewayStandby)) {
             proxies.insert(link, put_between(link, &node, &mut plan).await?);
         }
+        let caches = proxies.iter().filter(|(link, _)| Link::TO_CACHES.contains(link));
+        let caches: Vec<String> = caches.map(|(_, proxy)| proxy.address().to_string()).collect();
+        plan.set("gateway", "LONGSHORE_CACHE_URL", &caches.join(","));
         let to_gateways = Link::TO_GATEWAYS.map(|link| proxies[&link].address().to_string());
         plan.set("lb", "LONGSHORE_BACKENDS", &to_gateways.join(","));
         let clocks = if let Some(library) = faketime { give_clocks(&mut plan, library)? } else { BTreeMap::new() };
@@ -80,9 +84,8 @@ async fn put_between(link: Link, node: &ScratchNode, plan: &mut Plan) -> Result<
     let (from, to) = link.ends();
     if to != "broker" {
         let proxy = TcpProxy::start(plan.address(to)?).await?;
-        let variable = if to == "cache-svc" { "LONGSHORE_CACHE_URL" } else { "LONGSHORE_STORE_URL" };
-        if from != "lb" {
-            plan.set(from, variable, &proxy.address().to_string());
+        if to == "store-svc" {
+            plan.set(from, "LONGSHORE_STORE_URL", &proxy.address().to_string());
         }
         return Ok(proxy);
     }

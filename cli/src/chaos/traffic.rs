@@ -1,5 +1,6 @@
 //! The client of a trial: it submits, waits, cancels and retries like anybody else, and writes down everything that it was told.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use chassis::clock::now_ms;
@@ -10,9 +11,11 @@ use protocol::api::{Accepted, JobView, Status};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::data::keys::Keys;
+use super::errands::{Errand, Manner, Then, Work, errand};
 use super::handler::Payload;
 use super::history::{Event, Recorder, Shown};
-use super::plan::{Errand, Manner, Then, Work, errand};
+use super::plan::Focus;
 
 /// No answer may take longer.
 pub(super) const HANGS_AFTER: Duration = Duration::from_secs(25);
@@ -32,12 +35,45 @@ const COMMAND_MS: u64 = 500;
 const LONG_MS: u64 = 6_000;
 const DELAY_MS: u64 = 2_000;
 
+/// As the history calls it.
+pub(super) const BALANCER: &str = "lb";
+/// What jobs void that are not about anybody's data.
+const VOIDED: &str = "chaos-invalidated";
+
+/// Gives every submit and every write of a trial a number of its own.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    submits: Cell<u64>,
+    writes: Cell<u64>,
+}
+
+impl Numbers {
+    /// The submits before `submits` have their numbers by the plan.
+    pub(super) fn from(submits: u64) -> Self {
+        Self { submits: Cell::new(submits), writes: Cell::new(1) }
+    }
+
+    pub(super) fn submit(&self) -> u64 {
+        self.submits.replace(self.submits.get() + 1)
+    }
+
+    pub(super) fn write(&self) -> u64 {
+        self.writes.replace(self.writes.get() + 1)
+    }
+}
+
 /// Talks to the service and remembers.
 #[derive(Debug)]
 pub(super) struct Client<'a> {
     pub(super) http: Http,
+    /// Where it asks: the balancer or a gateway.
+    pub(super) at: &'static str,
     pub(super) recorder: &'a Recorder,
+    pub(super) numbers: &'a Numbers,
     pub(super) seed: u64,
+    pub(super) focus: Focus,
+    /// What its jobs void.
+    pub(super) keys: Option<&'a Keys>,
 }
 
 impl Client<'_> {
@@ -49,26 +85,43 @@ impl Client<'_> {
             sleep_until(start + apart.mul_f64(number as f64)).await;
             number
         });
-        due.for_each_concurrent(AT_A_TIME, async |number| self.run(errand(self.seed, number)).await).await;
+        due.for_each_concurrent(AT_A_TIME, async |number| self.run(errand(self.seed, number, self.focus)).await).await;
     }
 
     /// From the submit to the last look.
-    pub(super) async fn run(&self, errand: Errand) {
-        let Some(id) = self.submit(errand).await else { return };
+    async fn run(&self, errand: Errand) {
+        self.run_voiding(errand, &self.voided(errand)).await;
+    }
+
+    pub(super) async fn run_voiding(&self, errand: Errand, keys: &[String]) {
+        let Some(id) = self.submit_voiding(errand, keys).await else { return };
         match errand.then {
             Then::Nothing => {}
             Then::Watch => drop(self.ended(&id).await),
             Then::CancelAndRetry => self.cancel_and_retry(&id, errand.number).await,
-            Then::Repeat => drop(self.submit(errand).await),
+            Then::Repeat => drop(self.submit_voiding(errand, keys).await),
         }
     }
 
     /// The id, if the submit was accepted.
     pub(super) async fn submit(&self, errand: Errand) -> Option<String> {
+        self.submit_voiding(errand, &self.voided(errand)).await
+    }
+
+    fn voided(&self, errand: Errand) -> Vec<String> {
+        let slot = usize::try_from(errand.number).unwrap_or_default();
+        vec![self.keys.map_or_else(|| VOIDED.to_owned(), |keys| keys.get(slot))]
+    }
+
+    /// If it is to void anything, these keys.
+    async fn submit_voiding(&self, errand: Errand, keys: &[String]) -> Option<String> {
         let give_up = Instant::now() + GIVE_UP_AFTER;
+        if errand.work == Work::Invalidating {
+            self.recorder.note(Event::Declares { number: errand.number, keys: keys.to_vec() });
+        }
         loop {
             self.recorder.note(Event::Submits { number: errand.number });
-            match self.submit_once(errand).await {
+            match self.submit_once(errand, keys).await {
                 Ok(id) => return Some(id),
                 Err(Some(why)) => self.recorder.note(Event::Open { number: errand.number, why }),
                 Err(None) => return None,
@@ -82,7 +135,7 @@ impl Client<'_> {
     }
 
     /// `Err`: why it is open whether there is a job; nothing if there is none.
-    async fn submit_once(&self, errand: Errand) -> Result<String, Option<String>> {
+    async fn submit_once(&self, errand: Errand, keys: &[String]) -> Result<String, Option<String>> {
         let Errand { number, manner, .. } = errand;
         let key = format!("\"chaos-{}-{number}\"", self.seed);
         let (method, path, headers) = match manner {
@@ -92,7 +145,7 @@ impl Client<'_> {
             Manner::Waiting => (Method::POST, "/longtask".to_owned(), vec![("prefer", WAIT)]),
         };
         let began_ms = now_ms();
-        let answer = self.send(method, &path, &headers, Some(&body(errand))).await.map_err(Some)?;
+        let answer = self.send(method, &path, &headers, Some(&body(errand, keys))).await.map_err(Some)?;
         match answer.status.as_u16() {
             200..300 => {
                 let accepted = self.accepted(number, began_ms, &answer);
@@ -189,7 +242,7 @@ impl Client<'_> {
     }
 }
 
-fn body(errand: Errand) -> Value {
+fn body(errand: Errand, keys: &[String]) -> Value {
     let Errand { number, work, priority, .. } = errand;
     let payload = match work {
         Work::Noop | Work::Delayed | Work::Invalidating => json!({}),
@@ -201,7 +254,7 @@ fn body(errand: Errand) -> Value {
     let mut body = json!({"task": format!("{}-{number}", work.name()), "payload": payload, "priority": priority});
     match work {
         Work::Delayed => body["delay_ms"] = json!(DELAY_MS),
-        Work::Invalidating => body["invalidates"] = json!(["chaos-invalidated"]),
+        Work::Invalidating => body["invalidates"] = json!(keys),
         _ => {}
     }
     body

@@ -22,7 +22,7 @@ use crate::state::Gateway;
 
 const ABSENT: &str = "There is no data under this key.";
 /// Fields of an answer, so that their map is made once.
-const HEADERS: usize = 8;
+const FIELDS: usize = 8;
 /// RFC 9211; the first member is the tier closest to the store.
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -97,12 +97,8 @@ fn target<'a>(method: &Method, uri: &'a Uri) -> Option<(&'static str, &'a str, S
 fn shown(answered: &Answered, headers: &HeaderMap, shape: Shape) -> Option<http::Response<Bytes>> {
     let Answered { entry, tier } = answered;
     let value = entry.value.as_ref()?;
-    let mut fixed = HeaderMap::with_capacity(HEADERS);
-    fixed.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    fixed.insert(CACHE_STATUS, cache_status(*tier, entry.source));
-    fixed.insert(ETAG, value.tag.clone());
-    fixed.insert(AGE, age(clock::now_ms().saturating_sub(entry.read_ms) / 1_000));
     let mut response = http::Response::new(Bytes::new());
+    let mut fields = HeaderMap::with_capacity(FIELDS);
     if is_known(value.tag.as_bytes(), headers) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     } else {
@@ -114,10 +110,14 @@ fn shown(answered: &Answered, headers: &HeaderMap, shape: Shape) -> Option<http:
                 (HeaderValue::from_static("application/json"), value.enveloped(cached, stale))
             }
         };
-        fixed.insert(CONTENT_TYPE, media_type);
+        fields.insert(CONTENT_TYPE, media_type);
         *response.body_mut() = body;
     }
-    *response.headers_mut() = fixed;
+    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    fields.insert(CACHE_STATUS, cache_status(*tier, entry.source));
+    fields.insert(ETAG, value.tag.clone());
+    fields.insert(AGE, age(clock::now_ms().saturating_sub(entry.read_ms) / 1_000));
+    *response.headers_mut() = fields;
     Some(response)
 }
 

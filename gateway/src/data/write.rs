@@ -25,10 +25,10 @@ use super::entry::stored_form;
 use crate::state::Gateway;
 
 const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
-/// How long a writer waits for its fence.
-const FENCE_DEADLINE: Duration = Duration::from_millis(FENCE_WAIT_MS_MAX);
-/// What an invalidation's call may take beyond the wait for its fence.
-const CALL_SLACK: Duration = Duration::from_secs(1);
+/// How long a writer waits for its answer, the fence included.
+const ANSWER_WITHIN: Duration = Duration::from_millis(FENCE_WAIT_MS_MAX);
+/// What is left of it for the way to the sequencer and back.
+const ON_THE_WAY: Duration = Duration::from_millis(200);
 /// Between questions for the fence while the store does not answer.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -135,10 +135,12 @@ pub(crate) async fn invalidate_many(
 
 async fn invalidate(gateway: &Gateway, covered: Covered, wait: bool) -> Result<Response, Rejection> {
     let peer = gateway.data.0.cache.peer();
-    let request = InvalidationRequest { covered, wait };
+    let within = ANSWER_WITHIN.saturating_sub(ON_THE_WAY);
+    let within_ms = u64::try_from(within.as_millis()).ok();
+    let request = InvalidationRequest { covered, wait, within_ms };
     // Twice is as good as once.
     let call = Call::post("/invalidations", &request).map_err(|error| peer.unsendable(&error))?.repeatable();
-    let answer = peer.call(&call.within(FENCE_DEADLINE + CALL_SLACK)).await?;
+    let answer = peer.call(&call.within(ANSWER_WITHIN)).await?;
     let answer: InvalidationAnswer = answer.json()?.body;
     let status = if answer.fenced { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(answer)).into_response())
@@ -147,6 +149,7 @@ async fn invalidate(gateway: &Gateway, covered: Covered, wait: bool) -> Result<R
 /// Writes, and answers when the write is fenced, if the client waits for that. Whatever the answer, its token is what the same client sends to
 /// read its own write.
 async fn written(gateway: &Gateway, command: Command, waits: bool) -> Result<Response, Rejection> {
+    let until = Instant::now() + ANSWER_WITHIN;
     let (incarnation, reply) = gateway.store.apply_in(command).await?;
     let Reply::DataWritten { version, position } = reply else {
         return Err(anyhow::anyhow!("the store answered a data write with {}", reply.name()).into());
@@ -155,7 +158,7 @@ async fn written(gateway: &Gateway, command: Command, waits: bool) -> Result<Res
     let answer = |status, fenced| (status, Json(DataWritten { version, fenced })).into_response();
     let mut response = if !waits {
         answer(StatusCode::ACCEPTED, false)
-    } else if fenced(gateway, position).await {
+    } else if fenced(gateway, position, until).await {
         answer(StatusCode::OK, true)
     } else {
         Rejection::from(unacknowledged(version)).into_response()
@@ -170,10 +173,9 @@ fn unacknowledged(version: Version) -> Problem {
     Kind::FenceTimeout.problem().with("durable", true).with("version", version.0)
 }
 
-/// Waits until everything in the log up to `position` is fenced, at most [`FENCE_DEADLINE`].
-async fn fenced(gateway: &Gateway, position: Position) -> bool {
+/// Waits until everything in the log up to `position` is fenced.
+async fn fenced(gateway: &Gateway, position: Position, until: Instant) -> bool {
     let peer = gateway.data.0.store.peer();
-    let until = Instant::now() + FENCE_DEADLINE;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -33,6 +33,7 @@ pub struct Setup {
     gateways: usize,
     workers: usize,
     stores: usize,
+    caches: usize,
     database: String,
     worker_program: String,
     build: Option<String>,
@@ -53,6 +54,7 @@ impl Setup {
             gateways: 3,
             workers: 1,
             stores: 1,
+            caches: 1,
             database: "sqlite:store.db".to_owned(),
             worker_program: "worker".to_owned(),
             build: None,
@@ -96,6 +98,12 @@ impl Setup {
     pub fn postgres(mut self, url: impl Into<String>, stores: usize) -> Self {
         self.database = url.into();
         self.stores = stores;
+        self
+    }
+
+    /// So many cache-svc, one of them sequencer at a time: `cache-svc`, `cache-svc-1`, …
+    pub fn caches(mut self, count: usize) -> Self {
+        self.caches = count;
         self
     }
 
@@ -183,6 +191,7 @@ impl Setup {
     fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = ["lb", "cache-svc", "store-svc"].map(str::to_owned).into();
         names.extend((1..self.stores).map(|number| format!("store-svc-{number}")));
+        names.extend((1..self.caches).map(|number| format!("cache-svc-{number}")));
         names.extend((0..self.gateways).map(|number| format!("gateway-{number}")));
         names.extend((0..self.workers).map(|number| format!("worker-{number}")));
         names
@@ -219,7 +228,7 @@ impl Setup {
         for name in self.names().iter().filter(|name| program_of(name) == "store-svc") {
             stores.push(format!("http://{}", plan.address(name)?));
         }
-        let cache = format!("http://{}", plan.address("cache-svc")?);
+        let caches = plan.list("cache-svc");
         let backends = plan.list("gateway");
         for name in self.names() {
             let program = program_of(&name);
@@ -238,7 +247,7 @@ impl Setup {
                 _ => set(spec, "LONGSHORE_STORE_URL", &stores.join(",")),
             }
             match program {
-                "gateway" => set(spec, "LONGSHORE_CACHE_URL", &cache),
+                "gateway" => set(spec, "LONGSHORE_CACHE_URL", &caches),
                 "worker" => {
                     set(spec, "LONGSHORE_TASKS", &task_file.display().to_string());
                     set(spec, "LONGSHORE_SLOTS", &self.slots);

@@ -12,11 +12,11 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 /// Starting, draining and judging come on top of the seconds.
-const TRIAL_WITHIN: Duration = Duration::from_secs(300);
+pub(super) const TRIAL_WITHIN: Duration = Duration::from_secs(300);
 const SOON: Duration = Duration::from_secs(60);
 
 /// It and everything that it starts put their files here.
-fn trial(folder: &std::path::Path, arguments: &str) -> Result<Child> {
+pub(super) fn trial(folder: &std::path::Path, arguments: &str) -> Result<Child> {
     let mut command = Command::new(binary("longshore")?);
     command.arg("chaos").args(arguments.split(' ')).current_dir(folder).env("TMPDIR", folder);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);

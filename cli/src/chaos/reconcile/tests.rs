@@ -29,6 +29,10 @@ fn handler(job_id: &str, fence: u64, sign: Sign) -> Event {
     Event::Handler { job_id: job_id.to_owned(), run: 1, fence, sign }
 }
 
+fn wrote(number: u64, fate: Fate) -> Event {
+    Event::Wrote { number, began_us: 150_000, told_us: 160_000, at: "lb".to_owned(), waited: true, fate }
+}
+
 fn done(job_id: &str, number: u64) -> Event {
     Event::Stored(shown(job_id, number, Status::Succeeded))
 }
@@ -64,8 +68,18 @@ fn whole_history_breaks_nothing() {
         handler("a", 2, Sign::Ends),
         Event::Recovered { fault, took_ms: 9_000, bound_ms: 10_000 },
         seen(101, Shown { outcome: r#"{"fence":2}"#.to_owned(), ..shown("a", 1, Status::Succeeded) }),
-        Event::Wrote { key: "k".to_owned(), value: 1, began_ms: 100, fate: Fate::Acknowledged },
-        Event::Read { key: "k".to_owned(), value: Some(1), began_ms: 150, at: "gateway-0".to_owned() },
+        Event::Writes { number: 1, key: "k".to_owned(), removes: false, began_us: 150_000 },
+        wrote(1, Fate::Acknowledged { version: 1 }),
+        Event::Read {
+            key: "k".to_owned(),
+            value: Some(1),
+            began_us: 165_000,
+            told_us: 170_000,
+            at: "gateway-0".to_owned(),
+            near: true,
+            stale: false,
+            owed: None,
+        },
         Event::Healed,
         Event::Drained,
         Event::Stored(Shown { outcome: r#"{"fence":2}"#.to_owned(), ..shown("a", 1, Status::Succeeded) }),
@@ -80,6 +94,7 @@ fn whole_history_breaks_nothing() {
         terminal: 1,
         handlers_started: 2,
         reads: 1,
+        near_hits: 1,
         drained_after_ms: 10,
         ..Counts::default()
     };
@@ -181,17 +196,6 @@ fn hanging_request_is_excused_by_a_program_that_is_asleep_only() {
     };
     check(hung(Fault::Pause(Member::Gateway1)), &[], "");
     check(hung(Fault::Kill(Member::StoreSvc)), &[Promise::HonestStatus], "no answer for");
-}
-
-#[test]
-fn stale_read_after_an_acknowledgement_is_found() {
-    let wrote = |value, fate| Event::Wrote { key: "k".to_owned(), value, began_ms: 0, fate };
-    let read = |value, began_ms| Event::Read { key: "k".to_owned(), value, began_ms, at: "gateway-0".to_owned() };
-    check([wrote(1, Fate::Acknowledged), wrote(2, Fate::Unpromised), read(Some(1), 15)], &[], "");
-    check([wrote(1, Fate::Acknowledged), wrote(2, Fate::Acknowledged), read(Some(1), 15)], &[], "");
-    let late = [wrote(1, Fate::Acknowledged), wrote(2, Fate::Acknowledged), read(Some(1), 25)];
-    assert_eq!(check(late, &[Promise::NoStaleRead], "5 ms after 2 had been acknowledged").stale_reads, 1);
-    check([wrote(1, Fate::Acknowledged), read(None, 15)], &[Promise::NoStaleRead], "None was read");
 }
 
 #[test]

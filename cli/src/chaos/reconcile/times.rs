@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::spans::spans;
 use super::{Promise, Verdict};
-use crate::chaos::faults::{ENDED, Fault};
-use crate::chaos::history::{Entry, Event, Moment, Phase};
+use crate::chaos::faults::ENDED;
+use crate::chaos::history::{Entry, Event, Moment};
 use crate::chaos::plan::whole_ms;
 
 /// What may have come for good: connections that are kept, threads of a pool that has been used since.
@@ -17,14 +18,6 @@ const MORE_MEMORY_PERCENT: u64 = 10;
 /// Open files and threads, before and after.
 pub(in crate::chaos) fn has_grown(before: (u64, u64), after: (u64, u64)) -> bool {
     after.0 > before.0 + MORE_FILES || after.1 > before.1 + MORE_THREADS
-}
-
-/// When a fault lasted.
-struct Span {
-    fault: Fault,
-    is_alone: bool,
-    from_ms: u64,
-    until_ms: u64,
 }
 
 pub(super) fn judge(history: &[Entry], verdict: &mut Verdict) {
@@ -40,14 +33,14 @@ pub(super) fn judge(history: &[Entry], verdict: &mut Verdict) {
                 }
             }
             Event::Hung { path, began_ms } => {
-                let excused = spans.iter().any(|span| span.fault.silences() && meets(span, *began_ms, *at_ms));
+                let excused = spans.iter().any(|span| span.fault.silences() && span.meets(*began_ms, *at_ms));
                 if !excused {
                     let took_ms = at_ms - began_ms;
                     verdict.break_promise(Promise::HonestStatus, format!("{path}: no answer for {took_ms} ms"));
                 }
             }
             Event::ReadFailed { began_ms, why } => {
-                let alone = spans.iter().find(|span| span.is_alone && meets(span, *began_ms, *at_ms));
+                let alone = spans.iter().find(|span| span.is_alone && span.meets(*began_ms, *at_ms));
                 if let Some(span) = alone.filter(|span| span.fault.spares_reads()) {
                     verdict.break_promise(Promise::Recovery, format!("{}: a GET failed: {why}", span.fault));
                 }
@@ -88,31 +81,6 @@ pub(super) fn judge(history: &[Entry], verdict: &mut Verdict) {
         verdict.break_promise(Promise::Bounded, detail);
     }
     all_ended_in_time(history, verdict);
-}
-
-fn meets(span: &Span, from_ms: u64, until_ms: u64) -> bool {
-    span.from_ms <= until_ms && from_ms <= span.until_ms
-}
-
-/// Until a fault that came alone is got over, it counts as lasting.
-fn spans(history: &[Entry]) -> Vec<Span> {
-    let mut spans: Vec<Span> = Vec::new();
-    for Entry { at_ms, event } in history {
-        match event {
-            Event::Fault { fault, phase: Phase::Begins, is_alone } => {
-                spans.push(Span { fault: *fault, is_alone: *is_alone, from_ms: *at_ms, until_ms: u64::MAX });
-            }
-            Event::Fault { fault, phase: Phase::Healed, is_alone: false }
-            | Event::Recovered { fault, .. }
-            | Event::NotRecovered { fault, .. } => {
-                if let Some(span) = spans.iter_mut().rev().find(|span| span.fault == *fault) {
-                    span.until_ms = *at_ms;
-                }
-            }
-            _ => {}
-        }
-    }
-    spans
 }
 
 /// After the last storm: from healing to the end of the last job.

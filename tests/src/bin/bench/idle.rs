@@ -8,6 +8,7 @@ use chassis::program::raise_file_limit;
 use chassis::testing::rabbit::ScratchNode;
 use serde_json::json;
 use tests::http::Http;
+use tests::open_loop::at_rate;
 use tests::rabbit::own_urls;
 use tests::usage::Usage;
 use tests::{Cluster, Setup, wait_until};
@@ -17,7 +18,6 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::jobs::{NOOP, SLOTS, percentile_ms};
 use crate::meter::mib;
-use crate::open_loop::at_rate;
 use crate::plan::Plan;
 use crate::report::say;
 

@@ -8,7 +8,6 @@ mod idle;
 mod jobs;
 mod machine;
 mod meter;
-mod open_loop;
 mod plan;
 mod programs;
 mod reads;

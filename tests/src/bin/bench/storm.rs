@@ -7,11 +7,11 @@ use anyhow::{Context, Result};
 use chassis::testing::rabbit::ScratchNode;
 use futures_util::future::try_join;
 use http::StatusCode;
+use tests::open_loop::at_rate;
 use tests::rabbit::own_urls;
 use tests::{Cluster, Http, Setup};
 
 use crate::meter::Meter;
-use crate::open_loop::at_rate;
 use crate::plan::Plan;
 use crate::reads::{FASTAPI, start_uvicorn};
 use crate::record::{Contender, Run, Section};

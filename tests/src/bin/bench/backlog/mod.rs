@@ -9,11 +9,11 @@ use std::time::Duration;
 use anyhow::Result;
 use chassis::testing::rabbit::ScratchNode;
 use futures_util::future::try_join;
+use tests::open_loop::at_rate;
 use tests::usage::Usage;
 
 use crate::jobs::percentile_ms;
 use crate::meter::mib;
-use crate::open_loop::at_rate;
 use crate::plan::Plan;
 use crate::record::{Contender, Run, Section};
 use crate::report::say;

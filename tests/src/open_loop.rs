@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 const LEAD: Duration = Duration::from_millis(100);
 
 /// Sends `per_second` requests for so long, each made from its number, and gives the time that each took, sorted. One that fails is an error.
-pub(crate) async fn at_rate<F>(per_second: u32, length: Duration, request: impl Fn(usize) -> F) -> Result<Vec<Duration>>
+pub async fn at_rate<F>(per_second: u32, length: Duration, request: impl Fn(usize) -> F) -> Result<Vec<Duration>>
 where
     F: Future<Output = Result<()>>,
 {
