@@ -39,7 +39,7 @@ impl Named {
 
     /// Whether the write changes the value of the key.
     pub(super) fn changes(self, key: Key) -> bool {
-        self.covered().covers(KEYS[key], &tags(key))
+        key == 0 || self == Self::All
     }
 }
 
@@ -230,8 +230,8 @@ impl std::hash::Hash for State {
 
 impl Gateway {
     pub(super) fn is_current(&self, loaded: Tick, key: Key) -> bool {
-        let tags: Vec<_> = tags(key).iter().map(|tag| self.generations.tag_stripe(tag)).collect();
-        self.generations.is_current(loaded, self.generations.key_stripe(KEYS[key]), &tags)
+        let tag = (key == 0).then(|| self.generations.tag_stripe(TAG));
+        self.generations.is_current(loaded, self.generations.key_stripe(KEYS[key]), tag.as_slice())
     }
 }
 
