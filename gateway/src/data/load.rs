@@ -75,10 +75,7 @@ impl Data {
             // It may have read before the write that is asked for. One that begins now has not.
             Loading { entry, joined } = self.board(key, stripe, false, at_least).await?;
         }
-        if let (Some(at_least), Some(read_at)) = (at_least, entry.read_at)
-            && at_least.incarnation == read_at.incarnation
-            && !read_at.reaches(at_least)
-        {
+        if entry.falls_short(at_least) {
             return Err(Kind::Unavailable.into());
         }
         parts.reads.loaded(entry.source);

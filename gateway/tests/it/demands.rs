@@ -47,6 +47,8 @@ async fn read_with_the_token_of_a_write_is_never_answered_with_what_is_older() {
     assert_eq!(read(7).await.header("cache-status"), NEAR_HIT);
     let told = read(8).await;
     assert_eq!((told.status, told.problem()), (503, "unavailable"), "rather than an older value");
+    sequencer.set(|inner| inner.read_at = None);
+    assert_eq!(read(8).await.status, 503, "nobody knows how new it is");
 }
 
 #[tokio::test]
