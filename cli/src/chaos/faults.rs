@@ -137,6 +137,10 @@ pub(super) enum Fault {
     Kill(Member),
     /// SIGSTOP, then SIGCONT.
     Pause(Member),
+    /// SIGTERM, at which a sequencer gives its lease back; started again when it heals.
+    HandOver(Member),
+    /// The gateways hear the caches late, then neither them nor the broker; the store and their clients they reach.
+    CutOff,
     /// Its connections are reset again and again.
     Reset(Link),
     /// Nothing arrives in either direction, and nobody is told.
@@ -194,7 +198,10 @@ impl Fault {
     /// What two faults must not touch at the same time.
     pub(super) fn touches(self) -> &'static str {
         match self {
-            Self::Kill(member) | Self::Pause(member) | Self::ClockStep(member, _) => member.name(),
+            Self::Kill(member) | Self::Pause(member) | Self::HandOver(member) | Self::ClockStep(member, _) => {
+                member.name()
+            }
+            Self::CutOff => "a link",
             Self::Reset(link)
             | Self::BlackHole(link)
             | Self::Deaf(link)
@@ -221,6 +228,9 @@ impl Fault {
             // Beyond the lease, so that the jobs get another owner, and the first one wakes.
             Self::Pause(member) if member.is_worker() => (7_500, 9_000),
             Self::Kill(_) | Self::Pause(_) => (1_000, 4_000),
+            Self::HandOver(_) => (1_000, 2_000),
+            // Beyond the near caches' lease, after the slow moment.
+            Self::CutOff => (5_000, 6_000),
             Self::Reset(_) | Self::CutPublish(_) | Self::CutDelivery(_) => (1_000, 3_000),
             Self::BlackHole(_) | Self::Deaf(_) | Self::LostConfirms(_) => (2_000, 7_000),
             Self::Slow(_) | Self::ClockStep(..) => (3_000, 6_000),
@@ -239,6 +249,11 @@ impl Fault {
             Self::BlackHole(_) | Self::Deaf(_) | Self::LostConfirms(_) | Self::BrokerPaused => 5_000,
             _ => 2_500,
         }
+    }
+
+    /// It touches more than one place, so it is no part of a storm.
+    pub(super) fn comes_alone(self) -> bool {
+        self == Self::CutOff
     }
 
     /// When the measured time begins.
@@ -318,6 +333,8 @@ impl fmt::Display for Fault {
         match self {
             Self::Kill(member) => write!(formatter, "{} killed", member.name()),
             Self::Pause(member) => write!(formatter, "{} paused", member.name()),
+            Self::HandOver(member) => write!(formatter, "{} terminated", member.name()),
+            Self::CutOff => formatter.write_str("gateways cut off from the caches and the broker"),
             Self::ClockStep(member, seconds) => write!(formatter, "{}: clock {seconds:+} s", member.name()),
             Self::Reset(way) => link(formatter, "resets", way),
             Self::BlackHole(way) => link(formatter, "black hole", way),

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::errands::{Errand, Manner, Then, Work};
-use super::faults::{CountsFrom, ENDED, Fault, Lane};
+use super::faults::{CountsFrom, ENDED, Fault, Lane, Link};
 use super::history::{Event, Moment, Phase, Recorder};
 use super::plan::{Focus, Schedule, Storm, StormStrike, Strike, whole_ms};
 use super::progress::Stage;
@@ -27,6 +27,14 @@ const QUEUE_AGE: Duration = Duration::from_secs(3);
 /// What fences take while nothing is broken is measured first.
 const QUIET: Duration = Duration::from_secs(4);
 const SLOW_BY: Duration = Duration::from_millis(300);
+/// By how much, and for how long, the gateways hear the caches late before they are cut off: far more than the margin of a lease, and not so much that
+/// nothing is held any more.
+const LATE_BY: Duration = Duration::from_millis(200);
+const LATE_FOR: Duration = Duration::from_millis(1_500);
+/// By whom a gateway hears of an invalidation.
+const CUT_OFF: [Link; 3] = [Link::GatewayCache, Link::GatewayStandby, Link::GatewayBroker];
+/// A program that is told to end has ended by then.
+const DRAINED_WITHIN: Duration = Duration::from_secs(20);
 /// Submitted right before a fault that comes alone, so that it meets work.
 const BURST: [(Work, u64); 2] = [(Work::Short, 40), (Work::Command, 4)];
 /// The same in a trial of the caches: when the last of these has ended, fences close again.
@@ -256,6 +264,16 @@ impl Target for Programs {
                 }
             }
             Fault::Pause(member) => self.cluster.process(member.name())?.pause()?,
+            Fault::HandOver(member) => self.cluster.process(member.name())?.term()?,
+            Fault::CutOff => {
+                for link in Link::TO_CACHES {
+                    self.proxy(link).set_flow(Direction::ToClient, Flow::Delayed(LATE_BY));
+                }
+                sleep(LATE_FOR).await;
+                for link in CUT_OFF {
+                    self.proxy(link).partition();
+                }
+            }
             Fault::ClockStep(member, seconds) => self.step_clock(member, seconds)?,
             Fault::Reset(link) => {
                 self.proxy(link).refuse();
@@ -286,6 +304,12 @@ impl Target for Programs {
         match fault {
             Fault::Kill(member) => self.cluster.process(member.name())?.restart()?,
             Fault::Pause(member) => self.cluster.process(member.name())?.resume()?,
+            Fault::HandOver(member) => {
+                let process = self.cluster.process(member.name())?;
+                process.exited(DRAINED_WITHIN).await?;
+                process.restart()?;
+            }
+            Fault::CutOff => CUT_OFF.into_iter().for_each(|link| self.proxy(link).heal()),
             Fault::ClockStep(member, _) => self.step_clock(member, 0)?,
             Fault::LostConfirms(link) => {
                 self.proxy(link).cut();

@@ -91,14 +91,19 @@ impl Faults {
         faults.shuffle(random);
         let mut always = 0;
         if self.focus == Focus::Caches {
-            // Even a short trial has these: they show what the caches promise while others are away, and a takeover, whichever is sequencer.
+            // Even a short trial has these: they show what the caches promise while others are away, and a takeover, whichever is sequencer, after
+            // its lease has ended or was given back.
+            for member in [Member::CacheStandby, Member::CacheSvc] {
+                bring_to_front(&mut faults, |fault| fault == Fault::HandOver(member));
+            }
+            bring_to_front(&mut faults, |fault| fault == Fault::CutOff);
             for member in [Member::CacheStandby, Member::CacheSvc] {
                 bring_to_front(
                     &mut faults,
                     |fault| matches!(fault, Fault::Kill(of) | Fault::Pause(of) if of == member),
                 );
             }
-            always = 4;
+            always = 7;
             bring_to_front(&mut faults, |fault| Member::GATEWAYS.iter().any(|gateway| fault.stops(gateway.name())));
             bring_to_front(&mut faults, Fault::takes_broker_away);
         }
@@ -120,7 +125,7 @@ impl Faults {
         let mut at = between(random, STORM_GAP_MS);
         while at < length {
             let mut faults = self.one_of_each_kind(random);
-            faults.retain(|fault| fault.lane() == lane);
+            faults.retain(|fault| fault.lane() == lane && !fault.comes_alone());
             faults.shuffle(random);
             let is_free = |fault: &Fault| {
                 let last = strikes.iter().rev().find(|before| before.strike.fault.touches() == fault.touches());
@@ -205,6 +210,9 @@ fn of_caches(random: &mut SmallRng) -> Vec<Fault> {
         Fault::Kill(Member::CacheStandby),
         Fault::Pause(Member::CacheSvc),
         Fault::Pause(Member::CacheStandby),
+        Fault::HandOver(Member::CacheSvc),
+        Fault::HandOver(Member::CacheStandby),
+        Fault::CutOff,
         Fault::Kill(Member::StoreSvc),
         Fault::Pause(Member::StoreSvc),
         // Whichever of the two is sequencer: nobody hears it, or it hears nobody.
@@ -306,10 +314,15 @@ mod tests {
     #[test]
     fn trial_of_the_caches_begins_without_the_broker_then_a_gateway_then_the_sequencer() {
         for Schedule { alone, storms } in of_caches() {
-            let [first, second, third, fourth, ..] = alone.as_slice() else { panic!("{alone:?}") };
+            let [first, second, third, fourth, cut_off, hand_over, and_back, ..] = alone.as_slice() else {
+                panic!("{alone:?}")
+            };
             assert!(first.fault.takes_broker_away(), "{alone:?}");
             assert!(second.fault.spares_fences() && !second.fault.takes_broker_away(), "{alone:?}");
             assert_eq!([third, fourth].map(|strike| strike.fault.touches()), ["cache-svc", "cache-svc-1"], "{alone:?}");
+            assert_eq!(cut_off.fault, Fault::CutOff);
+            let expected = [Member::CacheSvc, Member::CacheStandby].map(Fault::HandOver);
+            assert_eq!([hand_over.fault, and_back.fault], expected, "whichever is sequencer");
             assert_eq!(storms.len(), 2);
         }
         assert_eq!(of_caches().collect::<Vec<_>>(), of_caches().collect::<Vec<_>>());
