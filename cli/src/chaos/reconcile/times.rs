@@ -6,7 +6,7 @@ use super::spans::spans;
 use super::{Promise, Verdict};
 use crate::chaos::faults::ENDED;
 use crate::chaos::history::{Entry, Event, Moment};
-use crate::chaos::plan::whole_ms;
+use crate::chaos::plan::{Focus, whole_ms};
 
 /// What may have come for good: connections that are kept, threads of a pool that has been used since.
 const MORE_FILES: u64 = 64;
@@ -14,6 +14,8 @@ const MORE_THREADS: u64 = 16;
 
 /// All programs together may take so much more memory after the last storm than after the first, in percent.
 const MORE_MEMORY_PERCENT: u64 = 10;
+/// And so much each in a trial of the caches: programs of a dozen MiB, which a minute with little work has not warmed up.
+const WARMING_BYTES: u64 = 2 << 20;
 
 /// Open files and threads, before and after.
 pub(in crate::chaos) fn has_grown(before: (u64, u64), after: (u64, u64)) -> bool {
@@ -23,9 +25,10 @@ pub(in crate::chaos) fn has_grown(before: (u64, u64), after: (u64, u64)) -> bool
 pub(super) fn judge(history: &[Entry], verdict: &mut Verdict) {
     let spans = spans(history);
     let mut before: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    let (mut first_storm, mut last_storm) = (0, 0);
+    let (mut first_storm, mut last_storm, mut warming, mut allowed) = (0, 0, 0, 0);
     for Entry { at_ms, event } in history {
         match event {
+            Event::Trial { focus: Focus::Caches, .. } => warming = WARMING_BYTES,
             Event::Overload { path, status, says_when } => {
                 verdict.counts.overloads += 1;
                 if !says_when {
@@ -60,7 +63,10 @@ pub(super) fn judge(history: &[Entry], verdict: &mut Verdict) {
             Event::NotCalm { why } => verdict.break_promise(Promise::Recovery, format!("a storm: not got over: {why}")),
             Event::Usage { program, moment, resident_bytes, open_files, threads } => match moment {
                 Moment::Before => drop(before.insert(program, (*open_files, *threads))),
-                Moment::FirstStorm => first_storm += resident_bytes,
+                Moment::FirstStorm => {
+                    first_storm += resident_bytes;
+                    allowed += warming;
+                }
                 Moment::LastStorm => last_storm += resident_bytes,
                 Moment::After => {
                     let Some((files, started)) = before.get(program.as_str()) else { continue };
@@ -75,7 +81,7 @@ pub(super) fn judge(history: &[Entry], verdict: &mut Verdict) {
             _ => {}
         }
     }
-    if last_storm * 100 > first_storm * (100 + MORE_MEMORY_PERCENT) {
+    if last_storm > first_storm + first_storm * MORE_MEMORY_PERCENT / 100 + allowed {
         let [first, last] = [first_storm, last_storm].map(|bytes| bytes >> 20);
         let detail = format!("all programs took {first} MiB after the first storm and {last} MiB after the last");
         verdict.break_promise(Promise::Bounded, detail);
