@@ -102,10 +102,8 @@ impl Auditor {
 
     /// Waits for the fence, for as long as anybody would.
     async fn is_fenced(&self, term: Term, seq: Seq) -> bool {
-        let mut fenced = self.seat.fenced();
-        let closed = fenced.wait_for(|fenced| fenced.is_some_and(|(now, fenced)| now != term || fenced >= seq));
-        let closed = tokio::time::timeout(Duration::from_millis(FENCE_WAIT_MS_MAX), closed).await;
-        matches!(closed, Ok(Ok(fenced)) if fenced.is_some_and(|(now, _)| now == term))
+        let within = Duration::from_millis(FENCE_WAIT_MS_MAX);
+        tokio::time::timeout(within, self.seat.until_fenced(term, seq)).await.unwrap_or(false)
     }
 }
 

@@ -29,11 +29,6 @@ impl Entry {
     pub(crate) fn is_override(&self) -> bool {
         self.value.is_some() && self.version.is_none()
     }
-
-    /// Whether it was read there or later.
-    pub(crate) fn reaches(&self, at_least: Option<Place>) -> bool {
-        at_least.is_none_or(|written| self.read_at.is_some_and(|read_at| read_at.reaches(written)))
-    }
 }
 
 impl Weigh for Entry {

@@ -7,8 +7,7 @@ use chassis::clock;
 use chassis::flights::{self, Flights};
 use chassis::http::Rejection;
 use chassis::task::Tasks;
-use protocol::cache_api::Source;
-use protocol::ids::Place;
+use protocol::cache_api::{AtLeast, Source};
 use protocol::invalidation::sequencer::LoadMark;
 use protocol::problem::Kind;
 use protocol::store_api::DataView;
@@ -57,24 +56,21 @@ impl Loader {
     ///
     /// # Errors
     /// 503 when this is not the sequencer, or the store is away or asked for too much.
-    pub(crate) async fn read(&self, key: &str, at_least: Option<Place>) -> Result<(Arc<Entry>, Source), Rejection> {
+    pub(crate) async fn read(&self, key: &str, at_least: AtLeast) -> Result<(Arc<Entry>, Source), Rejection> {
         let parts = &self.0;
         let mark = parts.seat.begin_load().map_err(refused)?;
         let held = parts.seat.shared.get(key, clock::now_ms());
-        if let Some(entry) = held.filter(|entry| entry.reaches(at_least)) {
+        if let Some(entry) = held.filter(|entry| at_least.is_met(entry.read_at)) {
             count("hit");
             return Ok((entry, Source::Shared));
         }
         let (mut entry, joined) = self.board(key, mark, |began| parts.seat.may_join(began, key)).await?;
-        if joined && !entry.reaches(at_least) {
+        if joined && !at_least.is_met(entry.read_at) {
             // It may have read before the write that is asked for. One that begins now has not.
             let mark = parts.seat.begin_load().map_err(refused)?;
             (entry, _) = self.board(key, mark, |_| false).await?;
         }
-        if let (Some(at_least), Some(read_at)) = (at_least, entry.read_at)
-            && at_least.incarnation == read_at.incarnation
-            && !read_at.reaches(at_least)
-        {
+        if at_least.is_missed(entry.read_at) {
             return Err(Kind::Unavailable.into());
         }
         Ok((entry, Source::Store))
@@ -87,30 +83,23 @@ impl Loader {
         mark: LoadMark,
         may_join: impl FnOnce(LoadMark) -> bool,
     ) -> Result<(Arc<Entry>, bool), Rejection> {
-        let parts = &self.0;
-        let mut boarded = parts.flights.board(key, mark, may_join);
-        let pilot = boarded.pilot.take();
-        let joined = pilot.is_none();
+        let start = |pilot| {
+            self.0.tasks.spawn("load", self.clone().load(pilot));
+        };
+        let (joined, landing) = self.0.flights.fly(key, mark, may_join, start);
         count(if joined { "joined" } else { "load" });
-        if let Some(pilot) = pilot {
-            parts.tasks.spawn("load", self.clone().load(pilot));
-        }
-        let landed = boarded.landed().await.unwrap_or_else(|| Err(Kind::Unavailable.into()));
+        let landed = landing.await.unwrap_or_else(|| Err(Kind::Unavailable.into()));
         Ok((landed?, joined))
     }
 
     async fn load(self, pilot: Pilot) {
         let parts = &self.0;
-        let landed = match self.fetch(&pilot).await {
-            Ok(entry) => {
-                let entry = Arc::new(entry);
-                if !parts.seat.keep(pilot.key.clone(), entry.clone()) {
-                    count("overtaken");
-                }
-                Ok(entry)
-            }
-            Err(rejection) => Err(rejection),
-        };
+        let landed = self.fetch(&pilot).await.map(Arc::new);
+        if let Ok(entry) = &landed
+            && !parts.seat.keep(pilot.key.clone(), entry.clone())
+        {
+            count("overtaken");
+        }
         parts.flights.land(pilot, landed);
         gauge(parts.seat.shared.bytes());
     }

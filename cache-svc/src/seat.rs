@@ -65,8 +65,11 @@ impl Seat {
         self.changes.subscribe()
     }
 
-    pub(crate) fn fenced(&self) -> watch::Receiver<Option<(Term, Seq)>> {
-        self.fenced.subscribe()
+    /// Waits until everything up to `seq` is fenced; `false`: its term is over.
+    pub(crate) async fn until_fenced(&self, term: Term, seq: Seq) -> bool {
+        let mut fenced = self.fenced.subscribe();
+        let closed = fenced.wait_for(|fenced| fenced.is_some_and(|(now, fenced)| now != term || fenced >= seq));
+        closed.await.is_ok_and(|fenced| fenced.is_some_and(|(now, _)| now == term))
     }
 
     // --- its own lease

@@ -28,9 +28,9 @@ pub struct Pilot<M, T> {
 
 /// A seat on a flight.
 #[derive(Debug)]
-pub struct Boarded<M, T> {
+struct Boarded<M, T> {
     /// It must start the load itself.
-    pub pilot: Option<Pilot<M, T>>,
+    pilot: Option<Pilot<M, T>>,
     landed: watch::Receiver<Option<T>>,
 }
 
@@ -41,8 +41,25 @@ impl<M, T> Default for Flights<M, T> {
 }
 
 impl<M: Copy, T: Clone> Flights<M, T> {
-    /// Joins the key's flight if `may_join` allows it by what was read before it began; else a flight begins at `now`.
-    pub fn board(&self, key: &str, now: M, may_join: impl FnOnce(M) -> bool) -> Boarded<M, T> {
+    /// Joins the key's flight if `may_join` allows it by what was read before it began; else one begins at `now`, and `start` is given the duty to
+    /// load. Says whether it joined, and gives what will be brought; `None`: the load died.
+    pub fn fly(
+        &self,
+        key: &str,
+        now: M,
+        may_join: impl FnOnce(M) -> bool,
+        start: impl FnOnce(Pilot<M, T>),
+    ) -> (bool, impl Future<Output = Option<T>>) {
+        let mut boarded = self.board(key, now, may_join);
+        let pilot = boarded.pilot.take();
+        let joined = pilot.is_none();
+        if let Some(pilot) = pilot {
+            start(pilot);
+        }
+        (joined, boarded.landed())
+    }
+
+    fn board(&self, key: &str, now: M, may_join: impl FnOnce(M) -> bool) -> Boarded<M, T> {
         let mut by_key = self.by_key();
         if let Some(flight) = by_key.get(key)
             && flight.is_under_way()
@@ -82,7 +99,7 @@ impl<M, T> Flight<M, T> {
 
 impl<M, T: Clone> Boarded<M, T> {
     /// Waits for the landing. `None`: the load died.
-    pub async fn landed(mut self) -> Option<T> {
+    async fn landed(mut self) -> Option<T> {
         // Whoever pilots it has taken the pilot out by now; one that is still here would never land.
         drop(self.pilot.take());
         self.landed.wait_for(Option::is_some).await.ok()?.clone()

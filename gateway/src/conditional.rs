@@ -1,13 +1,18 @@
 //! Conditional requests (RFC 9110 §13): whether the client has the present representation already.
 
 use http::header::IF_NONE_MATCH;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Whether `If-None-Match` names the tag; the comparison is the weak one (RFC 9110 §13.1.2).
 pub(crate) fn is_known(tag: &[u8], headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let mut stated = lines.flat_map(|line| line.split(',')).map(str::trim);
-    stated.any(|stated| stated == "*" || stated.strip_prefix("W/").unwrap_or(stated).as_bytes() == tag)
+    members(headers, IF_NONE_MATCH)
+        .any(|stated| stated == "*" || stated.strip_prefix("W/").unwrap_or(stated).as_bytes() == tag)
+}
+
+/// The members of a field that is a list; a line that is no text has none.
+pub(crate) fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
 }
 
 /// What [`is_known`] looks at, copied: thousands may wait, and a part of the head would keep the whole buffer of its connection alive.

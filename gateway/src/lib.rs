@@ -76,7 +76,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let router = router::router(Gateway::new(parts), Room::new(config.bodies_bytes_max));
     let limits = Limits { connections: config.connections_max, ..Limits::default() };
     health.ready();
-    serve_at_once(listener, router, at_once, limits, &health, &shutdown).await;
+    serve_at_once(listener, router, Some(at_once), limits, &health, &shutdown).await;
     // With the router the last handles on the bells are gone: the stage ends after what it has.
     let left = shutdown.deadline().map_or(LAST_BELLS, |deadline| deadline.saturating_duration_since(Instant::now()));
     if let Err(busy) = tasks.join(left.max(LAST_BELLS)).await {

@@ -162,6 +162,25 @@ impl TryFrom<Invalidate> for Covered {
     }
 }
 
+/// What a reader shows who must be answered with a write or a later one: its token; none: any present value will do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AtLeast(pub Option<Place>);
+
+impl AtLeast {
+    /// Whether what was read there answers it, whenever it was loaded.
+    #[must_use]
+    pub fn is_met(self, read_at: Option<Place>) -> bool {
+        self.0.is_none_or(|written| read_at.is_some_and(|read_at| read_at.reaches(written)))
+    }
+
+    /// Whether what was loaded for it, after it was shown, is not good enough after all. Of another history nothing better can be had.
+    #[must_use]
+    pub fn is_missed(self, read_at: Option<Place>) -> bool {
+        let comparable = |written: Place| read_at.is_none_or(|read_at| read_at.incarnation == written.incarnation);
+        !self.is_met(read_at) && self.0.is_some_and(comparable)
+    }
+}
+
 /// `GET /read/{key}?at_least=` at the sequencer: what is held is good enough only if it was read there or later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -212,4 +231,28 @@ pub struct CacheOverridden {
     pub status: Okay,
     pub seq: Seq,
     pub fenced: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Incarnation, Position};
+
+    #[test]
+    fn a_token_is_answered_by_what_was_read_at_its_write_or_later() {
+        let place = |history: u128, position: u64| Place {
+            incarnation: Incarnation(uuid::Uuid::from_u128(history)),
+            position: Position(position),
+        };
+        let check = |read_at: Option<Place>, is_met: bool, is_missed: bool| {
+            let token = AtLeast(Some(place(1, 5)));
+            assert_eq!((token.is_met(read_at), token.is_missed(read_at)), (is_met, is_missed), "{read_at:?}");
+            assert!(AtLeast(None).is_met(read_at) && !AtLeast(None).is_missed(read_at), "no token, no demand");
+        };
+        check(Some(place(1, 5)), true, false);
+        check(Some(place(1, 6)), true, false);
+        check(Some(place(1, 4)), false, true);
+        check(Some(place(2, 9)), false, false);
+        check(None, false, true);
+    }
 }

@@ -182,17 +182,14 @@ impl System {
 
     /// Such a write, acknowledged or not; it is not the system's, which may be changed meanwhile.
     pub(crate) fn write(&self, key: &str, value: u64) -> impl Future<Output = Told> + use<> {
-        let body = Bytes::from(json!({ "data": value }).to_string());
-        let call = Call::new(Method::PUT, format!("/data/{key}"), false).json_bytes(body);
+        let call = put(format!("/data/{key}"), value);
         let (http, gateway) = (self.http.clone(), self.gateways[0].address);
         async move { send(&http, gateway, call).await }
     }
 
     /// Writes through the first gateway without waiting for the fence; gives the write's token.
     pub(crate) async fn write_unfenced(&self, key: &str, value: u64) -> String {
-        let body = Bytes::from(json!({ "data": value }).to_string());
-        let call = Call::new(Method::PUT, format!("/data/{key}?wait=0"), false).json_bytes(body);
-        let told = self.send(self.gateways[0].address, call).await;
+        let told = self.send(self.gateways[0].address, put(format!("/data/{key}?wait=0"), value)).await;
         assert_eq!(told.status, 202, "{told:?}");
         told.token
     }
@@ -255,6 +252,10 @@ impl System {
     async fn send(&self, to: SocketAddr, call: Call) -> Told {
         send(&self.http, to, call).await
     }
+}
+
+fn put(path: String, value: u64) -> Call {
+    Call::new(Method::PUT, path, false).json_bytes(Bytes::from(json!({ "data": value }).to_string()))
 }
 
 async fn send(http: &Http, to: SocketAddr, call: Call) -> Told {

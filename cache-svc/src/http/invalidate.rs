@@ -72,13 +72,11 @@ pub(super) async fn fenced(service: &Service, issued: &Issued, within: Duration)
     let Ok(_place) = service.fences.try_acquire() else {
         return Err(Kind::Unavailable.into());
     };
-    let mut fenced = service.seat.fenced();
-    let closed =
-        fenced.wait_for(|fenced| fenced.is_some_and(|(term, seq)| term != issued.term || seq >= issued.entry.seq));
+    let closed = service.seat.until_fenced(issued.term, issued.entry.seq);
     tokio::select! {
         closed = tokio::time::timeout(within, closed) => match closed {
-            Ok(Ok(fenced)) if fenced.is_some_and(|(term, _)| term == issued.term) => Ok(()),
-            Ok(_) => Err(Kind::NotSequencer.into()),
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Kind::NotSequencer.into()),
             Err(_) => Err(Kind::FenceTimeout.problem().with("seq", issued.entry.seq.0).into()),
         },
         () = service.shutdown.ended() => Err(Kind::Unavailable.into()),

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use chassis::clock;
 use chassis::http::{Json, Path, Query, Rejection};
-use protocol::cache_api::{ReadAnswer, ReadQuery, key_of_path};
+use protocol::cache_api::{AtLeast, ReadAnswer, ReadQuery, key_of_path};
 use serde_json::value::RawValue;
 
 use super::Service;
@@ -14,7 +14,7 @@ pub(super) async fn read(
     Query(ReadQuery { at_least }): Query<ReadQuery>,
 ) -> Result<Json<ReadAnswer>, Rejection> {
     let key = key_of_path(key)?;
-    let (entry, source) = service.loader.read(key.as_str(), at_least).await?;
+    let (entry, source) = service.loader.read(key.as_str(), AtLeast(at_least)).await?;
     let now_ms = clock::now_ms();
     Ok(Json(ReadAnswer {
         source,

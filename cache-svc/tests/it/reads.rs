@@ -186,58 +186,44 @@ async fn store_that_is_away_is_said_and_not_remembered() {
     assert_eq!(cache.read("a").await, from("store", json!(1)));
 }
 
+/// 1 is being loaded when 2 is written, which the sequencer does not know yet; a reader who must have 2 joins, and then the load ends. Gives what
+/// both got.
+async fn written_during_a_load(store: &ScriptedStore, cache: &TestCache) -> (Value, Value) {
+    store.write("a", "1");
+    store.set(|inner| inner.slow_loads = true);
+    let begun = store.loads("a");
+    let writing = async {
+        wait_until(SOON, "the old load is under way", async || store.loads("a") == begun + 1).await;
+        store.change("a", "2");
+        store.go_on();
+        let path = format!("/read/a?at_least={}", store.place());
+        let own = cache.get(&path);
+        // It joins the old load first; when that has brought too little, it makes one of its own.
+        let release = async { store.set(|inner| inner.slow_loads = false) };
+        tokio::join!(own, release).0
+    };
+    let ((old, _), own) = tokio::join!(cache.read("a"), writing);
+    assert_eq!((own.status, &own.body["source"]), (200, &json!("store")));
+    (old, own.body["data"].clone())
+}
+
 #[tokio::test]
 async fn read_that_must_be_as_new_as_a_write_passes_what_is_held_and_what_is_loaded() {
     let (store, cache) = seated().await;
-    store.write("a", "1");
-    let at_least = async |place: String| {
-        let told = cache.get(&format!("/read/a?at_least={place}")).await;
-        (told.status, told.body["data"].clone(), told.body["source"].clone())
-    };
-    store.set(|inner| inner.slow_loads = true);
-    let begun = store.loads("a");
-    let old = cache.read("a");
-    let reading = async {
-        wait_until(SOON, "an old load is under way", async || store.loads("a") == begun + 1).await;
-        // Written, and not yet known to the sequencer.
-        store.change("a", "2");
-        store.go_on();
-        let place = store.place().to_string();
-        let release = async {
-            // It joins the old load first; when that has brought too little, it makes one of its own.
-            store.set(|inner| inner.slow_loads = false);
-        };
-        tokio::join!(at_least(place), release).0
-    };
-    let (old, new) = tokio::join!(old, reading);
-    assert_eq!((old.0, new), (json!(1), (200, json!(2), json!("store"))));
-    assert_eq!(at_least(store.place().to_string()).await, (200, json!(2), json!("shared")));
+    assert_eq!(written_during_a_load(&store, &cache).await, (json!(1), json!(2)));
+    let at_least = async |place: String| cache.get(&format!("/read/a?at_least={place}")).await;
+    let told = at_least(store.place().to_string()).await;
+    assert_eq!((told.status, &told.body["data"], &told.body["source"]), (200, &json!(2), &json!("shared")));
     let mut beyond = store.place();
     beyond.position = beyond.position.next();
-    assert_eq!(at_least(beyond.to_string()).await.0, 503, "rather than an older value");
-    assert_eq!(cache.get("/read/a?at_least=x").await.problem(), "invalid");
+    assert_eq!(at_least(beyond.to_string()).await.status, 503, "rather than an older value");
+    assert_eq!(at_least("x".to_owned()).await.problem(), "invalid");
 }
 
 #[tokio::test]
 async fn older_load_does_not_replace_a_newer_one() {
     let (store, cache) = seated().await;
-    store.write("a", "1");
-    store.set(|inner| inner.slow_loads = true);
-    let begun = store.loads("a");
-    let old = cache.read("a");
-    let newer = async {
-        wait_until(SOON, "the old load is under way", async || store.loads("a") == begun + 1).await;
-        store.change("a", "2");
-        store.go_on();
-        let path = format!("/read/a?at_least={}", store.place());
-        let newer = cache.get(&path);
-        let release = async {
-            store.set(|inner| inner.slow_loads = false);
-        };
-        tokio::join!(newer, release).0
-    };
-    let (_, newer) = tokio::join!(old, newer);
-    assert_eq!(newer.body["data"], json!(2));
+    assert_eq!(written_during_a_load(&store, &cache).await.1, json!(2));
     assert_eq!(cache.read("a").await, from("shared", json!(2)));
 }
 

@@ -11,13 +11,3 @@ pub trait AtOnce: Debug + Send + Sync {
     /// The pattern of the route, under which the answer is counted, and the answer; `None`: the router answers.
     fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<(&'static str, Response<Full<Bytes>>)>;
 }
-
-/// Of a program that has nothing to answer at once.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Nothing;
-
-impl AtOnce for Nothing {
-    fn answer(&self, _: &Method, _: &Uri, _: &HeaderMap) -> Option<(&'static str, Response<Full<Bytes>>)> {
-        None
-    }
-}

@@ -47,7 +47,8 @@ impl Observe {
 /// What is answered before it is routed, observed like everything else.
 #[derive(Clone)]
 pub(super) struct Quick {
-    at_once: Arc<dyn AtOnce>,
+    /// Most programs have none.
+    at_once: Option<Arc<dyn AtOnce>>,
     observe: Observe,
 }
 
@@ -58,14 +59,15 @@ impl fmt::Debug for Quick {
 }
 
 impl Quick {
-    pub(super) fn new(at_once: Arc<dyn AtOnce>, observe: Observe) -> Quick {
+    pub(super) fn new(at_once: Option<Arc<dyn AtOnce>>, observe: Observe) -> Quick {
         Quick { at_once, observe }
     }
 
     pub(super) fn answer<B>(&self, request: &http::Request<B>) -> Option<http::Response<Full<Bytes>>> {
+        let at_once = self.at_once.as_ref()?;
         let begin = Instant::now();
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-        let (route, mut response) = self.at_once.answer(method, uri, headers)?;
+        let (route, mut response) = at_once.answer(method, uri, headers)?;
         finish(response.headers_mut(), request_id(headers), self.observe.shutdown.is_draining());
         let (status, duration) = (response.status(), begin.elapsed());
         self.observe.recorder.record(Some(route), method, status, duration);

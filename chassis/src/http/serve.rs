@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::at_once::{AtOnce, Nothing};
+use super::at_once::AtOnce;
 use super::observe::{Observe, Quick};
 use super::{admin, connection};
 use crate::health::Health;
@@ -60,14 +60,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// When draining begins, `/ready` says so and answers close their connections; after the notice no connection is
 /// accepted and idle ones are closed; requests are finished until the shutdown's deadline, then dropped.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, health: &Health, shutdown: &Shutdown) {
-    serve_at_once(listener, router, Arc::new(Nothing), limits, health, shutdown).await;
+    serve_at_once(listener, router, None, limits, health, shutdown).await;
 }
 
 /// As [`serve`], and what can be answered at once is answered before it is routed.
 pub async fn serve_at_once(
     listener: TcpListener,
     router: Router,
-    at_once: Arc<dyn AtOnce>,
+    at_once: Option<Arc<dyn AtOnce>>,
     limits: Limits,
     health: &Health,
     shutdown: &Shutdown,

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::CACHE_CONTROL;
-use protocol::cache_api::TOKEN_HEADER;
+use protocol::cache_api::{AtLeast, TOKEN_HEADER};
 use protocol::ids::Place;
 use protocol::problem::{Kind, Problem};
+
+use crate::conditional::members;
 
 /// The demands of one read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Demand {
-    /// It must be read there or later.
-    pub(super) at_least: Option<Place>,
+    pub(super) at_least: AtLeast,
     /// If there is no other answer, one that has been stale for so long at most.
     pub(super) stale_if_error: Option<Duration>,
 }
@@ -21,23 +22,24 @@ impl Demand {
     /// # Errors
     /// 400 for a token that no write returned.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        let at_least = match headers.get(TOKEN_HEADER) {
-            None => None,
-            Some(token) => {
-                let place = token.to_str().ok().and_then(|text| text.parse().ok());
-                let detail = "Longshore-Token is none that a write has returned.";
-                Some(place.ok_or_else(|| Kind::BadRequest.detail(detail))?)
-            }
-        };
-        Ok(Self { at_least, stale_if_error: stale_if_error(headers) })
+        Ok(Self { at_least: at_least(headers)?, stale_if_error: stale_if_error(headers) })
     }
+}
+
+/// The token that is shown.
+///
+/// # Errors
+/// 400 if no write returned it.
+pub(super) fn at_least(headers: &HeaderMap) -> Result<AtLeast, Problem> {
+    let Some(token) = headers.get(TOKEN_HEADER) else { return Ok(AtLeast(None)) };
+    let place: Option<Place> = token.to_str().ok().and_then(|text| text.parse().ok());
+    let detail = "Longshore-Token is none that a write has returned.";
+    Ok(AtLeast(Some(place.ok_or_else(|| Kind::BadRequest.detail(detail))?)))
 }
 
 /// `Cache-Control: stale-if-error=SECONDS` (RFC 5861 §4). What is not understood asks for nothing.
 fn stale_if_error(headers: &HeaderMap) -> Option<Duration> {
-    let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-    let mut directives = lines.flat_map(|line| line.split(',')).map(str::trim);
-    let seconds = directives.find_map(|directive| directive.strip_prefix("stale-if-error="))?;
+    let seconds = members(headers, CACHE_CONTROL).find_map(|directive| directive.strip_prefix("stale-if-error="))?;
     seconds.parse().ok().map(Duration::from_secs)
 }
 
@@ -84,7 +86,7 @@ mod tests {
     fn demands_are_read_from_the_head() {
         let token = "42-00000000-0000-0000-0000-000000000007";
         let demand = Demand::of(&headers("longshore-token", token)).expect("accepted");
-        assert_eq!(demand.at_least, token.parse().ok());
+        assert_eq!(demand.at_least, AtLeast(token.parse().ok()));
         assert!(Demand::of(&headers("longshore-token", "42")).is_err());
         let check = |value: &str, expected: Option<u64>| {
             let demand = Demand::of(&headers("cache-control", value)).expect("accepted");

@@ -33,21 +33,6 @@ pub(super) struct Entry {
     pub(super) expires_ms: u64,
 }
 
-impl Entry {
-    /// Whether it was read there or later.
-    pub(super) fn reaches(&self, at_least: Option<Place>) -> bool {
-        at_least.is_none_or(|written| self.read_at.is_some_and(|read_at| read_at.reaches(written)))
-    }
-
-    /// Whether what was loaded for whoever has this token is not good enough after all. Of another history nothing better can be had.
-    pub(super) fn falls_short(&self, at_least: Option<Place>) -> bool {
-        let is_older = |written: Place| {
-            self.read_at.is_none_or(|read_at| read_at.incarnation == written.incarnation && !read_at.reaches(written))
-        };
-        at_least.is_some_and(is_older)
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Value {
     form: Form,

@@ -7,8 +7,7 @@ use chassis::client::{Call, Error, segment};
 use chassis::clock;
 use chassis::flights;
 use chassis::http::Rejection;
-use protocol::cache_api::{ReadAnswer, Source};
-use protocol::ids::Place;
+use protocol::cache_api::{AtLeast, ReadAnswer, Source};
 use protocol::invalidation::near::{Stripe, Tick};
 use protocol::problem::Kind;
 use protocol::store_api::DataView;
@@ -52,30 +51,30 @@ impl Data {
     /// # Errors
     /// 503 when neither cache-svc nor the store answers.
     pub(super) async fn answer(&self, key: &str, demand: Demand) -> Result<Answered, Rejection> {
-        let answered = self.read(key, demand.at_least).await;
+        let rejection = match self.read(key, demand.at_least).await {
+            Err(rejection) if rejection.0.status >= 500 => rejection,
+            answered => return answered,
+        };
         let within = self.0.stale.permits(key, demand.stale_if_error);
-        match (answered, within) {
-            (Err(rejection), Some(within)) if rejection.0.status >= 500 => {
-                let stale = self.stale(key, within).filter(|stale| stale.entry.reaches(demand.at_least));
-                stale.inspect(|_| self.0.reads.stale()).ok_or(rejection)
-            }
-            (answered, _) => answered,
-        }
+        let stale = within.and_then(|within| self.stale(key, within));
+        let stale = stale.filter(|stale| demand.at_least.is_met(stale.entry.read_at));
+        stale.inspect(|_| self.0.reads.stale()).ok_or(rejection)
     }
 
-    async fn read(&self, key: &str, at_least: Option<Place>) -> Result<Answered, Rejection> {
+    async fn read(&self, key: &str, at_least: AtLeast) -> Result<Answered, Rejection> {
         let parts = &self.0;
         let may_serve = parts.coherence.may_serve();
         let stripe = parts.coherence.key_stripe(key);
         if let Some(answered) = self.near(key, stripe, may_serve, at_least) {
             return Ok(answered);
         }
-        let Loading { mut entry, mut joined } = self.board(key, stripe, may_serve, at_least).await?;
-        if joined && !entry.reaches(at_least) {
+        let may_join = |began| parts.coherence.may_join(began, stripe, may_serve);
+        let (mut entry, mut joined) = self.board(key, at_least, may_join).await?;
+        if joined && !at_least.is_met(entry.read_at) {
             // It may have read before the write that is asked for. One that begins now has not.
-            Loading { entry, joined } = self.board(key, stripe, false, at_least).await?;
+            (entry, joined) = self.board(key, at_least, |_| false).await?;
         }
-        if entry.falls_short(at_least) {
+        if at_least.is_missed(entry.read_at) {
             return Err(Kind::Unavailable.into());
         }
         parts.reads.loaded(entry.source);
@@ -84,12 +83,12 @@ impl Data {
     }
 
     /// A near hit, and nothing else: for requests that are answered before they are routed.
-    pub(super) fn hit(&self, key: &str, at_least: Option<Place>) -> Option<Answered> {
+    pub(super) fn hit(&self, key: &str, at_least: AtLeast) -> Option<Answered> {
         let coherence = &self.0.coherence;
         self.near(key, coherence.key_stripe(key), coherence.may_serve(), at_least)
     }
 
-    fn near(&self, key: &str, stripe: Stripe, may_serve: bool, at_least: Option<Place>) -> Option<Answered> {
+    fn near(&self, key: &str, stripe: Stripe, may_serve: bool, at_least: AtLeast) -> Option<Answered> {
         let parts = &self.0;
         if !may_serve {
             return None;
@@ -97,35 +96,30 @@ impl Data {
         let entry = parts.near.get(key)?;
         let is_good = clock::now_ms() < entry.expires_ms
             && parts.coherence.is_current(entry.loaded, stripe, &entry.tags)
-            && entry.reaches(at_least);
+            && at_least.is_met(entry.read_at);
         is_good.then(|| {
             parts.reads.near();
             Answered { entry, tier: Tier::Near }
         })
     }
 
-    /// Joins a load, if it may, or begins one.
+    /// What a load brings, and whether somebody else had begun it.
     async fn board(
         &self,
         key: &str,
-        stripe: Stripe,
-        may_serve: bool,
-        at_least: Option<Place>,
-    ) -> Result<Loading, Rejection> {
+        at_least: AtLeast,
+        may_join: impl FnOnce(Tick) -> bool,
+    ) -> Result<(Arc<Entry>, bool), Rejection> {
         let parts = &self.0;
-        let began = parts.coherence.now();
-        let may_join = |began| parts.coherence.may_join(began, stripe, may_serve);
-        let mut boarded = parts.flights.board(key, began, may_join);
-        let pilot = boarded.pilot.take();
-        let joined = pilot.is_none();
-        if let Some(pilot) = pilot {
+        let start = |pilot| {
             parts.tasks.spawn("data load", self.clone().load(pilot, at_least));
-        }
-        let landed = boarded.landed().await.unwrap_or_else(|| Err(Kind::Unavailable.into()));
-        Ok(Loading { entry: landed?, joined })
+        };
+        let (joined, landing) = parts.flights.fly(key, parts.coherence.now(), may_join, start);
+        let landed = landing.await.unwrap_or_else(|| Err(Kind::Unavailable.into()));
+        Ok((landed?, joined))
     }
 
-    async fn load(self, pilot: Pilot, at_least: Option<Place>) {
+    async fn load(self, pilot: Pilot, at_least: AtLeast) {
         let landed = match self.through_cache(&pilot, at_least).await {
             Ok(entry) => {
                 let entry = Arc::new(entry);
@@ -140,9 +134,11 @@ impl Data {
         metrics::gauge!("longshore_near_bytes", "program" => "gateway").set(approximate(self.0.near.bytes()));
     }
 
-    async fn through_cache(&self, pilot: &Pilot, at_least: Option<Place>) -> Result<Entry, Error> {
-        let path = format!("/read/{}", segment(&pilot.key));
-        let path = at_least.map_or_else(|| path.clone(), |at_least| format!("{path}?at_least={at_least}"));
+    async fn through_cache(&self, pilot: &Pilot, at_least: AtLeast) -> Result<Entry, Error> {
+        let mut path = format!("/read/{}", segment(&pilot.key));
+        if let Some(at_least) = at_least.0 {
+            path += &format!("?at_least={at_least}");
+        }
         let answer = self.0.cache.peer().call(&Call::get(path).within(LOAD_DEADLINE)).await?.json::<ReadAnswer>()?;
         let ReadAnswer { source, found, data, version, tags, media_type, read_at, mark, age_ms, ttl_ms } = answer.body;
         let now_ms = clock::now_ms();
@@ -198,13 +194,6 @@ impl Data {
         let seconds = stale_for.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX);
         (stale_for <= within).then_some(Answered { entry, tier: Tier::Stale { seconds } })
     }
-}
-
-/// What a load brought, and whether somebody else had begun it.
-#[derive(Debug)]
-struct Loading {
-    entry: Arc<Entry>,
-    joined: bool,
 }
 
 fn malformed(address: &chassis::config::Address, reason: &str) -> Error {

@@ -14,7 +14,7 @@ use http_body_util::Full;
 use protocol::cache_api::{Source, key_of_path};
 use protocol::problem::Kind;
 
-use super::demand::Demand;
+use super::demand::{Demand, at_least};
 use super::load::{Answered, Tier};
 use super::{DEFAULT_KEY, Data};
 use crate::conditional::is_known;
@@ -73,7 +73,7 @@ impl AtOnce for Data {
         headers: &HeaderMap,
     ) -> Option<(&'static str, http::Response<Full<Bytes>>)> {
         let (route, key, shape) = target(method, uri)?;
-        let answered = self.hit(key, Demand::of(headers).ok()?.at_least)?;
+        let answered = self.hit(key, at_least(headers).ok()?)?;
         Some((route, shown(&answered, headers, shape)?.map(Full::new)))
     }
 }

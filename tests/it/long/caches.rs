@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use anyhow::{Result, ensure};
 use tests::open_loop::at_rate;
 use tests::rabbit::Vhost;
 use tests::{Setup, scenario, wait_until};
-use tokio::time::timeout;
 
-use super::chaos::{TRIAL_WITHIN, trial};
+use super::chaos::held;
 
 const FENCES_PER_SECOND: u32 = 50;
 const FENCES_FOR: Duration = Duration::from_secs(20);
@@ -17,12 +15,7 @@ const FENCED_WITHIN: Duration = Duration::from_millis(10);
 
 #[tokio::test]
 async fn short_trial_of_the_caches_holds_every_promise() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let trial = trial(folder.path(), "--cache --seed 3 --seconds 40 --json report.json --history history.jsonl")?;
-    let output = timeout(TRIAL_WITHIN, trial.wait_with_output()).await.context("the trial did not end")??;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let report: Value = serde_json::from_slice(&std::fs::read(folder.path().join("report.json")).context(said)?)?;
-    ensure!(output.status.success() && report["held"] == true, "{report:#}");
+    let (report, history) = held("--cache --seed 3 --seconds 40").await?;
     let (counts, caches) = (&report["counts"], &report["caches"]);
     ensure!(counts["reads"].as_u64() > Some(5_000) && counts["near_hits"].as_u64() > Some(500), "{counts}");
     ensure!(counts["terminal"] == counts["accepted"] && counts["accepted"].as_u64() > Some(50), "{counts}");
@@ -32,7 +25,6 @@ async fn short_trial_of_the_caches_holds_every_promise() -> Result<()> {
     ensure!(caches["sequencers"].as_u64() > Some(1), "nobody took over: {caches:#}");
     ensure!(caches["near_hits_without_broker"].as_u64() > Some(0), "{caches:#}");
     ensure!(caches["acknowledged_without_broker"].as_u64() > Some(0), "{caches:#}");
-    let history = std::fs::read_to_string(folder.path().join("history.jsonl"))?;
     ensure!(history.contains(r#""event":"invalidated""#) && history.contains(r#""event":"wrote""#));
     Ok(())
 }

@@ -12,30 +12,35 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 /// Starting, draining and judging come on top of the seconds.
-pub(super) const TRIAL_WITHIN: Duration = Duration::from_secs(300);
+const TRIAL_WITHIN: Duration = Duration::from_secs(300);
 const SOON: Duration = Duration::from_secs(60);
 
 /// It and everything that it starts put their files here.
-pub(super) fn trial(folder: &std::path::Path, arguments: &str) -> Result<Child> {
+fn trial(folder: &std::path::Path, arguments: &str) -> Result<Child> {
     let mut command = Command::new(binary("longshore")?);
     command.arg("chaos").args(arguments.split(' ')).current_dir(folder).env("TMPDIR", folder);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     Ok(command.spawn()?)
 }
 
-#[tokio::test]
-async fn short_trial_holds_every_promise() -> Result<()> {
+/// The report and the history of a trial that held every promise.
+pub(super) async fn held(arguments: &str) -> Result<(Value, String)> {
     let folder = tempfile::tempdir()?;
-    let trial = trial(folder.path(), "--seed 11 --seconds 60 --jobs 1500 --json report.json --history history.jsonl")?;
+    let trial = trial(folder.path(), &format!("{arguments} --json report.json --history history.jsonl"))?;
     let output = timeout(TRIAL_WITHIN, trial.wait_with_output()).await.context("the trial did not end")??;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let report: Value = serde_json::from_slice(&std::fs::read(folder.path().join("report.json")).context(said)?)?;
     ensure!(output.status.success() && report["held"] == true, "{report:#}");
+    Ok((report, std::fs::read_to_string(folder.path().join("history.jsonl"))?))
+}
+
+#[tokio::test]
+async fn short_trial_holds_every_promise() -> Result<()> {
+    let (report, history) = held("--seed 11 --seconds 60 --jobs 1500").await?;
     let counts = &report["counts"];
     ensure!(counts["accepted"].as_u64() > Some(1_000) && counts["terminal"] == counts["accepted"], "{counts}");
     ensure!(counts["handlers_started"].as_u64() > Some(50) && counts["reads"].as_u64() > Some(100), "{counts}");
     ensure!(report["recoveries"].as_array().is_some_and(|faults| faults.len() >= 2), "{report:#}");
-    let history = std::fs::read_to_string(folder.path().join("history.jsonl"))?;
     ensure!(history.lines().count() > 5_000 && history.contains(r#""event":"stored""#));
     Ok(())
 }

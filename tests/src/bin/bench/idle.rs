@@ -96,10 +96,7 @@ async fn idle(plan: &Plan, cluster: &mut Cluster) -> Result<()> {
 async fn latency(plan: &Plan, cluster: &Cluster) -> Result<()> {
     let http = Http::new(cluster.address("lb")?);
     let took = at_rate(RATE, plan.length, |_| submit(&http)).await?;
-    let at = |percent| percentile_ms(&took, percent);
-    say("| POST /longtask to 202 | rate/s | p50 ms | p90 ms | p99 ms | max ms |\n|---|---|---|---|---|---|");
-    let total = took.len();
-    say(&format!("| {total} submits | {RATE} | {:.1} | {:.1} | {:.1} | {:.1} |\n", at(50), at(90), at(99), at(100)));
+    show("POST /longtask to 202", "submits", RATE, &took);
     Ok(())
 }
 
@@ -108,11 +105,15 @@ async fn fences(plan: &Plan, cluster: &Cluster) -> Result<()> {
     let http = Http::new(cluster.address("lb")?);
     let fence = |_| async { http.delete("/cache/my_data").await?.expect(200).map(drop) };
     let took = at_rate(FENCES, plan.length, fence).await?;
-    let (total, at) = (took.len(), |percent| percentile_ms(&took, percent));
-    say("| DELETE /cache/{key} to fenced | rate/s | p50 ms | p90 ms | p99 ms | max ms |\n|---|---|---|---|---|---|");
-    let figures = [at(50), at(90), at(99), at(100)].map(|ms| format!("{ms:.1}")).join(" | ");
-    say(&format!("| {total} invalidations | {FENCES} | {figures} |\n"));
+    show("DELETE /cache/{key} to fenced", "invalidations", FENCES, &took);
     Ok(())
+}
+
+/// A table of the times that so many took, sorted.
+fn show(title: &str, what: &str, rate: u32, took: &[Duration]) {
+    say(&format!("| {title} | rate/s | p50 ms | p90 ms | p99 ms | max ms |\n|---|---|---|---|---|---|"));
+    let figures = [50, 90, 99, 100].map(|percent| format!("{:.1}", percentile_ms(took, percent))).join(" | ");
+    say(&format!("| {} {what} | {rate} | {figures} |\n", took.len()));
 }
 
 async fn submit(http: &Http) -> Result<()> {
