@@ -2,6 +2,8 @@
 //! frames of AMQP. The kernels of small machines often lack netem, and packet filters need root; this needs neither.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -19,6 +21,12 @@ pub enum Flow {
     Open,
     /// Each chunk arrives this much later; the rate sinks with it.
     Delayed(Duration),
+    /// One chunk in so many, counted over all connections, arrives this much later, as if it had been lost and sent again: what comes
+    /// after it on its connection waits, other connections overtake it.
+    Lossy {
+        one_in: u64,
+        late_by: Duration,
+    },
     /// A black hole that heals as TCP heals: nothing arrives until the flow is open again, then everything does, unless the connection is
     /// cut before.
     Held,
@@ -160,6 +168,7 @@ async fn accept_all(
     mut conditions: watch::Receiver<Conditions>,
 ) {
     let mut connections = JoinSet::new();
+    let chunks = Arc::new(AtomicU64::new(0));
     let mut listener = Some(first);
     loop {
         if !conditions.borrow_and_update().accepting {
@@ -182,7 +191,7 @@ async fn accept_all(
         tokio::select! {
             accepted = open.accept() => {
                 if let Ok((client, _)) = accepted {
-                    connections.spawn(forward(client, upstream, speaks, conditions.clone()));
+                    connections.spawn(forward(client, upstream, speaks, Arc::clone(&chunks), conditions.clone()));
                 }
             }
             _ = conditions.changed() => {}
@@ -196,6 +205,7 @@ async fn forward(
     mut client: TcpStream,
     upstream: SocketAddr,
     speaks: Speaks,
+    chunks: Arc<AtomicU64>,
     mut conditions: watch::Receiver<Conditions>,
 ) {
     let born_under = conditions.borrow().cuts;
@@ -211,6 +221,7 @@ async fn forward(
             speaks,
             conditions: conditions.clone(),
             frames: Frames::default(),
+            chunks: Arc::clone(&chunks),
         });
         let [to_server, to_client] = pumps;
         let to_server = to_server.run(&mut client_read, &mut server_write);
@@ -237,6 +248,8 @@ struct Pump {
     speaks: Speaks,
     conditions: watch::Receiver<Conditions>,
     frames: Frames,
+    /// Of all connections.
+    chunks: Arc<AtomicU64>,
 }
 
 impl Pump {
@@ -248,9 +261,7 @@ impl Pump {
         let mut buffer = vec![0; 16 * 1024];
         loop {
             let count = from.read(&mut buffer).await?;
-            if let Flow::Delayed(delay) = { self.conditions.borrow().flow(self.direction) } {
-                tokio::time::sleep(delay).await;
-            }
+            tokio::time::sleep(self.delay()).await;
             // What was read before the flow was held waits here with the rest.
             let released = self.conditions.wait_for(|now| now.flow(self.direction) != Flow::Held).await.is_ok();
             ensure!(released, "the proxy was dropped");
@@ -264,6 +275,16 @@ impl Pump {
                 Speaks::Anything => to.write_all(bytes).await?,
                 Speaks::Amqp => self.forward_frames(bytes, to).await?,
             }
+        }
+    }
+
+    fn delay(&self) -> Duration {
+        match self.conditions.borrow().flow(self.direction) {
+            Flow::Delayed(delay) => delay,
+            Flow::Lossy { one_in, late_by } if self.chunks.fetch_add(1, Ordering::Relaxed).is_multiple_of(one_in) => {
+                late_by
+            }
+            Flow::Lossy { .. } | Flow::Open | Flow::Held => Duration::ZERO,
         }
     }
 

@@ -13,6 +13,7 @@ use tests::{Process, TcpProxy, eventually, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -140,6 +141,28 @@ async fn proxy_holds_either_direction_and_delivers_when_healed() -> Result<()> {
     nothing_arrives(&mut stream).await?;
     ensure!(stream.read_u8().await? == b'y');
     Ok(())
+}
+
+#[tokio::test]
+async fn one_chunk_in_so_many_comes_late_and_other_connections_overtake_it() -> Result<()> {
+    let mut tasks = JoinSet::new();
+    let proxy = TcpProxy::start(echo(&mut tasks).await?).await?;
+    let mut overtaken = TcpStream::connect(proxy.address()).await?;
+    let mut other = TcpStream::connect(proxy.address()).await?;
+    for stream in [&mut overtaken, &mut other] {
+        round_trip(stream, b'a').await?;
+    }
+    let late_by = Duration::from_millis(300);
+    proxy.set_flow(Direction::ToClient, Flow::Lossy { one_in: 3, late_by });
+    let sent = Instant::now();
+    overtaken.write_all(b"1").await?;
+    nothing_arrives(&mut overtaken).await?;
+    for letter in [b'2', b'3'] {
+        round_trip(&mut other, letter).await?;
+    }
+    ensure!(overtaken.read_u8().await? == b'1' && sent.elapsed() >= late_by);
+    other.write_all(b"4").await?;
+    nothing_arrives(&mut other).await
 }
 
 /// A method frame on channel 1 without arguments.

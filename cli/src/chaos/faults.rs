@@ -139,8 +139,11 @@ pub(super) enum Fault {
     Pause(Member),
     /// SIGTERM, at which a sequencer gives its lease back; started again when it heals.
     HandOver(Member),
-    /// The gateways hear the caches late, then neither them nor the broker; the store and their clients they reach.
+    /// The gateways hear the caches late, then the caches do not hear them any more, and the broker nobody; the store and their clients
+    /// they reach.
     CutOff,
+    /// On the ways between gateways, caches and store some of what is sent comes late, and the rest overtakes it.
+    LostPackets,
     /// Its connections are reset again and again.
     Reset(Link),
     /// Nothing arrives in either direction, and nobody is told.
@@ -201,7 +204,7 @@ impl Fault {
             Self::Kill(member) | Self::Pause(member) | Self::HandOver(member) | Self::ClockStep(member, _) => {
                 member.name()
             }
-            Self::CutOff => "a link",
+            Self::CutOff | Self::LostPackets => "a link",
             Self::Reset(link)
             | Self::BlackHole(link)
             | Self::Deaf(link)
@@ -231,6 +234,7 @@ impl Fault {
             Self::HandOver(_) => (1_000, 2_000),
             // Beyond the near caches' lease, after the slow moment.
             Self::CutOff => (5_000, 6_000),
+            Self::LostPackets => (4_000, 6_000),
             Self::Reset(_) | Self::CutPublish(_) | Self::CutDelivery(_) => (1_000, 3_000),
             Self::BlackHole(_) | Self::Deaf(_) | Self::LostConfirms(_) => (2_000, 7_000),
             Self::Slow(_) | Self::ClockStep(..) => (3_000, 6_000),
@@ -253,6 +257,11 @@ impl Fault {
 
     /// It touches more than one place, so it is no part of a storm.
     pub(super) fn comes_alone(self) -> bool {
+        matches!(self, Self::CutOff | Self::LostPackets)
+    }
+
+    /// While it begins, little is voided: what is cached stays so.
+    pub(super) fn comes_after_a_calm(self) -> bool {
         self == Self::CutOff
     }
 
@@ -335,6 +344,7 @@ impl fmt::Display for Fault {
             Self::Pause(member) => write!(formatter, "{} paused", member.name()),
             Self::HandOver(member) => write!(formatter, "{} terminated", member.name()),
             Self::CutOff => formatter.write_str("gateways cut off from the caches and the broker"),
+            Self::LostPackets => formatter.write_str("packets lost between gateways, caches and store"),
             Self::ClockStep(member, seconds) => write!(formatter, "{}: clock {seconds:+} s", member.name()),
             Self::Reset(way) => link(formatter, "resets", way),
             Self::BlackHole(way) => link(formatter, "black hole", way),

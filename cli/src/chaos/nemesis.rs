@@ -27,12 +27,16 @@ const QUEUE_AGE: Duration = Duration::from_secs(3);
 /// What fences take while nothing is broken is measured first.
 const QUIET: Duration = Duration::from_secs(4);
 const SLOW_BY: Duration = Duration::from_millis(300);
-/// By how much, and for how long, the gateways hear the caches late before they are cut off: far more than the margin of a lease, and not so much that
-/// nothing is held any more.
-const LATE_BY: Duration = Duration::from_millis(200);
-const LATE_FOR: Duration = Duration::from_millis(1_500);
+/// By how much, and for how long, the gateways hear the caches late before they are cut off: far more than the margin of a lease, and not
+/// so much that nothing is held any more.
+const LATE_BY: Duration = Duration::from_millis(400);
+const LATE_FOR: Duration = Duration::from_millis(2_500);
 /// By whom a gateway hears of an invalidation.
 const CUT_OFF: [Link; 3] = [Link::GatewayCache, Link::GatewayStandby, Link::GatewayBroker];
+/// On whose answers packets are lost, one in so many: by far most renewals take less than a packet that is late, so fences overtake loads; and
+/// of two loads of a key one after the other both may be late.
+const LOSSY: [(Link, u64); 3] = [(Link::GatewayCache, 12), (Link::GatewayStandby, 12), (Link::CacheStore, 4)];
+const LOST_FOR: Duration = Duration::from_millis(400);
 /// A program that is told to end has ended by then.
 const DRAINED_WITHIN: Duration = Duration::from_secs(20);
 /// Submitted right before a fault that comes alone, so that it meets work.
@@ -103,7 +107,9 @@ impl Nemesis<'_> {
         let note = |phase| recorder.note(Event::Fault { fault, phase, is_alone: true });
         note(Phase::Begins);
         let begun = Instant::now();
+        client.keep_calm(fault.comes_after_a_calm());
         site.begin(fault, recorder).await?;
+        client.keep_calm(false);
         note(Phase::Lasts);
         // To stop a broker takes seconds; what the caches do without it is looked at from then on.
         let lasting = if client.focus == Focus::Caches { Instant::now() } else { begun };
@@ -270,8 +276,16 @@ impl Target for Programs {
                     self.proxy(link).set_flow(Direction::ToClient, Flow::Delayed(LATE_BY));
                 }
                 sleep(LATE_FOR).await;
-                for link in CUT_OFF {
-                    self.proxy(link).partition();
+                self.proxy(Link::GatewayBroker).partition();
+                // Answers still come: to the last renewals that the caches heard.
+                for link in Link::TO_CACHES {
+                    self.proxy(link).set_flow(Direction::ToServer, Flow::Held);
+                }
+            }
+            Fault::LostPackets => {
+                for (link, one_in) in LOSSY {
+                    let flow = Flow::Lossy { one_in, late_by: LOST_FOR };
+                    self.proxy(link).set_flow(Direction::ToClient, flow);
                 }
             }
             Fault::ClockStep(member, seconds) => self.step_clock(member, seconds)?,
@@ -310,6 +324,7 @@ impl Target for Programs {
                 process.restart()?;
             }
             Fault::CutOff => CUT_OFF.into_iter().for_each(|link| self.proxy(link).heal()),
+            Fault::LostPackets => LOSSY.into_iter().for_each(|(link, _)| self.proxy(link).heal()),
             Fault::ClockStep(member, _) => self.step_clock(member, 0)?,
             Fault::LostConfirms(link) => {
                 self.proxy(link).cut();

@@ -96,6 +96,7 @@ impl Faults {
             for member in [Member::CacheStandby, Member::CacheSvc] {
                 bring_to_front(&mut faults, |fault| fault == Fault::HandOver(member));
             }
+            bring_to_front(&mut faults, |fault| fault == Fault::LostPackets);
             bring_to_front(&mut faults, |fault| fault == Fault::CutOff);
             for member in [Member::CacheStandby, Member::CacheSvc] {
                 bring_to_front(
@@ -103,7 +104,7 @@ impl Faults {
                     |fault| matches!(fault, Fault::Kill(of) | Fault::Pause(of) if of == member),
                 );
             }
-            always = 7;
+            always = 8;
             bring_to_front(&mut faults, |fault| Member::GATEWAYS.iter().any(|gateway| fault.stops(gateway.name())));
             bring_to_front(&mut faults, Fault::takes_broker_away);
         }
@@ -213,6 +214,7 @@ fn of_caches(random: &mut SmallRng) -> Vec<Fault> {
         Fault::HandOver(Member::CacheSvc),
         Fault::HandOver(Member::CacheStandby),
         Fault::CutOff,
+        Fault::LostPackets,
         Fault::Kill(Member::StoreSvc),
         Fault::Pause(Member::StoreSvc),
         // Whichever of the two is sequencer: nobody hears it, or it hears nobody.
@@ -314,13 +316,13 @@ mod tests {
     #[test]
     fn trial_of_the_caches_begins_without_the_broker_then_a_gateway_then_the_sequencer() {
         for Schedule { alone, storms } in of_caches() {
-            let [first, second, third, fourth, cut_off, hand_over, and_back, ..] = alone.as_slice() else {
+            let [first, second, third, fourth, cut_off, lost, hand_over, and_back, ..] = alone.as_slice() else {
                 panic!("{alone:?}")
             };
             assert!(first.fault.takes_broker_away(), "{alone:?}");
             assert!(second.fault.spares_fences() && !second.fault.takes_broker_away(), "{alone:?}");
             assert_eq!([third, fourth].map(|strike| strike.fault.touches()), ["cache-svc", "cache-svc-1"], "{alone:?}");
-            assert_eq!(cut_off.fault, Fault::CutOff);
+            assert_eq!([cut_off.fault, lost.fault], [Fault::CutOff, Fault::LostPackets]);
             let expected = [Member::CacheSvc, Member::CacheStandby].map(Fault::HandOver);
             assert_eq!([hand_over.fault, and_back.fault], expected, "whichever is sequencer");
             assert_eq!(storms.len(), 2);

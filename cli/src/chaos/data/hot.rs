@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use futures_util::future::{join_all, join3};
+use futures_util::{StreamExt, stream};
 use protocol::api::Priority;
 use protocol::envelope::Covered;
 use rand::rngs::SmallRng;
@@ -19,14 +20,16 @@ use crate::chaos::history::Fate;
 use crate::chaos::traffic::Client;
 
 const KEYS: usize = 6;
-/// At each place.
-const READERS: usize = 2;
-/// A reader that is told nothing reads any key this often.
-const READ_EVERY: Duration = Duration::from_millis(40);
+/// A reader that is told nothing for so long reads any key.
+const READ_EVERY: Duration = Duration::from_millis(20);
+/// A reader that waits for an answer reads on meanwhile, so that it may overtake itself.
+const READS_AT_ONCE: usize = 64;
 const PAUSE_MS: (u64, u64) = (20, 120);
 /// What a reader that is busy is told is remembered; beyond that it has missed it.
 const TOLD_MAX: usize = 32;
-/// A tag that nothing has: voiding it must be answered like anything else.
+/// So many clients void by jobs.
+const VOIDING_BY_JOBS: usize = 3;
+/// A tag that nothing in the trial has: voiding it must be answered like anything else.
 const TAG: &str = "chaos-tag";
 
 pub(in crate::chaos) fn keys() -> Keys {
@@ -37,32 +40,25 @@ pub(in crate::chaos) fn keys() -> Keys {
 #[derive(Debug)]
 pub(in crate::chaos) struct Hot<'a> {
     keys: &'a Keys,
-    /// One for each reader.
+    /// One for each reader, of whom there is one at each place.
     readers: Vec<Sender<String>>,
-    told: Vec<(usize, Receiver<String>)>,
+    told: Vec<Receiver<String>>,
 }
 
 impl<'a> Hot<'a> {
     pub(in crate::chaos) fn new(keys: &'a Keys, places: usize) -> Self {
-        let (readers, told) = (0..places * READERS)
-            .map(|reader| {
-                let (sender, receiver) = channel(TOLD_MAX);
-                (sender, (reader / READERS, receiver))
-            })
-            .unzip();
+        let (readers, told) = (0..places).map(|_| channel(TOLD_MAX)).unzip();
         Self { keys, readers, told }
     }
 
-    /// For ever: at each of these places a writer, an invalidator and readers.
+    /// For ever: at each of these places a writer, an invalidator and a reader.
     pub(in crate::chaos) async fn work(self, places: &[&Client<'_>]) {
         let Self { keys, readers, told } = self;
         let crowd = |client| Crowd { keys, readers: &readers, client };
         let writers = (0_u64..).zip(places).map(async |(number, client)| crowd(client).write(number).await);
         let voiders = (100_u64..).zip(places).map(async |(number, client)| crowd(client).void(number).await);
-        let reading = told.into_iter().zip(200_u64..).map(async |((place, told), number)| {
-            let Some(client) = places.get(place) else { return };
-            crowd(client).read(told, number).await;
-        });
+        let readers = (200_u64..).zip(places).zip(told);
+        let reading = readers.map(async |((number, client), told)| crowd(client).read(told, number).await);
         join3(join_all(writers), join_all(voiders), join_all(reading)).await;
     }
 }
@@ -87,6 +83,7 @@ impl Crowd<'_> {
     async fn write(self, number: u64) {
         let mut random = self.random(number);
         loop {
+            self.keys.calm_is_over().await;
             let key = self.draw(&mut random);
             let mut write = Write::put(key);
             match random.random_range(0..100) {
@@ -124,6 +121,7 @@ impl Crowd<'_> {
     async fn void(self, number: u64) {
         let mut random = self.random(number);
         loop {
+            self.keys.calm_is_over().await;
             let key = self.draw(&mut random);
             let mut covered = self.covering(&key, &mut random);
             if random.random_bool(0.2) {
@@ -140,19 +138,20 @@ impl Crowd<'_> {
         }
     }
 
-    async fn read(self, mut told: Receiver<String>, number: u64) {
-        let mut random = self.random(number);
-        loop {
+    async fn read(self, told: Receiver<String>, number: u64) {
+        let wanted = stream::unfold((told, self.random(number)), async |(mut told, mut random)| {
             let key = timeout(READ_EVERY, told.recv()).await.ok().flatten();
             let key = key.unwrap_or_else(|| self.draw(&mut random));
             let owed = self.keys.owed(&key).filter(|_| random.random_bool(0.4));
-            self.client.read(&key, owed).await;
-        }
+            Some(((key, owed), (told, random)))
+        });
+        let read = async |(key, owed): (String, Option<Owed>)| drop(self.client.read(&key, owed).await);
+        wanted.for_each_concurrent(READS_AT_ONCE, read).await;
     }
 
     fn tell(&self, key: &str) {
         for reader in self.readers {
-            // One that is still busy with earlier news reads something else.
+            // One that has not come to its earlier news reads something else.
             reader.try_send(key.to_owned()).ok();
         }
     }
@@ -175,10 +174,22 @@ impl Client<'_> {
         written.fate
     }
 
-    /// Writes without waiting, then has a job void the key, and follows it: until it is told that no more jobs are wanted.
+    /// Whether nothing is to be written or voided for now, but by the jobs of the plan.
+    pub(in crate::chaos) fn keep_calm(&self, calm: bool) {
+        if let Some(keys) = self.keys {
+            keys.calm.set(calm);
+        }
+    }
+
+    /// Several clients write without waiting, then have a job void the key, and follow it: until they are told that no more jobs are wanted.
     pub(in crate::chaos) async fn void_by_jobs(&self, keys: &Keys, no_more: &Cell<bool>) {
-        let mut random = SmallRng::seed_from_u64(!self.seed);
+        join_all((0..VOIDING_BY_JOBS).map(|number| self.void_by_job(keys, no_more, number))).await;
+    }
+
+    async fn void_by_job(&self, keys: &Keys, no_more: &Cell<bool>, number: usize) {
+        let mut random = SmallRng::seed_from_u64(!self.seed ^ number as u64);
         while !no_more.get() {
+            keys.calm_is_over().await;
             let key = keys.get(random.random_range(0..keys.len()));
             let write = Write { waits: false, ..Write::put(key.clone()) };
             if self.write_known(keys, &write).await.version().is_some() {

@@ -1,9 +1,14 @@
 //! The few keys that are written and read. A key may be given up: what may still happen under it would be no news to anybody then.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::Owed;
+
+const LOOK_EVERY: Duration = Duration::from_millis(40);
 
 #[derive(Debug)]
 struct Slot {
@@ -19,12 +24,25 @@ pub(in crate::chaos) struct Keys {
     slots: RefCell<Vec<Slot>>,
     /// By key: the last write that was answered with a token.
     owed: RefCell<BTreeMap<String, Owed>>,
+    /// Whoever writes or voids them waits.
+    pub(super) calm: Cell<bool>,
 }
 
 impl Keys {
     pub(in crate::chaos) fn new(prefix: &'static str, slots: usize) -> Self {
         let slot = |slot| Slot { key: name(prefix, slot, 0), given_up: 0 };
-        Self { prefix, slots: RefCell::new((0..slots).map(slot).collect()), owed: RefCell::default() }
+        Self {
+            prefix,
+            slots: RefCell::new((0..slots).map(slot).collect()),
+            owed: RefCell::default(),
+            calm: Cell::default(),
+        }
+    }
+
+    pub(super) async fn calm_is_over(&self) {
+        while self.calm.get() {
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     pub(super) fn len(&self) -> usize {
