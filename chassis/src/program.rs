@@ -23,6 +23,9 @@ const LAST_MOMENT: Duration = Duration::from_secs(2);
 /// As many open files as a program asks for, if the system lets it.
 const OPEN_FILES: u64 = 65_536;
 
+/// Of these, so many are kept for what is no client's connection: other programs, the broker, files of data; half of them, where there are few.
+const OWN_FILES: u64 = 256;
+
 /// What makes a program out of a service's library.
 #[derive(Debug, Clone, Copy)]
 pub struct Program<C> {
@@ -147,6 +150,27 @@ pub fn raise_file_limit() {
     }
 }
 
+/// `wanted` connections of clients, or as many as may be open beside the program's own files.
+#[must_use]
+pub fn affordable_connections(wanted: usize) -> usize {
+    let Some(files) = getrlimit(Resource::Nofile).current else { return wanted };
+    let affordable = within_files(wanted, files);
+    if affordable < wanted {
+        tracing::warn!(
+            wanted,
+            affordable,
+            files,
+            "fewer connections than configured are served, for want of open files"
+        );
+    }
+    affordable
+}
+
+fn within_files(wanted: usize, files: u64) -> usize {
+    let for_clients = files - OWN_FILES.min(files / 2);
+    usize::try_from(for_clients).unwrap_or(usize::MAX).clamp(1, wanted.max(1))
+}
+
 /// What the caller asked to see; `gateway --help | head` may stop reading.
 fn show(text: &str) {
     writeln!(std::io::stdout().lock(), "{text}").unwrap_or_default();
@@ -183,5 +207,14 @@ mod tests {
         let before = getrlimit(Resource::Nofile).current;
         raise_file_limit();
         assert!(getrlimit(Resource::Nofile).current >= before);
+    }
+
+    #[test]
+    fn connections_leave_files_for_the_program_itself() {
+        let check = |wanted, files, expected| assert_eq!(within_files(wanted, files), expected, "{files}");
+        check(12_000, 65_536, 12_000);
+        check(12_000, 1_024, 768);
+        check(4_096, 96, 48);
+        check(4_096, 0, 1);
     }
 }

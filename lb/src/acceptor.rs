@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use chassis::program::affordable_connections;
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -24,11 +25,13 @@ pub(crate) struct Acceptor {
     shared: Arc<Shared>,
     loops: Vec<mpsc::Sender<Dealt>>,
     turn: usize,
+    connections_max: usize,
 }
 
 impl Acceptor {
     pub(crate) fn new(shared: Arc<Shared>, loops: Vec<mpsc::Sender<Dealt>>) -> Acceptor {
-        Acceptor { shared, loops, turn: 0 }
+        let connections_max = affordable_connections(shared.config.client_connections_max);
+        Acceptor { shared, loops, turn: 0, connections_max }
     }
 
     /// Accepts until the drain's notice is over, and then what has already connected.
@@ -74,10 +77,10 @@ impl Acceptor {
         let counts = &self.shared.counts;
         let loads: Vec<usize> = counts.connections.iter().map(|count| count.load(Relaxed)).collect();
         let open: usize = loads.iter().sum();
-        let is_refused = open >= self.shared.config.client_connections_max;
+        let is_refused = open >= self.connections_max;
         if is_refused {
             counts.connections_refused.fetch_add(1, Relaxed);
-            if open >= self.shared.config.client_connections_max + REFUSED_AT_ONCE {
+            if open >= self.connections_max + REFUSED_AT_ONCE {
                 return;
             }
         }

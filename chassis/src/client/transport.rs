@@ -21,8 +21,9 @@ use crate::http::{Context, REQUEST_ID, TRACEPARENT};
 /// A peer that does not accept within this is away, and the next address is tried.
 const CONNECT_TIME: Duration = Duration::from_secs(1);
 
-/// Shorter than a server's idle limit (75 s), so that it is rarely the server that closes a connection we reuse.
-const IDLE_TIME: Duration = Duration::from_secs(30);
+/// Far shorter than a server's idle limit (75 s), so that it is rarely the server that closes a connection we reuse, and what a burst has opened is
+/// soon closed: within twice this.
+const IDLE_TIME: Duration = Duration::from_secs(5);
 
 const IDLE_CONNECTIONS_PER_ADDRESS: usize = 64;
 

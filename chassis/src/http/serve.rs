@@ -12,6 +12,7 @@ use super::at_once::AtOnce;
 use super::observe::{Observe, Quick};
 use super::{admin, connection};
 use crate::health::Health;
+use crate::program::affordable_connections;
 use crate::shutdown::Shutdown;
 use crate::task::Tasks;
 use crate::telemetry;
@@ -76,9 +77,10 @@ pub async fn serve_at_once(
     let observe = Observe::new(health.program(), shutdown);
     let router = router.layer(observe.clone());
     let connections = Tasks::new();
+    let places = affordable_connections(limits.connections);
     let server = Server {
-        places: Arc::new(Semaphore::new(limits.connections)),
-        turned_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
+        places: Arc::new(Semaphore::new(places)),
+        turned_away: Arc::new(Semaphore::new((places / 4).clamp(1, TURNED_AWAY_AT_ONCE))),
         served: connection::Served::new(router, Quick::new(at_once, observe), limits.clone()),
         connections: connections.clone(),
     };

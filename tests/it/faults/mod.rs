@@ -4,6 +4,7 @@ mod broker;
 mod clients;
 mod dead;
 mod disk;
+mod files;
 mod links;
 mod owners;
 mod poison;

@@ -1,5 +1,6 @@
 //! What takes long or needs more than the other tests: run by `tests/run --all`.
 
+mod broker_cluster;
 mod caches;
 mod chaos;
 mod fault_points;

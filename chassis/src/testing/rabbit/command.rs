@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 use tokio::process::{Child, Command};
 
-use super::{NodeConfig, Ports, SERVER};
+use super::{Identity, NodeConfig, SERVER};
 
 const CTL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 const PRODUCT: &str = include_str!("../../../../rabbitmq/rabbitmq.conf");
@@ -22,12 +22,20 @@ const SHELL: &str = r#"
 exec 3<&0 </dev/null
 (cat <&3 >/dev/null; kill -KILL "$(cat "$2/pid")"; rm -rf "$2"; kill -KILL 0) &
 exec 3<&-
-(until epmd -address 127.0.0.1 -port "$ERL_EPMD_PORT"; do sleep 0.1; done) &
+[ -n "$4" ] || (until epmd -address 127.0.0.1 -port "$ERL_EPMD_PORT"; do sleep 0.1; done) &
 "$1" &
 wait $!
 "#;
 
-pub(super) fn write_config(folder: &Path, ports: &Ports, config: &NodeConfig) -> Result<()> {
+/// A port mapper for several nodes, which ends with the test process like they do.
+const MAPPER: &str = r#"
+exec 3<&0 </dev/null
+(cat <&3 >/dev/null; kill -KILL 0) &
+exec 3<&-
+exec epmd -address 127.0.0.1 -port "$1"
+"#;
+
+pub(super) fn write_config(folder: &Path, identity: &Identity, config: &NodeConfig) -> Result<()> {
     // The product's own settings, so that every test checks them; of a repeated setting the last counts.
     let mut settings = format!(
         "{PRODUCT}\n\
@@ -38,8 +46,8 @@ pub(super) fn write_config(folder: &Path, ports: &Ports, config: &NodeConfig) ->
          collect_statistics_interval = 1000\n\
          log.console = false\n\
          log.file.level = warning\n",
-        ports.amqp,
-        ports.management,
+        identity.amqp,
+        identity.management,
         folder.join("definitions.json").display(),
     );
     if let Some(consumer_timeout) = config.consumer_timeout {
@@ -59,12 +67,12 @@ pub(super) fn write_config(folder: &Path, ports: &Ports, config: &NodeConfig) ->
 }
 
 /// `disk_bytes`: with a disk of this size for its data, which only it sees.
-pub(super) fn start(folder: &Path, ports: &Ports, disk_bytes: Option<u64>) -> Result<Child> {
+pub(super) fn start(folder: &Path, identity: &Identity, disk_bytes: Option<u64>) -> Result<Child> {
     let mut command = match disk_bytes {
         None => Command::new("sh"),
         Some(_) => Command::new("unshare"),
     };
-    with_environment(&mut command, folder, ports);
+    with_environment(&mut command, folder, identity);
     if disk_bytes.is_some() {
         command.args(["--mount", "sh"]);
     }
@@ -72,7 +80,8 @@ pub(super) fn start(folder: &Path, ports: &Ports, disk_bytes: Option<u64>) -> Re
         .args(["-c", SHELL, "sh", SERVER])
         .arg(folder)
         .arg(disk_bytes.map(|bytes| bytes.to_string()).unwrap_or_default())
-        .env("RABBITMQ_DIST_PORT", ports.distribution.to_string())
+        .arg(if identity.has_own_mapper { "" } else { "shared" })
+        .env("RABBITMQ_DIST_PORT", identity.distribution.to_string())
         .env("RABBITMQ_MNESIA_BASE", folder.join("db"))
         .env("RABBITMQ_LOG_BASE", folder.join("log"))
         .env("RABBITMQ_PID_FILE", folder.join("pid"))
@@ -93,26 +102,33 @@ pub(super) fn start(folder: &Path, ports: &Ports, disk_bytes: Option<u64>) -> Re
     command.spawn().context("starting the node")
 }
 
-pub(super) fn ctl(folder: &Path, ports: &Ports, arguments: &[&str]) -> Command {
+pub(super) fn start_mapper(port: u16) -> Result<Child> {
+    let mut command = Command::new("sh");
+    command.args(["-c", MAPPER, "sh", &port.to_string()]).env_clear().env("PATH", PATH).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    command.spawn().context("starting a port mapper")
+}
+
+pub(super) fn ctl(folder: &Path, identity: &Identity, arguments: &[&str]) -> Command {
     let mut command = Command::new(CTL);
-    with_environment(&mut command, folder, ports);
+    with_environment(&mut command, folder, identity);
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
-fn with_environment(command: &mut Command, folder: &Path, ports: &Ports) {
+fn with_environment(command: &mut Command, folder: &Path, identity: &Identity) {
     command
         .env_clear()
         .env("PATH", PATH)
         .env("LANG", "C.UTF-8")
         .env("HOME", folder)
-        .env("RABBITMQ_NODENAME", "longshore@localhost")
+        .env("RABBITMQ_NODENAME", &identity.name)
         .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-        .env("ERL_EPMD_PORT", ports.epmd.to_string());
+        .env("ERL_EPMD_PORT", identity.epmd.to_string());
 }
 
-pub(super) fn log_tail(folder: &Path) -> String {
-    let log = folder.join("log").join("longshore@localhost.log");
+pub(super) fn log_tail(folder: &Path, identity: &Identity) -> String {
+    let log = folder.join("log").join(format!("{}.log", identity.name));
     let text = std::fs::read_to_string(&log).unwrap_or_else(|error| format!("{}: {error}", log.display()));
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")

@@ -73,6 +73,17 @@ impl Management {
         Ok(names(&vhosts))
     }
 
+    /// Names of the nodes of the cluster that run.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn nodes(&self) -> Result<Vec<String>> {
+        let nodes = self.request(Method::GET, "nodes?columns=name,running", None).await?;
+        let running =
+            nodes.as_array().map(Vec::as_slice).unwrap_or_default().iter().filter(|node| node["running"] == true);
+        Ok(running.filter_map(|node| node["name"].as_str().map(str::to_owned)).collect())
+    }
+
     /// A virtual host with the product's topology for these job queues, and its users with their rights. It isolates a test and costs
     /// about 100 ms.
     ///

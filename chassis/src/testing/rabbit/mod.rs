@@ -1,6 +1,7 @@
 //! A scratch RabbitMQ node: its own folder and ports, everything on loopback, started with the definitions of the product. It can be
 //! stopped, killed, frozen, wiped and started again in place, and it ends with the test process, however that ends.
 
+mod cluster;
 mod command;
 mod management;
 
@@ -17,6 +18,7 @@ use tokio::process::{Child, ChildStdin};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 pub use super::ports::free_port;
+pub use cluster::ScratchCluster;
 pub use management::Management;
 
 /// The server's own script; the wrapper in `/usr/sbin` wants to be another user.
@@ -53,12 +55,14 @@ impl Default for NodeConfig {
     }
 }
 
-/// The addresses of a node; they stay the same for its whole life.
-#[derive(Clone, Copy, Debug)]
-struct Ports {
+/// A node's name and ports; they stay the same for its whole life.
+#[derive(Clone, Debug)]
+struct Identity {
+    name: String,
     amqp: u16,
     management: u16,
     epmd: u16,
+    has_own_mapper: bool,
     distribution: u16,
 }
 
@@ -66,7 +70,7 @@ struct Ports {
 #[derive(Debug)]
 pub struct ScratchNode {
     folder: TempDir,
-    ports: Ports,
+    identity: Identity,
     disk_bytes: Option<u64>,
     process: Option<Process>,
     /// Until when the queues count as fresh.
@@ -106,7 +110,8 @@ impl ScratchNode {
         let mut last = None;
         // Another process may take a port between the choice and the boot.
         for _ in 0..3 {
-            match Self::boot(&config).await {
+            let (name, epmd) = ("longshore@localhost".to_owned(), free_port()?);
+            match Self::boot(&config, name, epmd, true).await {
                 Ok(node) => return Ok(node),
                 Err(error) => last = Some(error),
             }
@@ -114,12 +119,15 @@ impl ScratchNode {
         Err(last.context("three attempts were made")?)
     }
 
-    async fn boot(config: &NodeConfig) -> Result<Self> {
+    async fn boot(config: &NodeConfig, name: String, epmd: u16, has_own_mapper: bool) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("longshore-rabbit-").tempdir()?;
-        let ports =
-            Ports { amqp: free_port()?, management: free_port()?, epmd: free_port()?, distribution: free_port()? };
-        command::write_config(folder.path(), &ports, config)?;
-        let mut node = Self { folder, ports, disk_bytes: config.disk_bytes, process: None, aged_at: Instant::now() };
+        let (amqp, management, distribution) = (free_port()?, free_port()?, free_port()?);
+        let identity = Identity { name, amqp, management, epmd, has_own_mapper, distribution };
+        command::write_config(folder.path(), &identity, config)?;
+        if !has_own_mapper {
+            cluster::write_cookie(folder.path())?;
+        }
+        let mut node = Self { folder, identity, disk_bytes: config.disk_bytes, process: None, aged_at: Instant::now() };
         node.start_again().await?;
         node.has_new_queues();
         Ok(node)
@@ -131,7 +139,7 @@ impl ScratchNode {
     /// When it does not boot.
     pub async fn start_again(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "the node is running");
-        let mut shell = command::start(self.folder.path(), &self.ports, self.disk_bytes)?;
+        let mut shell = command::start(self.folder.path(), &self.identity, self.disk_bytes)?;
         let input = shell.stdin.take();
         let group = shell.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the shell has just started")?;
         let booted = tokio::select! {
@@ -265,7 +273,7 @@ impl ScratchNode {
     /// # Errors
     /// What it prints.
     pub async fn ctl(&self, arguments: &[&str]) -> Result<String> {
-        let output = command::ctl(self.folder.path(), &self.ports, arguments).output().await?;
+        let output = command::ctl(self.folder.path(), &self.identity, arguments).output().await?;
         if !output.status.success() {
             bail!("rabbitmqctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         }
@@ -285,7 +293,7 @@ impl ScratchNode {
 
     #[must_use]
     pub fn amqp_address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.amqp))
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.identity.amqp))
     }
 
     /// The `AMQP_URL` for the user `up`, who may use everything.
@@ -303,7 +311,7 @@ impl ScratchNode {
     /// The HTTP API.
     #[must_use]
     pub fn management(&self) -> Management {
-        Management::new(SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.management)))
+        Management::new(SocketAddr::from((Ipv4Addr::LOCALHOST, self.identity.management)))
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
@@ -324,7 +332,7 @@ impl ScratchNode {
     /// The end of the node's log, for a test that fails.
     #[must_use]
     pub fn log_tail(&self) -> String {
-        command::log_tail(self.folder.path())
+        command::log_tail(self.folder.path(), &self.identity)
     }
 }
 
