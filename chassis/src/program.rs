@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::asking;
 use crate::config::{self, Common, ConfigError, Source};
@@ -67,11 +68,7 @@ impl<C> Program<C> {
         config::refuse_exposed(listen, common.insecure).map_err(ConfigError::from)?;
         telemetry::init(self.name, &common);
         raise_file_limit();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(usize::from(common.threads.get()))
-            .enable_all()
-            .build()
-            .context("starting the runtime")?;
+        let runtime = runtime(&common, 1)?;
         let result = runtime.block_on(async {
             let tasks = Tasks::new();
             let shutdown = Trigger::from_signals(common.drain(), &tasks).context("listening for signals")?;
@@ -118,8 +115,7 @@ impl<C> Program<C> {
     fn health(&self) -> anyhow::Result<()> {
         let (_, config) = self.configuration()?;
         let address = asking::own_address((self.listen)(&config))?;
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+        let runtime = Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
         show(&runtime.block_on(asking::ask(&address, asking::READY))?);
         Ok(())
     }
@@ -138,6 +134,15 @@ pub async fn until_ended(service: impl Future<Output = anyhow::Result<()>>, shut
         result = service => result,
         () = overdue => Err(anyhow::anyhow!("stopped before everything was finished")),
     }
+}
+
+/// With as many threads as the settings say, or else `unless_set`.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn runtime(common: &Common, unless_set: usize) -> anyhow::Result<Runtime> {
+    let threads = if common.threads == 0 { unless_set } else { usize::from(common.threads) };
+    Builder::new_multi_thread().worker_threads(threads).enable_all().build().context("starting the runtime")
 }
 
 /// Connections are files: the soft limit (1024 on most systems) is raised as far as the hard one allows, within reason.

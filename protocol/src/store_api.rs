@@ -114,6 +114,9 @@ pub enum Reply {
     Settled {
         settled: Settled,
         status: Option<Status>,
+        /// As [`Complete::next`] asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next: Option<Box<PulledJob>>,
     },
     Heartbeat(HeartbeatReply),
     Pulled {
@@ -244,6 +247,9 @@ pub struct Claimed {
     pub payload: Option<Box<RawValue>>,
     pub trace: Option<String>,
     pub cancel_requested: bool,
+    /// More jobs wait in the queue than have bells.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// Takes jobs without a bell, and opens or renews the session of a worker that does so. Such a session has no slots: no bell is rung for it.
@@ -282,6 +288,22 @@ pub struct Complete {
     /// What the attempt wrote; more than is kept is cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Box<Output>>,
+    /// A store that does not know this records the outcome all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Next>,
+}
+
+/// The slot that is free by an outcome takes the job that comes next in the same queue, if that one has no bell: then nothing needs to pass
+/// the broker for it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Next {
+    pub session: SessionId,
+    /// Of the tasks that the session knows, but for `except`. When one of those comes next, nothing is taken.
+    pub lease_ms: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<TaskPattern>,
+    /// Names the taking, as of a [`Pull`].
+    pub claim_id: ClaimId,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -63,3 +63,27 @@ async fn pause_and_resume(cluster: &mut Cluster) -> Result<()> {
 async fn a_paused_queue_begins_nothing_and_loses_nothing_on_rabbitmq() -> Result<()> {
     rabbitmq(pause_and_resume).await
 }
+
+/// Behind a backlog a slot that is free takes the next job along with the answer to its last one.
+async fn work_off(cluster: &mut Cluster) -> Result<()> {
+    const JOBS: usize = 1_000;
+    ask(cluster, "/queues/default/pause").await?.expect(200)?;
+    cluster.client().accepted_all(JOBS, |_| json!({"task": "noop"})).await?;
+    ask(cluster, "/queues/default/resume").await?.expect(200)?;
+    cluster.client().settled(SOON).await?;
+    let counted = async |transition: &str| {
+        let label = format!("transition=\"{transition}\"");
+        cluster.sum("store-svc", "longshore_store_transitions_total", &[&label]).await
+    };
+    let (rung, without_bell) = (counted("rung").await?, counted("taken_next").await?);
+    ensure!(
+        rung < 200.0 && without_bell > 800.0,
+        "{rung} of {JOBS} jobs were rung, {without_bell} taken without a bell"
+    );
+    wait_until(SOON, "every bell has its place back", async || Ok(queue(cluster).await?["bells"] == 0)).await
+}
+
+#[tokio::test]
+async fn a_backlog_is_worked_off_with_few_bells_on_rabbitmq() -> Result<()> {
+    rabbitmq(work_off).await
+}

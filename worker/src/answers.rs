@@ -1,7 +1,7 @@
 //! What follows from the store's answers to a claim and to an outcome. Pure.
 
 use protocol::job::{ClaimRefusal, Settled};
-use protocol::store_api::{Claimed, Reply};
+use protocol::store_api::{Claimed, PulledJob, Reply};
 
 use crate::store::StoreError;
 
@@ -56,9 +56,10 @@ pub(crate) fn after_claim(
 }
 
 /// After an outcome or a release.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum AfterWord {
-    Recorded,
+    /// With the job that was taken with it, if one was asked for.
+    Recorded(Option<Box<PulledJob>>),
     /// The job has another owner, or has ended.
     Refused,
     Repeat(String),
@@ -68,7 +69,9 @@ pub(crate) enum AfterWord {
 
 pub(crate) fn after_word(answer: Result<Reply, StoreError>) -> AfterWord {
     match answer {
-        Ok(Reply::Settled { settled: Settled::Recorded | Settled::AlreadyRecorded, .. }) => AfterWord::Recorded,
+        Ok(Reply::Settled { settled: Settled::Recorded | Settled::AlreadyRecorded, next, .. }) => {
+            AfterWord::Recorded(next)
+        }
         Ok(Reply::Settled { settled: Settled::Refused, .. }) => AfterWord::Refused,
         Ok(other) => AfterWord::Repeat(format!("an answer of the wrong kind: {}", other.name())),
         Err(StoreError::Refused(problem)) => AfterWord::Unacceptable(problem.to_string()),
@@ -95,6 +98,7 @@ mod tests {
             payload: None,
             trace: None,
             cancel_requested: false,
+            more: false,
         })))
     }
 
@@ -125,14 +129,14 @@ mod tests {
 
     #[test]
     fn outcome_is_repeated_until_it_is_recorded_or_refused() {
-        let check = |answer, expected: AfterWord| assert_eq!(after_word(answer), expected);
-        let settled = |settled| Ok(Reply::Settled { settled, status: None });
-        check(settled(Settled::Recorded), AfterWord::Recorded);
-        check(settled(Settled::AlreadyRecorded), AfterWord::Recorded);
-        check(settled(Settled::Refused), AfterWord::Refused);
-        check(away(true), AfterWord::Repeat("gone".to_owned()));
+        let check = |answer, expected: &str| assert_eq!(format!("{:?}", after_word(answer)), expected);
+        let settled = |settled| Ok(Reply::Settled { settled, status: None, next: None });
+        check(settled(Settled::Recorded), "Recorded(None)");
+        check(settled(Settled::AlreadyRecorded), "Recorded(None)");
+        check(settled(Settled::Refused), "Refused");
+        check(away(true), "Repeat(\"gone\")");
         let refusal = Kind::PayloadTooLarge.problem();
-        let expected = AfterWord::Unacceptable(refusal.to_string());
-        check(Err(StoreError::Refused(Box::new(refusal))), expected);
+        let expected = format!("Unacceptable({:?})", refusal.to_string());
+        check(Err(StoreError::Refused(Box::new(refusal))), &expected);
     }
 }

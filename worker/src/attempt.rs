@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::clock::now_ms;
 use chassis::fault_points::{FaultPoint, fault_point};
-use protocol::envelope::Bell;
-use protocol::ids::Fence;
+use protocol::ids::{ClaimId, Fence};
 use protocol::logs::Output;
-use protocol::store_api::{Claimed, Command, Complete, JobFence, Outcome, Release};
+use protocol::store_api::{Claimed, Command, Complete, JobFence, Next, Outcome, Release};
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::answers::{AfterWord, after_word};
-use crate::claim::store_backoff;
+use crate::claim::{Won, store_backoff};
 use crate::context::{Job, JobContext, Stop, StopReason};
 use crate::executor::execute;
 use crate::handler::Failure;
@@ -30,13 +30,15 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Enters it into the ledger, from where its lease is renewed. The claim was sent at `sent_ms`.
-    pub(crate) fn begin(runtime: &Runtime, bell: &Bell, claimed: Claimed, sent_ms: u64) -> Self {
-        let Claimed { fence, task, run, attempt, lease_ms, timeout_ms, payload, trace, cancel_requested, .. } = claimed;
-        let who = JobFence { job_id: bell.job_id, fence };
+    /// Enters it into the ledger, from where its lease is renewed.
+    pub(crate) fn begin(runtime: &Runtime, won: Won) -> Self {
+        let Won { job_id, claimed, sent_ms } = won;
+        let Claimed { fence, task, run, attempt, lease_ms, timeout_ms, payload, trace, cancel_requested, .. } =
+            *claimed;
+        let who = JobFence { job_id, fence };
         let settings = runtime.registry.find(&task).map_or_else(TaskSettings::default, |found| found.settings);
         let timeout_ms = timeout_ms.unwrap_or(settings.timeout_ms);
-        let trace = trace.or_else(|| bell.trace.clone()).unwrap_or_default();
+        let trace = trace.unwrap_or_default();
         let span = tracing::info_span!("job", job_id = %who.job_id, task, run, attempt, trace);
         let job = Job { id: who.job_id, task, run, attempt, fence, payload };
         let session = &runtime.session;
@@ -94,10 +96,24 @@ pub(crate) struct Ending {
 impl Ending {
     /// Tells the store, for as long as it takes.
     pub(crate) async fn record(self, runtime: Arc<Runtime>) {
+        self.tell(&runtime, None).await;
+    }
+
+    /// Tells the store, and takes the job that comes next in the queue along with its answer, if that has no bell and the same lease.
+    pub(crate) async fn record_and_take(self, runtime: &Runtime, lease_ms: u64) -> Option<Won> {
+        let except = runtime.registry.with_other_lease(lease_ms);
+        let next = Next { session: runtime.session.id, lease_ms, except, claim_id: ClaimId::generate() };
+        let won = self.tell(runtime, Some(next)).await;
+        metrics::claim(if won.is_some() { "next" } else { "no-next" });
+        won
+    }
+
+    async fn tell(self, runtime: &Runtime, next: Option<Next>) -> Option<Won> {
         let Self { who, word, output, span } = self;
         fault_point(FaultPoint::WorkerBeforeComplete);
-        tell(&runtime, who, word, output).instrument(span).await;
+        let won = tell(runtime, who, word, output, next).instrument(span).await;
         runtime.session.ledger.end(who);
+        won
     }
 }
 
@@ -113,21 +129,30 @@ async fn run(runtime: &Runtime, job: &JobContext) -> Ended {
 }
 
 /// Says it until it is recorded or refused.
-async fn tell(runtime: &Runtime, who: JobFence, word: Word, output: Option<Box<Output>>) {
+async fn tell(
+    runtime: &Runtime,
+    who: JobFence,
+    word: Word,
+    output: Option<Box<Output>>,
+    next: Option<Next>,
+) -> Option<Won> {
     let JobFence { job_id, fence } = who;
     let mut command = match word {
-        Word::Complete(outcome) => Command::Complete(Complete { job_id, fence, outcome, output }),
+        Word::Complete(outcome) => Command::Complete(Complete { job_id, fence, outcome, output, next }),
         Word::Release => Command::Release(Release { job_id, fence, output }),
-        Word::Nothing => return,
+        Word::Nothing => return None,
     };
     let mut backoff = store_backoff();
     loop {
+        let sent_ms = now_ms();
         match after_word(runtime.store.apply(command.clone()).await) {
-            AfterWord::Recorded => return,
+            AfterWord::Recorded(next) => {
+                return next.map(|next| Won { job_id: next.job_id, claimed: Box::new(next.claimed), sent_ms });
+            }
             AfterWord::Refused => {
                 metrics::refused();
                 tracing::warn!(%fence, "the store refused the outcome: the job has another owner or has ended");
-                return;
+                return None;
             }
             AfterWord::Repeat(reason) => {
                 metrics::repeated("outcome");
@@ -137,7 +162,7 @@ async fn tell(runtime: &Runtime, who: JobFence, word: Word, output: Option<Box<O
                 tracing::error!(reason, "the store does not take this outcome");
                 match replacement(&command, who.fence, &reason) {
                     Some(instead) => command = instead,
-                    None => return,
+                    None => return None,
                 }
             }
         }
@@ -154,5 +179,5 @@ fn replacement(command: &Command, fence: Fence, reason: &str) -> Option<Command>
     let Word::Complete(outcome) = failed(Failure::permanent(format!("the result was not accepted: {reason}"))) else {
         return None;
     };
-    Some(Command::Complete(Complete { job_id, fence, outcome, output }))
+    Some(Command::Complete(Complete { job_id, fence, outcome, output, next: None }))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chassis::backoff::Backoff;
 use chassis::clock::{now_ms, wall_ms};
 use protocol::envelope::Bell;
-use protocol::ids::ClaimId;
+use protocol::ids::{ClaimId, JobId};
 use protocol::store_api::{Claim, Claimed, Command};
 
 use crate::answers::{AfterClaim, after_claim};
@@ -13,14 +13,18 @@ use crate::metrics;
 use crate::runtime::Runtime;
 use crate::tasks::TaskSettings;
 
+/// A job that is ours from `sent_ms` on: the instant at which it was asked for.
+#[derive(Debug)]
+pub(crate) struct Won {
+    pub(crate) job_id: JobId,
+    pub(crate) claimed: Box<Claimed>,
+    pub(crate) sent_ms: u64,
+}
+
 /// What became of a bell.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    /// Won by a claim sent at `sent_ms`.
-    Run {
-        claimed: Box<Claimed>,
-        sent_ms: u64,
-    },
+    Run(Won),
     Ack,
     Park {
         label: &'static str,
@@ -55,7 +59,7 @@ pub(crate) async fn claim(runtime: &Runtime, bell: &Bell) -> Taken {
         match after_claim(answer, now_ms() - sent_ms, age_ms, runtime.retention_ms) {
             AfterClaim::Run(claimed) => {
                 metrics::claim("won");
-                return Taken::Run { claimed, sent_ms };
+                return Taken::Run(Won { job_id: bell.job_id, claimed, sent_ms });
             }
             AfterClaim::Ack(why) => {
                 metrics::claim(why);

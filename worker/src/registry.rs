@@ -107,6 +107,16 @@ impl Registry {
         self.exact.get(task).or_else(|| by_prefix().map(|(_, registered)| registered))
     }
 
+    /// Those of the tasks that have another lease than this.
+    #[must_use]
+    pub fn with_other_lease(&self, lease_ms: u64) -> Vec<TaskPattern> {
+        let has_other = |registered: &Registered| registered.settings.lease_ms != lease_ms;
+        let exact = self.exact.iter().filter(|(_, registered)| has_other(registered));
+        let prefixes = self.prefixes.iter().filter(|(_, registered)| has_other(registered));
+        let exact = exact.map(|(name, _)| TaskPattern::Exact(name.clone()));
+        exact.chain(prefixes.map(|(prefix, _)| TaskPattern::Prefix(prefix.clone()))).collect()
+    }
+
     /// What this worker tells the store that it runs, sorted.
     #[must_use]
     pub fn patterns(&self) -> Vec<TaskPattern> {

@@ -1,5 +1,6 @@
 //! One slot: takes a bell, claims its job, runs it, acknowledges, says how it ended. It runs one job at a time, and takes the next bell while the
 //! end of the last one is being recorded. The bell is no longer needed for that: from the claim on it is the lease that keeps the job.
+//! Behind a backlog it goes on without bells for a while: the answer to how a job ended brings the next one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +12,19 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Fuse, FusedFuture};
 use protocol::envelope::Bell;
 use protocol::topology;
+use tokio::time::Instant;
 
 use crate::attempt::{Attempt, Ending};
-use crate::claim::{Taken, claim};
+use crate::claim::{Taken, Won, claim};
 use crate::metrics;
 use crate::runtime::Runtime;
 
 /// A bell that could not be put aside so often goes back to the queue, from where it comes again after a second.
 const PARK_ATTEMPTS: u32 = 5;
+
+/// For so long a slot goes on without a bell. Its own is not acknowledged meanwhile, so that the broker gives the slot no other; those that are
+/// out wait for no longer than this and the job that runs then.
+const WITHOUT_BELL: Duration = Duration::from_millis(250);
 
 pub(crate) struct Slot {
     runtime: Arc<Runtime>,
@@ -87,11 +93,7 @@ impl Slot {
         };
         fault_point(FaultPoint::WorkerBeforeClaim);
         match self.recording.beside(claim(&self.runtime, &bell)).await {
-            Taken::Run { claimed, sent_ms } => {
-                fault_point(FaultPoint::WorkerBeforeStart);
-                let attempt = Attempt::begin(&self.runtime, &bell, *claimed, sent_ms);
-                self.work(attempt, delivery).await;
-            }
+            Taken::Run(won) => self.work(won, delivery).await,
             Taken::Ack => delivery.ack(),
             Taken::Park { label, reason } => self.park(delivery, label, &reason).await,
             Taken::Requeue => {
@@ -101,9 +103,41 @@ impl Slot {
         }
     }
 
+    /// Runs the job to its end, and those that come next without a bell.
+    async fn work(&mut self, won: Won, delivery: Delivery) {
+        let since = Instant::now();
+        let (mut won, mut delivery) = (won, delivery);
+        loop {
+            fault_point(FaultPoint::WorkerBeforeStart);
+            let (more, lease_ms) = (won.claimed.more, won.claimed.lease_ms);
+            let attempt = Attempt::begin(&self.runtime, won);
+            let Some((ending, kept)) = self.run_one(attempt, delivery).await else { return };
+            if !more || since.elapsed() > WITHOUT_BELL || self.runtime.shutdown.is_draining() {
+                self.acknowledge(kept).await;
+                let Self { runtime, recording, .. } = self;
+                return recording.begin(runtime, ending).await;
+            }
+            self.recording.done().await;
+            match ending.record_and_take(&self.runtime, lease_ms).await {
+                Some(next) => (won, delivery) = (next, kept),
+                None => return self.acknowledge(kept).await,
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, delivery: Delivery) {
+        if self.runtime.shutdown.is_draining() {
+            // Acknowledged first, the slot would be given the next bell.
+            self.consumer.pause().await;
+        }
+        fault_point(FaultPoint::WorkerBeforeAck);
+        delivery.ack();
+        fault_point(FaultPoint::WorkerAfterAck);
+    }
+
     /// Runs the attempt to its end. One that takes long lives on by its lease alone: its delivery is acknowledged, so that the broker's
-    /// timeouts and restarts do not matter, and the slot consumes nothing until it is free.
-    async fn work(&mut self, attempt: Attempt, delivery: Delivery) {
+    /// timeouts and restarts do not matter, and the slot consumes nothing until it is free. `None`: so it was, and everything is done.
+    async fn run_one(&mut self, attempt: Attempt, delivery: Delivery) -> Option<(Ending, Delivery)> {
         let Self { runtime, consumer, recording } = self;
         let mut run = std::pin::pin!(attempt.run(runtime));
         let in_time = async {
@@ -114,14 +148,7 @@ impl Slot {
             }
         };
         if let Some(ending) = recording.beside(in_time).await {
-            if runtime.shutdown.is_draining() {
-                // Acknowledged first, the slot would be given the next bell.
-                consumer.pause().await;
-            }
-            fault_point(FaultPoint::WorkerBeforeAck);
-            delivery.ack();
-            fault_point(FaultPoint::WorkerAfterAck);
-            return recording.begin(runtime, ending).await;
+            return Some((ending, delivery));
         }
         let give = async {
             consumer.pause().await;
@@ -136,6 +163,7 @@ impl Slot {
         if !runtime.shutdown.is_draining() {
             consumer.resume();
         }
+        None
     }
 
     /// Puts aside what is not ours, and only then acknowledges it.

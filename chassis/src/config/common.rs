@@ -1,6 +1,5 @@
 //! The settings that every program has.
 
-use std::num::NonZeroU16;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -13,6 +12,8 @@ use super::source::Source;
 /// The documentation and the defaults of these settings.
 pub(crate) const DEFAULTS: &str = include_str!("default.toml");
 
+const THREADS_MAX: u16 = 1_024;
+
 /// What every program reads besides its own settings.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,7 +22,8 @@ pub struct Common {
     pub log: String,
     pub log_format: LogFormat,
     pub drain_ms: u64,
-    pub threads: NonZeroU16,
+    /// 0: as many as suit how the program is run.
+    pub threads: u16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -51,6 +53,10 @@ fn check(common: &Common, faults: &mut Vec<Fault>) {
         let accepted = "a level (error, warn, info, debug, trace, off) or a list such as info,store_svc=debug";
         faults.push(Fault::sentence(format!("LONGSHORE_LOG is {:?} ({error}), but must be {accepted}.", common.log)));
     }
+    if common.threads > THREADS_MAX {
+        let accepted = format!("at most {THREADS_MAX}");
+        faults.push(Fault::value("LONGSHORE_THREADS", &common.threads.to_string(), &accepted));
+    }
     if common.drain_ms > 3_600_000 {
         faults.push(Fault::value("LONGSHORE_DRAIN_MS", &common.drain_ms.to_string(), "at most 3600000 (an hour)"));
     }
@@ -78,6 +84,6 @@ mod tests {
         check("LONGSHORE_LOG_FORMAT", "xml", "`auto`, `text`, `json`");
         check("LONGSHORE_DRAIN_MS", "-1", "LONGSHORE_DRAIN_MS is \"-1\"");
         check("LONGSHORE_DRAIN_MS", "99999999", "3600000");
-        check("LONGSHORE_THREADS", "0", "LONGSHORE_THREADS is \"0\"");
+        check("LONGSHORE_THREADS", "1025", "at most 1024");
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use chassis::broker::{self, Broker, ConnectOptions};
 use chassis::config::{ConfigError, Source};
-use chassis::program::{raise_file_limit, until_ended};
+use chassis::program::{raise_file_limit, runtime, until_ended};
 use chassis::shutdown::{Shutdown, Trigger};
 use chassis::task::Tasks;
 use chassis::telemetry;
@@ -23,6 +23,10 @@ use bound::{Bound, Places};
 use parts::{Parts, Stage};
 use plan::Plan;
 
+/// All programs share the threads.
+const THREADS_MIN: usize = 2;
+const THREADS_MAX: usize = 8;
+
 /// How long the programs may take to say that they are ready.
 const READY_WITHIN: Duration = Duration::from_secs(15);
 
@@ -30,11 +34,8 @@ pub(crate) fn run(arguments: &Up, source: &Source) -> anyhow::Result<ExitCode> {
     let plan = Plan::read(arguments, source)?;
     telemetry::init("longshore", &plan.common);
     raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(usize::from(plan.common.threads.get()))
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
+    let cores = std::thread::available_parallelism().map_or(THREADS_MIN, usize::from);
+    let runtime = runtime(&plan.common, cores.clamp(THREADS_MIN, THREADS_MAX))?;
     let result = runtime.block_on(async {
         let tasks = Tasks::new();
         let shutdown = Trigger::from_signals(plan.drain(), &tasks).context("listening for signals")?;

@@ -55,7 +55,7 @@ pub(crate) async fn complete(
     end(
         &gateway,
         lease,
-        Command::Complete(Complete { job_id: lease.job_id, fence: lease.fence, outcome, output: None }),
+        Command::Complete(Complete { job_id: lease.job_id, fence: lease.fence, outcome, output: None, next: None }),
     )
     .await
 }
@@ -75,7 +75,7 @@ pub(crate) async fn fail(
     end(
         &gateway,
         lease,
-        Command::Complete(Complete { job_id: lease.job_id, fence: lease.fence, outcome, output: None }),
+        Command::Complete(Complete { job_id: lease.job_id, fence: lease.fence, outcome, output: None, next: None }),
     )
     .await
 }

@@ -25,6 +25,7 @@ fn job() -> PulledJob {
         payload: serde_json::value::RawValue::from_string("{\"a\":  1}".to_owned()).ok(),
         trace: None,
         cancel_requested: false,
+        more: false,
     };
     PulledJob { job_id: JobId::generate(), claimed }
 }

@@ -350,7 +350,7 @@ impl Inner {
             Command::Complete(_) | Command::Release(_) => {
                 self.words.push(command);
                 let settled = if self.leases_lost { Settled::Refused } else { Settled::AlreadyRecorded };
-                Ok(Reply::Settled { settled, status: Some(Status::Succeeded) })
+                Ok(Reply::Settled { settled, status: Some(Status::Succeeded), next: None })
             }
             // The gateway sends nothing else.
             _ => Err(Kind::BadRequest.problem()),

@@ -11,7 +11,7 @@ use chassis::shutdown::{Shutdown, Trigger};
 use chassis::task::Tasks;
 use chassis::testing::wait_until;
 use protocol::envelope::Bell;
-use protocol::ids::{Dispatch, JobId};
+use protocol::ids::{Dispatch, Fence, JobId};
 use protocol::job::State;
 use protocol::key::{QueueName, TaskName};
 use protocol::store_api::News;
@@ -432,4 +432,66 @@ async fn second_signal_ends_at_once_and_still_gives_back() {
     worker.trigger.end();
     worker.tasks.join(Duration::from_secs(2)).await.expect("the worker ends at once");
     assert_eq!(bench.store.state(job_id), State::Queued);
+}
+
+/// A job with a bell, and jobs behind it that have none.
+async fn backlog(bench: &Bench, jobs: usize) -> Vec<JobId> {
+    let without_bell: Vec<_> = (1..jobs).map(|job| bench.store.create("echo", &job.to_string(), 5)).collect();
+    bench.store.inner().backlog.extend(&without_bell);
+    let first = bench.submit("echo", "0").await;
+    [first].into_iter().chain(without_bell).collect()
+}
+
+fn said(bench: &Bench, command: &str) -> usize {
+    bench.store.inner().commands.iter().filter(|name| **name == command).count()
+}
+
+#[tokio::test]
+async fn behind_a_backlog_the_next_job_comes_with_the_answer_to_an_outcome() {
+    let bench = Bench::start().await;
+    let jobs = backlog(&bench, 20).await;
+    let worker = bench.worker("1", &[]);
+    for (number, job_id) in jobs.iter().enumerate() {
+        bench.until_state(*job_id, State::Succeeded).await;
+        assert_eq!(bench.store.outcome(*job_id), number.to_string());
+    }
+    assert_eq!((said(&bench, "claim"), said(&bench, "complete")), (1, 20));
+    let after = bench.submit("echo", "1").await;
+    bench.until_state(after, State::Succeeded).await;
+    worker.drain().await;
+}
+
+#[tokio::test]
+async fn next_job_whose_answer_was_lost_is_run_once() {
+    let bench = Bench::start().await;
+    let jobs = backlog(&bench, 4).await;
+    bench.store.inner().faults.no_outcomes = true;
+    let worker = bench.worker("1", &[]);
+    bench.until("an outcome was turned away", || bench.store.inner().turned_away > 0).await;
+    {
+        let mut inner = bench.store.inner();
+        inner.faults.no_outcomes = false;
+        inner.faults.lose_answers = 1;
+    }
+    for job_id in &jobs {
+        bench.until_state(*job_id, State::Succeeded).await;
+        assert_eq!(bench.store.job(*job_id, |row| (row.job.attempt, row.job.fence)), (1, Fence(1)));
+    }
+    worker.drain().await;
+}
+
+/// The worker ends while a job is on its way to it.
+#[tokio::test]
+async fn worker_that_drains_gives_the_next_job_back() {
+    let bench = Bench::start().await;
+    let held = bench.submit("wait", "0").await;
+    let next = bench.store.create("wait", "1", 5);
+    bench.store.inner().backlog.push_back(next);
+    let worker = bench.worker("1", &[]);
+    bench.until_began(1).await;
+    worker.trigger.drain();
+    bench.gate.add_permits(1);
+    bench.until_state(held, State::Succeeded).await;
+    worker.drain().await;
+    assert_eq!(bench.store.state(next), State::Queued, "a worker that ends asks for no more");
 }

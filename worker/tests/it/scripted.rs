@@ -1,6 +1,6 @@
 //! A store that keeps jobs with the real state machine and misbehaves on request: it loses answers, forgets sessions, falls silent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -16,8 +16,8 @@ use protocol::ids::{Dispatch, Fence, Incarnation, JobId, Position, SessionId};
 use protocol::job::{ClaimRefusal, Ended, Job, Settled, State as JobState};
 use protocol::problem::Kind;
 use protocol::store_api::{
-    Answer, Applied, Apply, Claim, Claimed, Command, Complete, Heartbeat, HeartbeatReply, JobFence, News, Outcome,
-    Release, Reply,
+    Answer, Applied, Apply, Claim, Claimed, Command, Complete, Heartbeat, HeartbeatReply, JobFence, News, Next,
+    Outcome, PulledJob, Release, Reply,
 };
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
@@ -45,10 +45,31 @@ pub(crate) struct Row {
     pub(crate) timeout_ms: Option<u64>,
 }
 
+impl Row {
+    fn claimed(&self, lease_ms: u64, more: bool) -> Claimed {
+        Claimed {
+            fence: self.job.fence,
+            task: self.task.clone(),
+            queue: "default".to_owned(),
+            run: self.job.run,
+            attempt: self.job.attempt,
+            max_attempts: self.job.max_attempts,
+            lease_ms,
+            timeout_ms: self.timeout_ms,
+            payload: self.payload.clone(),
+            trace: None,
+            cancel_requested: self.job.cancel_requested,
+            more,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Inner {
     pub(crate) faults: Faults,
     pub(crate) rows: BTreeMap<JobId, Row>,
+    /// Rows without a bell, in their order.
+    pub(crate) backlog: VecDeque<JobId>,
     pub(crate) sessions: BTreeSet<SessionId>,
     pub(crate) heartbeats: Vec<Heartbeat>,
     /// Names of the commands that came, heartbeats left out.
@@ -193,9 +214,9 @@ impl Inner {
                 self.commands.push("claim");
                 self.claim(&claim)
             }
-            Command::Complete(Complete { job_id, fence, outcome, .. }) => {
+            Command::Complete(Complete { job_id, fence, outcome, next, .. }) => {
                 self.commands.push("complete");
-                Some(self.complete(job_id, fence, outcome))
+                Some(self.complete(job_id, fence, outcome, next))
             }
             Command::Release(Release { job_id, fence, .. }) => {
                 self.commands.push("release");
@@ -240,28 +261,27 @@ impl Inner {
             self.unknown_sessions += 1;
             return None;
         }
+        let more = !self.backlog.is_empty();
         let Some(row) = self.rows.get_mut(&claim.job_id) else {
             return Some(Reply::ClaimRefused(ClaimRefusal::UnknownJob));
         };
         Some(match row.job.claim(claim.dispatch, claim.claim_id) {
             Err(refusal) => Reply::ClaimRefused(refusal),
-            Ok(won) => Reply::Claimed(Box::new(Claimed {
-                fence: won.fence,
-                task: row.task.clone(),
-                queue: "default".to_owned(),
-                run: row.job.run,
-                attempt: row.job.attempt,
-                max_attempts: row.job.max_attempts,
-                lease_ms: claim.lease_ms,
-                timeout_ms: row.timeout_ms,
-                payload: row.payload.clone(),
-                trace: None,
-                cancel_requested: row.job.cancel_requested,
-            })),
+            Ok(_) => Reply::Claimed(Box::new(row.claimed(claim.lease_ms, more))),
         })
     }
 
-    fn complete(&mut self, job_id: JobId, fence: Fence, outcome: Outcome) -> Reply {
+    fn next(&mut self, next: &Next) -> Option<Box<PulledJob>> {
+        let held = self.rows.iter_mut().filter(|(_, row)| row.job.state == JobState::Running);
+        let taken = held.map(|(job_id, row)| (*job_id, row.job.pull(next.claim_id))).find(|(_, pulled)| pulled.is_ok());
+        let job_id = taken.map(|(job_id, _)| job_id).or_else(|| self.backlog.pop_front())?;
+        let more = !self.backlog.is_empty();
+        let row = self.rows.get_mut(&job_id).expect("a row");
+        row.job.pull(next.claim_id).ok()?;
+        Some(Box::new(PulledJob { job_id, claimed: row.claimed(next.lease_ms, more) }))
+    }
+
+    fn complete(&mut self, job_id: JobId, fence: Fence, outcome: Outcome, next: Option<Next>) -> Reply {
         let row = self.rows.get_mut(&job_id).expect("a row");
         let ended = match &outcome {
             Outcome::Succeeded { .. } => Ended::Succeeded,
@@ -271,11 +291,15 @@ impl Inner {
         if settled == Settled::Recorded {
             row.outcome = Some(outcome);
         }
-        self.settled(settled)
+        let next = next.filter(|_| settled != Settled::Refused).and_then(|next| self.next(&next));
+        match self.settled(settled) {
+            Reply::Settled { settled, status, .. } => Reply::Settled { settled, status, next },
+            other => other,
+        }
     }
 
     fn settled(&mut self, settled: Settled) -> Reply {
         self.refused += usize::from(settled == Settled::Refused);
-        Reply::Settled { settled, status: None }
+        Reply::Settled { settled, status: None, next: None }
     }
 }

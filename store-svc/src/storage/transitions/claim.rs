@@ -112,6 +112,7 @@ impl Transaction<'_> {
             payload: self.payload(row.n)?,
             trace: row.trace.clone(),
             cancel_requested: row.job.cancel_requested,
+            more: self.waits_without_bell(&row.queue),
         })
     }
 }

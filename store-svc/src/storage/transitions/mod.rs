@@ -29,6 +29,7 @@ mod foreseen;
 mod logs;
 pub(super) mod memory;
 mod missing;
+mod next;
 mod pull;
 mod queue;
 mod read;

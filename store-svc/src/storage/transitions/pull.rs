@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use protocol::ids::{ClaimId, SessionId};
 use protocol::key::TaskPattern;
 use protocol::lease_api::{LEASE_MS, LIMIT_MAX, PAYLOAD_BYTES_MAX, QUEUES_MAX, SESSIONS_MAX, TASKS_MAX};
 use protocol::problem::{Kind, Problem};
@@ -41,7 +42,7 @@ impl Transaction<'_> {
             since_ms: known.map_or(self.context.wall_ms, |known| known.since_ms),
         };
         self.keep_session(session)?;
-        let mut jobs = self.pulled_before(pull)?;
+        let mut jobs = self.pulled_before(pull.claim_id)?;
         if jobs.is_empty() {
             jobs = self.take(pull)?;
         }
@@ -49,12 +50,12 @@ impl Transaction<'_> {
     }
 
     /// What this very pull took, renewed: its answer was lost.
-    fn pulled_before(&mut self, pull: &Pull) -> Result<Vec<PulledJob>, StorageError> {
+    pub(super) fn pulled_before(&mut self, claim_id: ClaimId) -> Result<Vec<PulledJob>, StorageError> {
         let query = concat!("SELECT ", job_columns!(), " FROM jobs WHERE tenant = ? AND claim = ? AND pulled = 1");
-        let held = self.sql.all(query, values![TENANT, pull.claim_id.0], Row::read)?;
+        let held = self.sql.all(query, values![TENANT, claim_id.0], Row::read)?;
         let mut jobs = Vec::new();
         for mut row in held {
-            if row.job.pull(pull.claim_id).is_ok() {
+            if row.job.pull(claim_id).is_ok() {
                 self.save_renewal(&row)?;
                 jobs.push(PulledJob { job_id: row.job_id, claimed: self.claimed(&row)? });
             }
@@ -66,21 +67,35 @@ impl Transaction<'_> {
         let mut jobs = Vec::new();
         let mut payload_bytes = 0;
         for place in self.claimable(pull)? {
-            let Some(mut row) = Row::load_n(self.sql, place.n)? else { continue };
-            // The loop that ends it may be late, the deadline is not.
-            self.miss_start(&mut row)?;
-            let before = row.job.clone();
-            if payload_bytes >= PAYLOAD_BYTES_MAX || row.job.pull(pull.claim_id).is_err() {
+            let Some(row) = Row::load_n(self.sql, place.n)? else { continue };
+            if payload_bytes >= PAYLOAD_BYTES_MAX {
                 continue;
             }
-            row.pulled = true;
-            self.begin_attempt(&mut row, &before, pull.session, pull.lease_ms)?;
+            let Some(pulled) = self.pull_row(row, pull.claim_id, pull.session, pull.lease_ms)? else { continue };
             self.count("pulled");
-            let claimed = self.claimed(&row)?;
-            payload_bytes += claimed.payload.as_ref().map_or(0, |payload| payload.get().len());
-            jobs.push(PulledJob { job_id: row.job_id, claimed });
+            payload_bytes += pulled.claimed.payload.as_ref().map_or(0, |payload| payload.get().len());
+            jobs.push(pulled);
         }
         Ok(jobs)
+    }
+
+    /// Begins the row's attempt without its bell; `None`: it does not wait any more.
+    pub(super) fn pull_row(
+        &mut self,
+        mut row: Row,
+        claim_id: ClaimId,
+        session: SessionId,
+        lease_ms: u64,
+    ) -> Result<Option<PulledJob>, StorageError> {
+        // The loop that ends it may be late, the deadline is not.
+        self.miss_start(&mut row)?;
+        let before = row.job.clone();
+        if row.job.pull(claim_id).is_err() {
+            return Ok(None);
+        }
+        row.pulled = true;
+        self.begin_attempt(&mut row, &before, session, lease_ms)?;
+        Ok(Some(PulledJob { job_id: row.job_id, claimed: self.claimed(&row)? }))
     }
 
     /// The waiting rows that come first for this worker.

@@ -24,9 +24,9 @@ const LOOKED_AT_MAX: usize = 1_024;
 pub(super) const PRIORITIES: std::ops::RangeInclusive<i64> = 0..=2;
 
 /// A waiting row, as far as ringing needs it.
-struct Waiting {
-    place: Place,
-    task: String,
+pub(super) struct Waiting {
+    pub(super) place: Place,
+    pub(super) task: String,
     ring: Ring,
     bell: BellId,
     created_at: i64,
@@ -92,7 +92,7 @@ impl Transaction<'_> {
     }
 
     /// The next stretch of rows that may be rung, in order.
-    fn waiting(&mut self, name: &str, stretch: usize) -> Result<Stretch, StorageError> {
+    pub(super) fn waiting(&mut self, name: &str, stretch: usize) -> Result<Stretch, StorageError> {
         let ready = self.rows_at(name, Ring::Ready, Place::START, stretch)?;
         let Some(looked_through) = self.memory.queue(name).looked_through else {
             let more = ready.len() == stretch;
@@ -163,8 +163,8 @@ impl Transaction<'_> {
     }
 }
 
-struct Stretch {
-    rows: Vec<Waiting>,
+pub(super) struct Stretch {
+    pub(super) rows: Vec<Waiting>,
     more: bool,
     /// No unmatched row lies behind these.
     looked_at_all: bool,

@@ -6,7 +6,7 @@ use protocol::job::{Cancelled, Ended, Settled, State};
 use protocol::logs::AttemptEnd;
 use protocol::problem::{Kind, Problem};
 use protocol::retry::CRASH_BACKOFF;
-use protocol::store_api::{Complete, JobFence, Outcome, Release, Reply};
+use protocol::store_api::{Complete, JobFence, Outcome, PulledJob, Release, Reply};
 
 use super::create::held_by;
 use super::{Decided, Transaction};
@@ -41,7 +41,14 @@ impl Transaction<'_> {
             self.take_outcome(&mut row, &complete.outcome)?;
             self.record(&mut row, &before)?;
         }
-        Ok(Ok(self.settled(settled, &row)))
+        let next = match &complete.next {
+            Some(next) if settled != Settled::Refused => {
+                let is_repeated = settled == Settled::AlreadyRecorded;
+                self.next(&row.queue, next, is_repeated)?.map(Box::new)
+            }
+            _ => None,
+        };
+        Ok(Ok(self.settled(settled, &row, next)))
     }
 
     fn take_outcome(&mut self, row: &mut Row, outcome: &Outcome) -> Result<(), StorageError> {
@@ -81,7 +88,7 @@ impl Transaction<'_> {
             self.count("released");
             self.record(&mut row, &before)?;
         }
-        Ok(Ok(self.settled(settled, &row)))
+        Ok(Ok(self.settled(settled, &row, None)))
     }
 
     /// The word of an owner whose job is not there any more.
@@ -90,16 +97,16 @@ impl Transaction<'_> {
             return Ok(Err(Kind::NotFound.problem()));
         }
         self.count("refused");
-        Ok(Ok(Reply::Settled { settled: Settled::Refused, status: None }))
+        Ok(Ok(Reply::Settled { settled: Settled::Refused, status: None, next: None }))
     }
 
-    fn settled(&mut self, settled: Settled, row: &Row) -> Reply {
+    fn settled(&mut self, settled: Settled, row: &Row, next: Option<Box<PulledJob>>) -> Reply {
         self.count(match settled {
             Settled::Recorded => "settled",
             Settled::AlreadyRecorded => "settled_again",
             Settled::Refused => "refused",
         });
-        Reply::Settled { settled, status: Some(row.job.state.into()) }
+        Reply::Settled { settled, status: Some(row.job.state.into()), next }
     }
 
     pub(super) fn reap_lease(&mut self, lease: JobFence, renewal: u64) -> Result<bool, StorageError> {

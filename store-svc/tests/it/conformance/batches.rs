@@ -12,7 +12,8 @@ pub(crate) fn one_bad_command_does_not_fail_its_batch<F: Fixture>() {
     let mut lab = Lab::<F>::new();
     let before = create("a");
     let conflict = Create { fingerprint: "another".to_owned(), ..before.clone() };
-    let unknown = Complete { job_id: JobId::generate(), fence: Fence(1), outcome: succeeded(), output: None };
+    let unknown =
+        Complete { job_id: JobId::generate(), fence: Fence(1), outcome: succeeded(), output: None, next: None };
     let after = create("b");
     let answers = lab.apply_all(&[
         Command::Create(Box::new(before.clone())),

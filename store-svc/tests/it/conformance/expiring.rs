@@ -134,7 +134,7 @@ pub(crate) fn latecomers_to_an_expired_job_are_told_that_it_has_ended<F: Fixture
     let refused = lab.try_claim(session, rung, 1, ClaimId::generate()).expect_err("refused");
     assert_eq!(refused.expect("a refusal"), ClaimRefusal::NotQueued);
     let late = Command::Release(Release { job_id: done, fence, output: None });
-    let Ok(Reply::Settled { settled, status: None }) = lab.apply(late) else { panic!("not settled") };
+    let Ok(Reply::Settled { settled, status: None, .. }) = lab.apply(late) else { panic!("not settled") };
     assert_eq!(settled, Settled::Refused);
     let holds = vec![Held { job_id: done, fence, progress: None }];
     let reply = lab.beat(Heartbeat { holds, ..heartbeat(session, &["a"]) }).expect("known");

@@ -37,7 +37,8 @@ pub(crate) fn each_attempt_has_its_log<F: Fixture>() {
     let job_id = lab.job("a");
     assert!(logs(&mut lab, job_id).is_empty());
     attempt(&mut lab, job_id, |fence| Command::Release(Release { job_id, fence, output: output("begun", "") }));
-    let complete = |outcome, output| move |fence| Command::Complete(Complete { job_id, fence, outcome, output });
+    let complete =
+        |outcome, output| move |fence| Command::Complete(Complete { job_id, fence, outcome, output, next: None });
     attempt(&mut lab, job_id, complete(failed(true), output("", "no luck")));
     attempt(&mut lab, job_id, complete(failed(true), None));
     attempt(&mut lab, job_id, complete(succeeded(), output("done", "")));
@@ -59,7 +60,7 @@ pub(crate) fn the_word_of_a_former_owner_leaves_no_log<F: Fixture>() {
     lab.ring();
     let fence = lab.claim(session, job_id, 1);
     assert!(lab.reap(job_id));
-    let late = Complete { job_id, fence, outcome: succeeded(), output: output("late", "") };
+    let late = Complete { job_id, fence, outcome: succeeded(), output: output("late", ""), next: None };
     lab.apply(Command::Complete(late)).expect("refused");
     assert!(logs(&mut lab, job_id).is_empty());
 }
@@ -70,7 +71,7 @@ pub(crate) fn the_last_logs_are_kept_and_each_is_bounded<F: Fixture>() {
     for number in 0..LOGS_KEPT + 2 {
         let written = output(&format!("{number} {}", "x".repeat(LOG_BYTES_MAX)), &number.to_string());
         attempt(&mut lab, job_id, |fence| {
-            Command::Complete(Complete { job_id, fence, outcome: failed(true), output: written })
+            Command::Complete(Complete { job_id, fence, outcome: failed(true), output: written, next: None })
         });
     }
     let kept = logs(&mut lab, job_id);
@@ -89,7 +90,7 @@ pub(crate) fn results_and_errors_are_bounded<F: Fixture>() {
     let job_id = lab.job("a");
     lab.ring();
     let fence = lab.claim(session, job_id, 1);
-    let complete = |outcome| Command::Complete(Complete { job_id, fence, outcome, output: None });
+    let complete = |outcome| Command::Complete(Complete { job_id, fence, outcome, output: None, next: None });
     let result = |bytes: usize| Outcome::Succeeded { result: to_raw_value(&"x".repeat(bytes - 2)).ok() };
     let refused = lab.apply(complete(result(RESULT_BYTES_MAX + 1))).expect_err("too large");
     assert_eq!(refused.kind(), Some(Kind::PayloadTooLarge));

@@ -121,7 +121,8 @@ suite! {
         a_worker_that_died_is_forgotten_and_its_jobs_come_back, what_others_wait_for_is_in_nobodys_way,
         names_have_turns_when_there_are_too_many_for_one_look, a_pull_is_bounded,
         rung_rows_are_not_stuck_when_their_consumers_are_gone, a_paused_queue_is_not_pulled_from,
-        what_did_not_start_in_time_is_not_pulled,
+        what_did_not_start_in_time_is_not_pulled, the_next_job_without_a_bell_comes_with_an_outcome,
+        an_outcome_that_is_repeated_brings_the_same_next_job, no_next_job_comes_from_a_paused_queue_or_to_a_stranger,
     }
     random { ringing_agrees_with_its_definition }
     ringing {
@@ -310,7 +311,7 @@ impl<F: Fixture> Lab<F> {
     }
 
     pub(crate) fn complete(&mut self, job_id: JobId, fence: Fence, outcome: Outcome) -> (Settled, Status) {
-        self.settle(Command::Complete(Complete { job_id, fence, outcome, output: None }))
+        self.settle(Command::Complete(Complete { job_id, fence, outcome, output: None, next: None }))
     }
 
     pub(crate) fn release(&mut self, job_id: JobId, fence: Fence) -> (Settled, Status) {
@@ -319,7 +320,7 @@ impl<F: Fixture> Lab<F> {
 
     fn settle(&mut self, command: Command) -> (Settled, Status) {
         match self.apply(command) {
-            Ok(Reply::Settled { settled, status }) => (settled, status.expect("the job is known")),
+            Ok(Reply::Settled { settled, status, .. }) => (settled, status.expect("the job is known")),
             other => panic!("not settled: {other:?}"),
         }
     }

@@ -5,7 +5,7 @@ use protocol::ids::{ClaimId, JobId, SessionId};
 use protocol::job::{ClaimRefusal, Settled};
 use protocol::lease_api::{LIMIT_MAX, PAYLOAD_BYTES_MAX};
 use protocol::problem::Kind;
-use protocol::store_api::{Command, Create, HeartbeatReply, Held, JobFence, Pull, PulledJob, Reply};
+use protocol::store_api::{Command, Complete, Create, HeartbeatReply, Held, JobFence, Next, Pull, PulledJob, Reply};
 use serde_json::value::to_raw_value;
 use store_svc::storage::{BellSeq, Offer};
 
@@ -257,4 +257,80 @@ pub(crate) fn what_did_not_start_in_time_is_not_pulled<F: Fixture>() {
     lab.wall_ms += 1_000;
     assert!(pulled(&mut lab, &["a"], 1).is_empty(), "the loop that ends it need not have come");
     assert_eq!(lab.view(late).status, Status::Failed);
+}
+
+/// Tells that a job succeeded, and asks for the next one.
+fn complete_and_take<F: Fixture>(lab: &mut Lab<F>, lease: JobFence, next: &Next) -> (Settled, Option<PulledJob>) {
+    let JobFence { job_id, fence } = lease;
+    let complete = Complete { job_id, fence, outcome: succeeded(), output: None, next: Some(next.clone()) };
+    match lab.apply(Command::Complete(complete)) {
+        Ok(Reply::Settled { settled, next, .. }) => (settled, next.map(|next| *next)),
+        other => panic!("not settled: {other:?}"),
+    }
+}
+
+fn next_for(session: SessionId) -> Next {
+    Next { session, lease_ms: LEASE_MS, except: Vec::new(), claim_id: ClaimId::generate() }
+}
+
+pub(crate) fn the_next_job_without_a_bell_comes_with_an_outcome<F: Fixture>() {
+    let mut lab = Lab::<F>::new();
+    let session = lab.worker(&["a"]);
+    let jobs: Vec<JobId> = (0..6).map(|_| lab.job("a")).collect();
+    assert_eq!(lab.ring().len(), 4);
+    let high = lab.create(Create { priority: Priority::High, ..create("a") });
+    let unknown = lab.create(Create { priority: Priority::High, ..create("b") });
+    let claimed = lab.try_claim(session, jobs[0], 1, ClaimId::generate()).expect("won");
+    assert!(claimed.more);
+    let mut lease = JobFence { job_id: jobs[0], fence: claimed.fence };
+    let mut taken = Vec::new();
+    while let (Settled::Recorded, Some(next)) = complete_and_take(&mut lab, lease, &next_for(session)) {
+        assert_eq!((next.claimed.attempt, next.claimed.lease_ms), (1, LEASE_MS));
+        lease = self::lease(&next);
+        taken.push(next.job_id);
+    }
+    assert_eq!(taken, [high, jobs[4], jobs[5]], "by priority, then age; those that are rung are left to their bells");
+    assert_eq!(lab.view(unknown).status, Status::Queued);
+    assert!(taken.iter().all(|job_id| lab.view(*job_id).status == Status::Succeeded));
+    for job_id in &jobs[1..4] {
+        lab.claim(session, *job_id, 1);
+    }
+}
+
+pub(crate) fn an_outcome_that_is_repeated_brings_the_same_next_job<F: Fixture>() {
+    let mut lab = Lab::<F>::new();
+    let session = lab.worker(&["a"]);
+    let jobs: Vec<JobId> = (0..7).map(|_| lab.job("a")).collect();
+    lab.ring();
+    let lease = JobFence { job_id: jobs[0], fence: lab.claim(session, jobs[0], 1) };
+    let next = next_for(session);
+    let (settled, first) = complete_and_take(&mut lab, lease, &next);
+    let first = first.expect("one waits");
+    assert_eq!((settled, first.job_id), (Settled::Recorded, jobs[4]));
+    let (settled, again) = complete_and_take(&mut lab, lease, &next);
+    let again = again.expect("it is held");
+    assert_eq!((settled, self::lease(&again)), (Settled::AlreadyRecorded, self::lease(&first)));
+    assert_eq!(lab.view(jobs[5]).status, Status::Queued);
+    // An owner who has none left.
+    lab.reap(jobs[4]);
+    let late = complete_and_take(&mut lab, self::lease(&first), &next_for(session));
+    assert!(matches!(late, (Settled::Refused, None)), "{late:?}");
+}
+
+pub(crate) fn no_next_job_comes_from_a_paused_queue_or_to_a_stranger<F: Fixture>() {
+    let mut lab = Lab::<F>::new();
+    let session = lab.worker(&["a"]);
+    let jobs: Vec<JobId> = (0..8).map(|_| lab.job("a")).collect();
+    lab.ring();
+    let leases: Vec<JobFence> =
+        jobs[..3].iter().map(|job_id| JobFence { job_id: *job_id, fence: lab.claim(session, *job_id, 1) }).collect();
+    let (settled, none) = complete_and_take(&mut lab, leases[0], &next_for(SessionId::generate()));
+    assert!(settled == Settled::Recorded && none.is_none(), "the outcome is kept whoever tells it");
+    lab.pause(true);
+    assert!(complete_and_take(&mut lab, leases[1], &next_for(session)).1.is_none());
+    lab.pause(false);
+    let other_lease = Next { except: vec!["a*".to_owned().try_into().expect("a pattern")], ..next_for(session) };
+    assert!(complete_and_take(&mut lab, leases[2], &other_lease).1.is_none());
+    let fourth = JobFence { job_id: jobs[3], fence: lab.claim(session, jobs[3], 1) };
+    assert!(complete_and_take(&mut lab, fourth, &next_for(session)).1.is_some());
 }

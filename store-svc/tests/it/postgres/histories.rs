@@ -39,7 +39,8 @@ fn a_dump_that_was_restored_is_of_another_history() {
     assert_ne!(restored.incarnation(), storage.incarnation());
     assert_eq!(open(&copy).incarnation(), restored.incarnation(), "once");
     // What ran on a lease of the former history has no say in this one.
-    let late = Complete { job_id, fence: Fence(1), outcome: Outcome::Succeeded { result: None }, output: None };
+    let late =
+        Complete { job_id, fence: Fence(1), outcome: Outcome::Succeeded { result: None }, output: None, next: None };
     try_apply(&mut restored, &[Command::Complete(late)]).expect("answered");
     let view = seen(&restored, job_id).expect("read").expect("known");
     assert_eq!(view.status, Status::Running);

@@ -54,7 +54,7 @@ fn claim(storage: &mut dyn Storage, session: SessionId, job_id: JobId, dispatch:
 fn complete(storage: &mut dyn Storage, job_id: JobId, outcome: Outcome) -> Reply {
     let wrote = LogTail { text: "wrote \0 🚢".to_owned(), truncated: true };
     let output = Some(Box::new(Output { stdout: wrote, stderr: LogTail::default() }));
-    apply(storage, &Command::Complete(Complete { job_id, fence: Fence(1), outcome, output }))
+    apply(storage, &Command::Complete(Complete { job_id, fence: Fence(1), outcome, output, next: None }))
 }
 
 fn raw(text: &str) -> Box<RawValue> {
@@ -170,7 +170,10 @@ fn everything_moves_and_goes_on_in_a_history_of_its_own() {
     assert_eq!(status(&postgres, running), Status::Running);
     let Reply::Claimed(claimed) = claim(&mut postgres, session, waiting, 1) else { panic!("refused") };
     let outcome = Outcome::Succeeded { result: None };
-    apply(&mut postgres, &Command::Complete(Complete { job_id: waiting, fence: claimed.fence, outcome, output: None }));
+    apply(
+        &mut postgres,
+        &Command::Complete(Complete { job_id: waiting, fence: claimed.fence, outcome, output: None, next: None }),
+    );
     assert_eq!(status(&postgres, waiting), Status::Succeeded);
     let same_key = Create { idempotency_key: Some("key".to_owned()), ..create("a") };
     let Reply::Created(created) = apply(&mut postgres, &Command::Create(Box::new(same_key))) else { panic!("no job") };

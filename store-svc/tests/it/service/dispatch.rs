@@ -19,7 +19,7 @@ async fn succeed(store: &Store, session: SessionId, bell: &Bell) -> bool {
     match store.claim(session, bell).await {
         Ok(claimed) => {
             let outcome = Outcome::Succeeded { result: None };
-            let complete = Complete { job_id: bell.job_id, fence: claimed.fence, outcome, output: None };
+            let complete = Complete { job_id: bell.job_id, fence: claimed.fence, outcome, output: None, next: None };
             store.apply(Command::Complete(complete)).await;
             true
         }

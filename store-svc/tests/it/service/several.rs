@@ -37,7 +37,13 @@ async fn a_job_walks_between_two_stores() {
     assert_eq!(running.status, Status::Running);
     let outcome = Outcome::Succeeded { result: None };
     first
-        .apply(Command::Complete(Complete { job_id: created.job_id, fence: claimed.fence, outcome, output: None }))
+        .apply(Command::Complete(Complete {
+            job_id: created.job_id,
+            fence: claimed.fence,
+            outcome,
+            output: None,
+            next: None,
+        }))
         .await;
     let done: JobView = second.get(&format!("/jobs/{}", created.job_id)).await;
     assert_eq!(done.status, Status::Succeeded);

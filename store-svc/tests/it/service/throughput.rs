@@ -79,6 +79,7 @@ async fn commands_per_second() {
                         fence: claimed.fence,
                         outcome: Outcome::Succeeded { result: Some(payload.clone()) },
                         output: None,
+                        next: None,
                     })),
                     _ => None,
                 },

@@ -30,9 +30,10 @@ async fn a_job_goes_from_create_to_its_result() {
     let outcome = Outcome::Succeeded { result: Some(to_raw_value(&json!([1, 2])).expect("json")) };
     let stderr = LogTail { text: "a warning\n".to_owned(), truncated: false };
     let output = Some(Box::new(Output { stdout: LogTail::default(), stderr }));
-    let complete = Command::Complete(Complete { job_id: created.job_id, fence: claimed.fence, outcome, output });
+    let complete =
+        Command::Complete(Complete { job_id: created.job_id, fence: claimed.fence, outcome, output, next: None });
     for expected in [Settled::Recorded, Settled::AlreadyRecorded] {
-        let Reply::Settled { settled, status } = store.apply(complete.clone()).await else { panic!("not settled") };
+        let Reply::Settled { settled, status, .. } = store.apply(complete.clone()).await else { panic!("not settled") };
         assert_eq!((settled, status), (expected, Some(Status::Succeeded)));
     }
     let done: JobView = store.get(&format!("/jobs/{}", created.job_id)).await;
