@@ -261,7 +261,10 @@ impl Pump {
         let mut buffer = vec![0; 16 * 1024];
         loop {
             let count = from.read(&mut buffer).await?;
-            tokio::time::sleep(self.delay()).await;
+            // Not for no time at all: the shortest sleep takes a millisecond.
+            if let Some(delay) = self.delay() {
+                tokio::time::sleep(delay).await;
+            }
             // What was read before the flow was held waits here with the rest.
             let released = self.conditions.wait_for(|now| now.flow(self.direction) != Flow::Held).await.is_ok();
             ensure!(released, "the proxy was dropped");
@@ -278,13 +281,14 @@ impl Pump {
         }
     }
 
-    fn delay(&self) -> Duration {
+    /// By how much this chunk is late.
+    fn delay(&self) -> Option<Duration> {
         match self.conditions.borrow().flow(self.direction) {
-            Flow::Delayed(delay) => delay,
-            Flow::Lossy { one_in, late_by } if self.chunks.fetch_add(1, Ordering::Relaxed).is_multiple_of(one_in) => {
-                late_by
+            Flow::Delayed(delay) => Some(delay),
+            Flow::Lossy { one_in, late_by } => {
+                self.chunks.fetch_add(1, Ordering::Relaxed).is_multiple_of(one_in).then_some(late_by)
             }
-            Flow::Lossy { .. } | Flow::Open | Flow::Held => Duration::ZERO,
+            Flow::Open | Flow::Held => None,
         }
     }
 

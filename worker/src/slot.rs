@@ -104,9 +104,8 @@ impl Slot {
     }
 
     /// Runs the job to its end, and those that come next without a bell.
-    async fn work(&mut self, won: Won, delivery: Delivery) {
+    async fn work(&mut self, mut won: Won, mut delivery: Delivery) {
         let since = Instant::now();
-        let (mut won, mut delivery) = (won, delivery);
         loop {
             fault_point(FaultPoint::WorkerBeforeStart);
             let (more, lease_ms) = (won.claimed.more, won.claimed.lease_ms);

@@ -221,7 +221,7 @@ impl Inner {
             Command::Release(Release { job_id, fence, .. }) => {
                 self.commands.push("release");
                 let settled = self.rows.get_mut(&job_id).expect("a row").job.release(fence);
-                Some(self.settled(settled))
+                Some(self.settled(settled, None))
             }
             Command::EndSession { session } => {
                 self.sessions.remove(&session);
@@ -292,14 +292,11 @@ impl Inner {
             row.outcome = Some(outcome);
         }
         let next = next.filter(|_| settled != Settled::Refused).and_then(|next| self.next(&next));
-        match self.settled(settled) {
-            Reply::Settled { settled, status, .. } => Reply::Settled { settled, status, next },
-            other => other,
-        }
+        self.settled(settled, next)
     }
 
-    fn settled(&mut self, settled: Settled) -> Reply {
+    fn settled(&mut self, settled: Settled, next: Option<Box<PulledJob>>) -> Reply {
         self.refused += usize::from(settled == Settled::Refused);
-        Reply::Settled { settled, status: None, next: None }
+        Reply::Settled { settled, status: None, next }
     }
 }

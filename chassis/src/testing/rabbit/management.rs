@@ -78,10 +78,11 @@ impl Management {
     /// # Errors
     /// When the node does not answer.
     pub async fn nodes(&self) -> Result<Vec<String>> {
-        let nodes = self.request(Method::GET, "nodes?columns=name,running", None).await?;
-        let running =
-            nodes.as_array().map(Vec::as_slice).unwrap_or_default().iter().filter(|node| node["running"] == true);
-        Ok(running.filter_map(|node| node["name"].as_str().map(str::to_owned)).collect())
+        let mut nodes = self.request(Method::GET, "nodes?columns=name,running", None).await?;
+        if let Some(nodes) = nodes.as_array_mut() {
+            nodes.retain(|node| node["running"] == true);
+        }
+        Ok(names(&nodes))
     }
 
     /// A virtual host with the product's topology for these job queues, and its users with their rights. It isolates a test and costs

@@ -16,7 +16,7 @@ use crate::storage::sql::values;
 use crate::storage::{Rung, RungBell, StorageError, TENANT};
 
 /// How many rows are looked at first.
-const STRETCH: usize = 16;
+pub(super) const STRETCH: usize = 16;
 /// The most rows that one step looks at.
 const LOOKED_AT_MAX: usize = 1_024;
 
