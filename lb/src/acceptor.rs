@@ -11,8 +11,8 @@ use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use crate::core::pick;
 use crate::event_loop::Dealt;
-use crate::pick;
 use crate::shared::Shared;
 
 /// Connections over the bound that are being told so; yet more are closed without a word.

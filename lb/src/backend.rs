@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::pick;
+use crate::core::ejection::Totals;
+use crate::core::latency::{self, PeakEwma};
+use crate::core::pick::{Draw, Load, Policy, Rotation};
 
 /// Upper bounds of the latency counters, in microseconds; one more counts what is above the last.
 pub(crate) const LATENCY_BOUNDS_US: [u64; 12] =
@@ -19,15 +21,25 @@ pub(crate) struct Backend {
     /// The address as text, for logs and labels.
     pub(crate) name: String,
     pub(crate) counts: Counts,
+    /// What an answer takes that is not asked to wait for something.
+    pub(crate) expected: PeakEwma,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     /// Requests being answered now.
     pub(crate) in_flight: AtomicU64,
+    /// Those among them that asked to wait for something: they keep nobody busy.
+    pub(crate) waiting: AtomicU64,
     /// Attempts made, the failed ones and the repeated ones among them.
     pub(crate) requests: AtomicU64,
     pub(crate) failures: AtomicU64,
+    /// Answers 500 and above.
+    pub(crate) errors: AtomicU64,
+    /// Failures and errors since the last good answer.
+    pub(crate) bad_in_a_row: AtomicU64,
+    /// Times that it was left out although its checks were good.
+    pub(crate) ejections: AtomicU64,
     pub(crate) retries: AtomicU64,
     pub(crate) connects: AtomicU64,
     /// Times from the attempt to the head of its answer.
@@ -37,11 +49,53 @@ pub(crate) struct Counts {
 
 impl Backend {
     pub(crate) fn new(address: SocketAddr) -> Backend {
-        Backend { address, name: address.to_string(), counts: Counts::default() }
+        Backend { address, name: address.to_string(), counts: Counts::default(), expected: PeakEwma::default() }
     }
 }
 
+impl Backend {
+    /// The head of an answer came after `took`. `is_work`: it was not asked to wait for something.
+    pub(crate) fn answered(&self, took: Duration, now: Duration, is_error: bool, is_work: bool) {
+        self.counts.answered_after(took);
+        if is_error {
+            self.counts.errors.fetch_add(1, Relaxed);
+            return self.bad(now);
+        }
+        if self.counts.bad_in_a_row.load(Relaxed) > 0 {
+            self.counts.bad_in_a_row.store(0, Relaxed);
+        }
+        if is_work {
+            self.expected.observe(took, now);
+        }
+    }
+
+    /// A request ended badly, which is the backend's fault.
+    pub(crate) fn bad(&self, now: Duration) {
+        self.counts.bad_in_a_row.fetch_add(1, Relaxed);
+        self.expected.observe(latency::PENALTY, now);
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        let Counts { requests, failures, errors, .. } = &self.counts;
+        Totals { answers: requests.load(Relaxed), failures: failures.load(Relaxed) + errors.load(Relaxed) }
+    }
+}
+
+/// One backend at one moment, as the control thread sees it.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) is_healthy: bool,
+    /// Of the healthy ones. 0 takes no new requests.
+    pub(crate) weight: u32,
+}
+
 impl Counts {
+    /// Requests that keep it busy.
+    pub(crate) fn working(&self) -> u64 {
+        self.in_flight.load(Relaxed).saturating_sub(self.waiting.load(Relaxed))
+    }
+
     pub(crate) fn answered_after(&self, time: Duration) {
         let time_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let place = LATENCY_BOUNDS_US.partition_point(|&bound_us| bound_us < time_us);
@@ -53,30 +107,39 @@ impl Counts {
 /// Who there is and who is healthy, at one moment. Made by the control thread only.
 #[derive(Debug, Default)]
 pub(crate) struct Membership {
-    pub(crate) backends: Vec<Arc<Backend>>,
-    /// Places in `backends`: the healthy ones, and the rest.
-    healthy: Vec<usize>,
-    others: Vec<usize>,
+    pub(crate) members: Vec<Member>,
+    rotation: Rotation,
 }
 
 impl Membership {
-    pub(crate) fn new(members: impl IntoIterator<Item = (Arc<Backend>, bool)>) -> Membership {
-        let mut membership = Membership::default();
-        for (place, (backend, is_healthy)) in members.into_iter().enumerate() {
-            membership.backends.push(backend);
-            let list = if is_healthy { &mut membership.healthy } else { &mut membership.others };
-            list.push(place);
-        }
-        membership
+    pub(crate) fn new(members: Vec<Member>) -> Membership {
+        let of_health = |is_healthy: bool| {
+            let members = members.iter().enumerate();
+            members.filter(move |(_, member)| member.is_healthy == is_healthy)
+        };
+        let healthy: Vec<_> = of_health(true).map(|(place, member)| (place, member.weight)).collect();
+        let others = of_health(false).map(|(place, _)| place).collect();
+        Membership { rotation: Rotation::new(&healthy, others), members }
     }
 
-    /// The place of the backend for an attempt; see [`pick::backend`].
-    pub(crate) fn pick(&self, turn: usize, attempt: usize) -> Option<usize> {
-        pick::backend(turn, attempt, &self.healthy, &self.others)
+    /// The place of a backend that `may` be asked; see [`Rotation::pick`].
+    pub(crate) fn pick(
+        &self,
+        policy: Policy,
+        draw: Draw,
+        now: Duration,
+        may: impl Fn(usize, &Backend) -> bool,
+    ) -> Option<usize> {
+        let load = |place: usize| {
+            let Member { backend, weight, .. } = &self.members[place];
+            let expected_us = backend.expected.expected_us(now);
+            Load { in_flight: backend.counts.working(), expected_us, weight: *weight }
+        };
+        self.rotation.pick(policy, draw, |place| may(place, &self.members[place].backend), load)
     }
 
     pub(crate) fn is_healthy(&self, place: usize) -> bool {
-        self.healthy.contains(&place)
+        self.members.get(place).is_some_and(|member| member.is_healthy)
     }
 }
 

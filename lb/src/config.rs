@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 
 use chassis::config::{Addresses, ConfigError, Fault, Listen, Source, load_checked};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::core::pick::Policy;
 
 pub const DEFAULTS: &str = include_str!("../default.toml");
 
@@ -18,16 +21,34 @@ pub struct Config {
     pub client_head_ms: u64,
     pub client_stall_ms: u64,
     pub client_idle_ms: u64,
+    pub pick: Pick,
     pub backend_connect_ms: u64,
     pub backend_answer_ms: u64,
     pub backend_idle_ms: u64,
     pub backend_idle_max: usize,
+    pub backend_in_flight_max: u64,
+    pub backend_queue_max: usize,
+    pub backend_queue_ms: u64,
+    pub backend_slow_start_ms: u64,
+    pub eject_in_a_row: u64,
+    pub eject_ms: u64,
     pub replay_bytes: usize,
     pub check_interval_ms: u64,
     pub check_timeout_ms: u64,
     pub check_rise: u32,
     pub check_fall: u32,
     pub drain_notice_ms: u64,
+}
+
+/// How backends are chosen.
+#[derive(Debug, Clone, Copy)]
+pub struct Pick(pub(crate) Policy);
+
+impl<'de> Deserialize<'de> for Pick {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Pick).map_err(|()| D::Error::custom("round-robin, least-in-flight or peak-ewma"))
+    }
 }
 
 impl Config {
@@ -59,6 +80,12 @@ fn check(config: &Config, faults: &mut Vec<Fault>) {
     within("LONGSHORE_BACKEND_ANSWER_MS", config.backend_answer_ms, 1, HOUR_MS);
     within("LONGSHORE_BACKEND_IDLE_MS", config.backend_idle_ms, 0, HOUR_MS);
     within("LONGSHORE_BACKEND_IDLE_MAX", count(config.backend_idle_max), 0, 65_536);
+    within("LONGSHORE_BACKEND_IN_FLIGHT_MAX", config.backend_in_flight_max, 0, 1_000_000);
+    within("LONGSHORE_BACKEND_QUEUE_MAX", count(config.backend_queue_max), 0, 1_000_000);
+    within("LONGSHORE_BACKEND_QUEUE_MS", config.backend_queue_ms, 1, HOUR_MS);
+    within("LONGSHORE_BACKEND_SLOW_START_MS", config.backend_slow_start_ms, 0, HOUR_MS);
+    within("LONGSHORE_EJECT_IN_A_ROW", config.eject_in_a_row, 0, 1_000_000);
+    within("LONGSHORE_EJECT_MS", config.eject_ms, 1, HOUR_MS);
     within("LONGSHORE_REPLAY_BYTES", count(config.replay_bytes), 0, 1 << 20);
     within("LONGSHORE_CHECK_INTERVAL_MS", config.check_interval_ms, 10, HOUR_MS);
     within("LONGSHORE_CHECK_TIMEOUT_MS", config.check_timeout_ms, 1, HOUR_MS);
@@ -89,6 +116,7 @@ mod tests {
         check("LONGSHORE_BACKENDS", "gateway", "host:port");
         check("LONGSHORE_CHECK_FALL", "0", "from 1 to 1000");
         check("LONGSHORE_CHECK_INTERVAL_MS", "1", "from 10 to 3600000");
+        check("LONGSHORE_PICK", "random", "round-robin, least-in-flight or peak-ewma");
         check("LONGSHORE_ACCESS_LOG", "yes", "1, true, 0 or false");
     }
 }

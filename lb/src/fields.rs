@@ -7,13 +7,15 @@ use std::net::IpAddr;
 
 use chassis::http::REQUEST_ID;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::uri::{Scheme, Uri};
 use http::{Method, Version, request};
 use protocol::problem::Kind;
 
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -126,6 +128,16 @@ pub(crate) fn pass_on(headers: &mut HeaderMap) -> Result<(), Refusal> {
 
 pub(crate) fn request_id(random: u128) -> HeaderValue {
     HeaderValue::try_from(format!("{random:032x}")).expect("hexadecimal digits are a field value")
+}
+
+/// Whether the answer may come late although nobody works on it: how long it takes says nothing about the backend.
+pub(crate) fn asks_to_wait(headers: &HeaderMap) -> bool {
+    let any_starts = |name: HeaderName, start: &[u8]| {
+        let entries = headers.get_all(name).into_iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+        let mut starts = entries.filter_map(|entry| entry.trim_ascii().get(..start.len()));
+        starts.any(|entry| entry.eq_ignore_ascii_case(start))
+    };
+    any_starts(PREFER, b"wait=") || any_starts(ACCEPT, b"text/event-stream")
 }
 
 fn is_request_id(value: &HeaderValue) -> bool {

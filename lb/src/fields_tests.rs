@@ -191,3 +191,18 @@ fn answers_lose_what_concerns_the_other_connection() {
     let mut coded = head("GET /", &[("transfer-encoding", "gzip, chunked")]).headers;
     assert_eq!(pass_on(&mut coded), Err(Refusal::TransferCoding));
 }
+
+#[test]
+fn who_asks_to_wait_is_known() {
+    let check = |name: &'static str, value: &'static str, expected: bool| {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_static(value));
+        assert_eq!(asks_to_wait(&headers), expected, "{name}: {value}");
+    };
+    check("prefer", "wait=5", true);
+    check("prefer", "respond-async, Wait=30", true);
+    check("prefer", "handling=lenient", false);
+    check("accept", "text/event-stream", true);
+    check("accept", "application/json, text/event-stream;q=0.5", true);
+    check("accept", "*/*", false);
+}

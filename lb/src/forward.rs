@@ -11,11 +11,13 @@ use protocol::problem::{Kind, Problem};
 
 use crate::answer::{self, AnswerBody, Download};
 use crate::connection::Client;
+use crate::core::pick::Draw;
 use crate::fields::{self, IDEMPOTENCY_KEY};
 use crate::own;
-use crate::pool::{InFlight, Pool};
+use crate::pool::{InFlight, Pool, Pools, Seeker};
 use crate::record::Record;
 use crate::retry::{self, Failure, Next};
+use crate::shared::Shared;
 use crate::upload::Upload;
 use crate::upstream::{Lost, Upstream};
 
@@ -24,6 +26,8 @@ struct Pending {
     head: Option<request::Parts>,
     upload: Upload,
     is_repeatable: bool,
+    /// It asks to wait for something.
+    waits: bool,
 }
 
 pub(crate) async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
@@ -47,7 +51,8 @@ pub(crate) async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Re
     let remembered = if has_key { shared.config.replay_bytes } else { 0 };
     let upload = Upload::new(body, &client.watch, remembered);
     let is_repeatable = retry::is_repeatable(&head.method, has_key);
-    let pending = Pending { head: Some(head), upload: upload.clone(), is_repeatable };
+    let waits = fields::asks_to_wait(&head.headers);
+    let pending = Pending { head: Some(head), upload: upload.clone(), is_repeatable, waits };
     forward(&client, pending, record, upload).await
 }
 
@@ -58,27 +63,64 @@ async fn forward(
     mut record: Record,
     upload: Upload,
 ) -> Response<AnswerBody> {
-    let event_loop = &client.event_loop;
-    let pools = event_loop.pools();
-    let turn = event_loop.shared.next_turn();
-    let (mut attempt, mut fresh) = (0, false);
+    let shared = &client.event_loop.shared;
+    let pools = client.event_loop.pools();
+    let draw = Draw { turn: shared.next_turn(), random: rand::random() };
+    let now = record.since(shared.started);
+    let mut tried = Vec::new();
     let mut last = Failure::Connect;
-    while let Some(pool) = pools.pick(turn, attempt) {
-        let in_flight = InFlight::enter(pool);
-        record.attempt(pool);
-        match pending.attempt(client, pool, fresh).await {
-            Ok((response, upstream)) => return pass_on(client, response, upstream, in_flight, record, upload),
-            Err(failure) => last = failure,
-        }
-        record.failed(last);
-        match retry::next(last, pending.is_repeatable, pending.upload.is_whole()) {
-            Next::FreshConnection => fresh = true,
-            Next::OtherBackend => (attempt, fresh) = (attempt + 1, false),
-            Next::GiveUp => break,
+    loop {
+        let seeker = Seeker { draw, now, waits: pending.waits, tried: &tried };
+        let in_flight = match enter(shared, &pools, &seeker).await {
+            Ok(in_flight) => in_flight,
+            Err(Some(failure)) => {
+                last = failure;
+                record.failed(last);
+                break;
+            }
+            Err(None) => break,
+        };
+        let mut fresh = false;
+        let next = loop {
+            record.attempt(in_flight.pool());
+            match pending.attempt(client, in_flight.pool(), fresh).await {
+                Ok((response, upstream)) => return pass_on(client, response, upstream, in_flight, record, upload),
+                Err(failure) => last = failure,
+            }
+            record.failed(last);
+            match retry::next(last, pending.is_repeatable, pending.upload.is_whole()) {
+                Next::FreshConnection => fresh = true,
+                next => break next,
+            }
+        };
+        tried.push(in_flight.place());
+        let is_over = next == Next::GiveUp || tried.len() == pools.count();
+        if is_over || (last.is_of_an_asked_one() && !shared.budget.take()) {
+            break;
         }
     }
     let is_cut = !upload.is_finished();
     own_answer(client, answer::problem(&apology(last), is_cut), record, upload)
+}
+
+/// A backend that takes the request up, as soon as one has room. `Err`: why there is none, unless all have failed it.
+async fn enter(shared: &Shared, pools: &Pools, seeker: &Seeker<'_>) -> Result<InFlight, Option<Failure>> {
+    // Whoever waits already is first.
+    if shared.room.waiting() == 0 || seeker.waits {
+        match pools.enter(seeker, shared) {
+            Ok(in_flight) => return Ok(in_flight),
+            Err(false) => return Err(None),
+            Err(true) => {}
+        }
+    }
+    let Some(place) = shared.room.queue(shared.config.backend_queue_max) else { return Err(Some(Failure::NoRoom)) };
+    let entered = place.until(|| match pools.enter(seeker, shared) {
+        Ok(in_flight) => Some(Ok(in_flight)),
+        Err(true) => None,
+        Err(false) => Some(Err(None)),
+    });
+    let limit = Duration::from_millis(shared.config.backend_queue_ms);
+    tokio::time::timeout(limit, entered).await.unwrap_or(Err(Some(Failure::NoRoom)))
 }
 
 impl Pending {
@@ -151,7 +193,7 @@ fn pass_on(
     upload: Upload,
 ) -> Response<AnswerBody> {
     let (mut head, incoming) = response.into_parts();
-    record.answered(head.status);
+    record.answered(head.status, !in_flight.waits());
     client.watch.answering();
     head.version = http::Version::HTTP_11;
     let download = Download { incoming, upstream, in_flight, clock: Rc::clone(&client.event_loop.clock) };
@@ -167,7 +209,7 @@ fn own_answer(client: &Client, answer: Response<Bytes>, mut record: Record, uplo
 /// What the client is told when no backend's answer can be.
 fn apology(failure: Failure) -> Problem {
     match failure {
-        Failure::Connect => Kind::Unavailable.problem(),
+        Failure::Connect | Failure::NoRoom => Kind::Unavailable.problem(),
         Failure::Stale | Failure::Unanswered { .. } | Failure::Garbled => Kind::BadGateway.problem(),
         Failure::Overdue => Kind::GatewayTimeout.problem(),
         Failure::Stalled => Kind::RequestTimeout.problem(),

@@ -1,6 +1,6 @@
 //! The balancer: one acceptor deals connections to an event loop per core; no lock on the path of a request.
 //!
-//! `forward` is the way of a request; `pick`, `health`, `retry` and `fields` decide and touch nothing; `control` starts everything.
+//! `forward` is the way of a request; `core`, `retry` and `fields` decide and touch nothing; `control` starts everything.
 
 mod acceptor;
 mod answer;
@@ -9,16 +9,16 @@ mod checks;
 mod config;
 mod connection;
 mod control;
+mod core;
 mod event_loop;
 mod fields;
 mod forward;
-mod health;
 mod own;
-mod pick;
 mod pool;
 mod record;
 mod report;
 mod retry;
+mod room;
 mod shared;
 mod socket;
 mod upload;

@@ -1,11 +1,15 @@
 //! Connections that one event loop keeps to each backend between requests.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
-use crate::backend::{Backend, Membership};
+use crate::backend::{Backend, Member, Membership};
+use crate::core::pick::Draw;
+use crate::room::Room;
+use crate::shared::Shared;
 use crate::upstream::Upstream;
 
 /// One backend as one event loop sees it.
@@ -24,7 +28,23 @@ pub(crate) struct Pools {
 }
 
 /// Counts a request as being answered by a backend, for as long as it lives.
-pub(crate) struct InFlight(Rc<Pool>);
+pub(crate) struct InFlight {
+    pool: Rc<Pool>,
+    /// Of its backend, among all members.
+    place: usize,
+    room: Arc<Room>,
+    waits: bool,
+}
+
+/// What a request asks for when it looks for a backend.
+pub(crate) struct Seeker<'a> {
+    pub(crate) draw: Draw,
+    pub(crate) now: Duration,
+    /// It asked to wait for something, so it keeps no backend busy.
+    pub(crate) waits: bool,
+    /// Places of backends that have failed it.
+    pub(crate) tried: &'a [usize],
+}
 
 impl Pools {
     pub(crate) fn is_of(&self, membership: &Arc<Membership>) -> bool {
@@ -32,8 +52,8 @@ impl Pools {
     }
 
     pub(crate) fn of(membership: Arc<Membership>, idle_max: usize, idle_ms: u64) -> Pools {
-        let pool = |backend: &Arc<Backend>| Rc::new(Pool::new(Arc::clone(backend), idle_max, idle_ms));
-        Pools { pools: membership.backends.iter().map(pool).collect(), membership }
+        let pool = |member: &Member| Rc::new(Pool::new(Arc::clone(&member.backend), idle_max, idle_ms));
+        Pools { pools: membership.members.iter().map(pool).collect(), membership }
     }
 
     /// The pools of another membership; of those that remain, the same. Connections to unhealthy ones are closed: who does not
@@ -51,9 +71,26 @@ impl Pools {
         next
     }
 
-    /// The backend for an attempt; see [`crate::pick::backend`].
-    pub(crate) fn pick(&self, turn: usize, attempt: usize) -> Option<&Rc<Pool>> {
-        self.membership.pick(turn, attempt).and_then(|place| self.pools.get(place))
+    pub(crate) fn count(&self) -> usize {
+        self.pools.len()
+    }
+
+    /// Takes up a request at a backend that has not failed it and has room. `Err`: whether there is one that has no room now.
+    pub(crate) fn enter(&self, seeker: &Seeker<'_>, shared: &Shared) -> Result<InFlight, bool> {
+        let Seeker { draw, now, waits, tried } = *seeker;
+        let is_full = Cell::new(false);
+        let may = |place: usize, backend: &Backend| {
+            if tried.contains(&place) {
+                return false;
+            }
+            let has_room = waits || shared.has_room(backend.counts.working());
+            is_full.set(is_full.get() || !has_room);
+            has_room
+        };
+        let place = self.membership.pick(shared.config.pick.0, draw, now, may);
+        let entered = place.and_then(|place| InFlight::enter(self.pools.get(place)?, place, shared, waits));
+        // Another loop may have been faster: then there was room a moment ago.
+        entered.ok_or(is_full.get() || place.is_some())
     }
 
     /// Closes what is too old or was closed by the backend.
@@ -96,18 +133,37 @@ impl Pool {
 }
 
 impl InFlight {
-    pub(crate) fn enter(pool: &Rc<Pool>) -> InFlight {
-        pool.backend.counts.in_flight.fetch_add(1, Relaxed);
-        InFlight(Rc::clone(pool))
+    fn enter(pool: &Rc<Pool>, place: usize, shared: &Shared, waits: bool) -> Option<InFlight> {
+        let counts = &pool.backend.counts;
+        if waits {
+            counts.waiting.fetch_add(1, Relaxed);
+        }
+        counts.in_flight.fetch_add(1, Relaxed);
+        let in_flight = InFlight { pool: Rc::clone(pool), place, room: Arc::clone(&shared.room), waits };
+        // Without itself. Dropped, it is not counted any more.
+        (waits || shared.has_room(counts.working() - 1)).then_some(in_flight)
     }
 
     pub(crate) fn pool(&self) -> &Rc<Pool> {
-        &self.0
+        &self.pool
+    }
+
+    pub(crate) fn place(&self) -> usize {
+        self.place
+    }
+
+    pub(crate) fn waits(&self) -> bool {
+        self.waits
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.backend.counts.in_flight.fetch_sub(1, Relaxed);
+        let counts = &self.pool.backend.counts;
+        counts.in_flight.fetch_sub(1, Relaxed);
+        if self.waits {
+            counts.waiting.fetch_sub(1, Relaxed);
+        }
+        self.room.free();
     }
 }

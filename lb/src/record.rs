@@ -56,6 +56,11 @@ impl Record {
         }
     }
 
+    /// When it came.
+    pub(crate) fn since(&self, start: Instant) -> Duration {
+        self.started.saturating_duration_since(start)
+    }
+
     /// The request has its id.
     pub(crate) fn identify(&mut self, headers: &HeaderMap) {
         if let Some(asked) = &mut self.asked {
@@ -79,9 +84,17 @@ impl Record {
         self.blame(failure.is_backends());
     }
 
-    pub(crate) fn answered(&mut self, status: StatusCode) {
+    /// `is_work`: its time says how fast the backend is.
+    pub(crate) fn answered(&mut self, status: StatusCode, is_work: bool) {
         if let Some(pool) = &self.backend {
-            pool.backend.counts.answered_after(self.attempt_started.elapsed());
+            let took = self.attempt_started.elapsed();
+            let is_error = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
+            pool.backend.answered(
+                took,
+                self.attempt_started + took - self.event_loop.shared.started,
+                is_error,
+                is_work,
+            );
         }
         self.status = Some(status);
     }
@@ -104,6 +117,7 @@ impl Record {
     fn blame(&self, is_backends: bool) {
         if let Some(pool) = self.backend.as_ref().filter(|_| is_backends) {
             pool.backend.counts.failures.fetch_add(1, Relaxed);
+            pool.backend.bad(self.event_loop.shared.started.elapsed());
         }
     }
 

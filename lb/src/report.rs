@@ -1,10 +1,12 @@
 //! The balancer's counters as metrics, copied when somebody looks, so that requests only touch plain atomics.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use metrics::{counter, gauge};
 
-use crate::backend::{Backend, LATENCY_BOUNDS_US};
+use crate::backend::{LATENCY_BOUNDS_US, Member};
+use crate::core::ramp;
 use crate::shared::Shared;
 
 pub(crate) fn publish(shared: &Shared) {
@@ -16,17 +18,24 @@ pub(crate) fn publish(shared: &Shared) {
     for (class, count) in ["left", "1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(&counts.answers) {
         counter!("longshore_lb_answers_total", "program" => "lb", "status" => class).absolute(count.load(Relaxed));
     }
+    gauge!("longshore_lb_retries_left", "program" => "lb").set(lossy(shared.budget.left()));
+    gauge!("longshore_lb_queued", "program" => "lb").set(lossy(shared.room.waiting() as u64));
     let membership = shared.membership.load();
-    for (place, backend) in membership.backends.iter().enumerate() {
-        publish_backend(backend, membership.is_healthy(place));
+    for member in &membership.members {
+        publish_backend(member, shared.started.elapsed());
     }
 }
 
-fn publish_backend(backend: &Backend, is_healthy: bool) {
+fn publish_backend(member: &Member, now: Duration) {
+    let Member { backend, is_healthy, weight } = member;
     let labels = || [("program", "lb".to_owned()), ("backend", backend.name.clone())];
     let counts = &backend.counts;
-    gauge!("longshore_lb_backend_healthy", &labels()).set(if is_healthy { 1.0 } else { 0.0 });
+    gauge!("longshore_lb_backend_healthy", &labels()).set(if *is_healthy { 1.0 } else { 0.0 });
     gauge!("longshore_lb_backend_in_flight", &labels()).set(lossy(counts.in_flight.load(Relaxed)));
+    gauge!("longshore_lb_backend_weight", &labels()).set(f64::from(*weight) / f64::from(ramp::PARTS));
+    gauge!("longshore_lb_backend_expected_ms", &labels()).set(backend.expected.expected_us(now) / 1e3);
+    counter!("longshore_lb_backend_ejections_total", &labels()).absolute(counts.ejections.load(Relaxed));
+    counter!("longshore_lb_backend_errors_total", &labels()).absolute(counts.errors.load(Relaxed));
     counter!("longshore_lb_backend_requests_total", &labels()).absolute(counts.requests.load(Relaxed));
     counter!("longshore_lb_backend_failures_total", &labels()).absolute(counts.failures.load(Relaxed));
     counter!("longshore_lb_backend_retries_total", &labels()).absolute(counts.retries.load(Relaxed));

@@ -25,6 +25,8 @@ pub(crate) enum Failure {
     Stalled,
     /// The client's side failed, so nobody waits for an answer.
     Abandoned,
+    /// No backend had room for it in time.
+    NoRoom,
 }
 
 /// What to do about it.
@@ -45,9 +47,12 @@ pub(crate) fn next(failure: Failure, repeatable: bool, whole: bool) -> Next {
         Failure::Stale => Next::FreshConnection,
         Failure::Unanswered { kept: true } if repeatable => Next::FreshConnection,
         Failure::Unanswered { kept: false } if repeatable => Next::OtherBackend,
-        Failure::Unanswered { .. } | Failure::Garbled | Failure::Overdue | Failure::Stalled | Failure::Abandoned => {
-            Next::GiveUp
-        }
+        Failure::Unanswered { .. }
+        | Failure::Garbled
+        | Failure::Overdue
+        | Failure::Stalled
+        | Failure::Abandoned
+        | Failure::NoRoom => Next::GiveUp,
     }
 }
 
@@ -67,6 +72,7 @@ impl Failure {
             Failure::Overdue => "overdue",
             Failure::Stalled => "stalled",
             Failure::Abandoned => "abandoned",
+            Failure::NoRoom => "no-room",
         }
     }
 
@@ -74,8 +80,13 @@ impl Failure {
     pub(crate) fn is_backends(self) -> bool {
         match self {
             Failure::Connect | Failure::Unanswered { .. } | Failure::Garbled | Failure::Overdue => true,
-            Failure::Stale | Failure::Stalled | Failure::Abandoned => false,
+            Failure::Stale | Failure::Stalled | Failure::Abandoned | Failure::NoRoom => false,
         }
+    }
+
+    /// Whether a backend was asked, so that asking another one adds to the load.
+    pub(crate) fn is_of_an_asked_one(self) -> bool {
+        self != Failure::Connect
     }
 }
 

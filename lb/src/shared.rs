@@ -1,14 +1,18 @@
 //! What all threads of one balancer share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use chassis::health::Health;
 use chassis::shutdown::Shutdown;
 use http::StatusCode;
+use tokio::time::Instant;
 
 use crate::backend::Membership;
 use crate::config::Config;
+use crate::core::budget::Budget;
+use crate::room::Room;
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -16,6 +20,11 @@ pub(crate) struct Shared {
     pub(crate) shutdown: Shutdown,
     /// Replaced as a whole by the control thread.
     pub(crate) membership: ArcSwap<Membership>,
+    /// Of repeats.
+    pub(crate) budget: Budget,
+    pub(crate) room: Arc<Room>,
+    /// What all times count from.
+    pub(crate) started: Instant,
     /// The turn of the next request.
     cursor: AtomicUsize,
     pub(crate) counts: Counts,
@@ -39,9 +48,17 @@ impl Shared {
             health,
             shutdown,
             membership: ArcSwap::default(),
+            budget: Budget::default(),
+            room: Arc::default(),
+            started: Instant::now(),
             cursor: AtomicUsize::new(0),
             counts: Counts { connections, ..Counts::default() },
         }
+    }
+
+    /// Whether a backend that works on so many requests may have one more.
+    pub(crate) fn has_room(&self, working: u64) -> bool {
+        self.config.backend_in_flight_max == 0 || working < self.config.backend_in_flight_max
     }
 
     pub(crate) fn next_turn(&self) -> usize {

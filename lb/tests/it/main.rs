@@ -4,6 +4,7 @@
 
 mod backend;
 mod balancer;
+mod choice;
 mod client;
 mod framing;
 mod heads;

@@ -175,6 +175,16 @@ fn only_the_broker_module_names_lapin() -> Result<()> {
 }
 
 #[test]
+fn the_balancers_core_decides_and_touches_nothing() -> Result<()> {
+    const OUTSIDE: [&str; 6] = ["tokio::", "hyper::", "http::", "std::net", "Instant", "SystemTime"];
+    let files = rust_files()?;
+    let offences = lines_that(&files, |file, line| {
+        file.path.starts_with("lb/src/core/") && OUTSIDE.iter().any(|name| line.contains(name))
+    });
+    none(&offences, "lb/src/core has no sockets, no HTTP, no clock; take what it needs as an argument:")
+}
+
+#[test]
 fn tests_wait_for_the_thing_itself() -> Result<()> {
     let call = concat!("sle", "ep(");
     let mut offences = Vec::new();

@@ -39,6 +39,11 @@ impl Standing {
         self.healthy
     }
 
+    /// It has been ready at some time.
+    pub(crate) fn is_proven(self) -> bool {
+        self.proven
+    }
+
     /// The opinion after one more check.
     #[must_use]
     pub(crate) fn after(self, check: Check, thresholds: Thresholds) -> Standing {

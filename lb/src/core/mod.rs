@@ -1,0 +1,12 @@
+//! The decisions of the balancer, without sockets, clocks or HTTP: whom a request goes to, who is left out, how often it may be tried again. Times
+//! and random numbers come in as arguments, so a seed tells a whole run (see `simulation`).
+
+pub(crate) mod budget;
+pub(crate) mod ejection;
+pub(crate) mod health;
+pub(crate) mod latency;
+pub(crate) mod pick;
+pub(crate) mod ramp;
+#[cfg(test)]
+mod simulation;
+pub(crate) mod turns;
