@@ -107,35 +107,30 @@ impl Counts {
 /// Who there is and who is healthy, at one moment. Made by the control thread only.
 #[derive(Debug, Default)]
 pub(crate) struct Membership {
+    policy: Policy,
     pub(crate) members: Vec<Member>,
     rotation: Rotation,
 }
 
 impl Membership {
-    pub(crate) fn new(members: Vec<Member>) -> Membership {
+    pub(crate) fn new(policy: Policy, members: Vec<Member>) -> Membership {
         let of_health = |is_healthy: bool| {
             let members = members.iter().enumerate();
             members.filter(move |(_, member)| member.is_healthy == is_healthy)
         };
         let healthy: Vec<_> = of_health(true).map(|(place, member)| (place, member.weight)).collect();
         let others = of_health(false).map(|(place, _)| place).collect();
-        Membership { rotation: Rotation::new(&healthy, others), members }
+        Membership { policy, rotation: Rotation::new(&healthy, others), members }
     }
 
     /// The place of a backend that `may` be asked; see [`Rotation::pick`].
-    pub(crate) fn pick(
-        &self,
-        policy: Policy,
-        draw: Draw,
-        now: Duration,
-        may: impl Fn(usize, &Backend) -> bool,
-    ) -> Option<usize> {
+    pub(crate) fn pick(&self, draw: Draw, now: Duration, may: impl Fn(usize, &Backend) -> bool) -> Option<usize> {
         let load = |place: usize| {
             let Member { backend, weight, .. } = &self.members[place];
             let expected_us = backend.expected.expected_us(now);
             Load { in_flight: backend.counts.working(), expected_us, weight: *weight }
         };
-        self.rotation.pick(policy, draw, |place| may(place, &self.members[place].backend), load)
+        self.rotation.pick(self.policy, draw, |place| may(place, &self.members[place].backend), load)
     }
 
     pub(crate) fn is_healthy(&self, place: usize) -> bool {

@@ -7,6 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::core::pick::Policy;
+use crate::plan::Plan;
 
 pub const DEFAULTS: &str = include_str!("../default.toml");
 
@@ -15,6 +16,9 @@ pub const DEFAULTS: &str = include_str!("../default.toml");
 pub struct Config {
     pub listen: Listen,
     pub backends: Addresses,
+    pub backends_file: String,
+    #[serde(deserialize_with = "listen_or_not")]
+    pub admin_listen: Option<Listen>,
     pub event_loops: usize,
     pub access_log: bool,
     pub client_connections_max: usize,
@@ -40,6 +44,12 @@ pub struct Config {
     pub drain_notice_ms: u64,
 }
 
+fn listen_or_not<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Listen>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parsed = (!text.is_empty()).then(|| text.parse()).transpose();
+    parsed.map_err(|accepted| D::Error::custom(format_args!("must be empty or {accepted}")))
+}
+
 /// How backends are chosen.
 #[derive(Debug, Clone, Copy)]
 pub struct Pick(pub(crate) Policy);
@@ -47,7 +57,8 @@ pub struct Pick(pub(crate) Policy);
 impl<'de> Deserialize<'de> for Pick {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map(Pick).map_err(|()| D::Error::custom("round-robin, least-in-flight or peak-ewma"))
+        let policy = Policy::ALL.into_iter().find(|policy| policy.name() == text);
+        policy.map(Pick).ok_or_else(|| D::Error::custom("must be round-robin, least-in-flight or peak-ewma"))
     }
 }
 
@@ -64,13 +75,25 @@ impl Config {
 }
 
 fn check(config: &Config, faults: &mut Vec<Fault>) {
+    let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+    const HOUR_MS: u64 = 3_600_000;
+    if let Some(Listen(admin)) = config.admin_listen
+        && !admin.ip().is_loopback()
+    {
+        faults.push(Fault::value(
+            "LONGSHORE_ADMIN_LISTEN",
+            &admin.to_string(),
+            "a loopback address; everybody may do everything there",
+        ));
+    }
+    if let Err(error) = Plan::read(config) {
+        faults.push(Fault::sentence(format!("LONGSHORE_BACKENDS_FILE: {error}")));
+    }
     let mut within = |name: &str, value: u64, least: u64, most: u64| {
         if !(least..=most).contains(&value) {
             faults.push(Fault::value(name, &value.to_string(), &format!("from {least} to {most}")));
         }
     };
-    let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-    const HOUR_MS: u64 = 3_600_000;
     within("LONGSHORE_EVENT_LOOPS", count(config.event_loops), 0, 256);
     within("LONGSHORE_CLIENT_CONNECTIONS_MAX", count(config.client_connections_max), 1, 1_000_000);
     within("LONGSHORE_CLIENT_HEAD_MS", config.client_head_ms, 1, HOUR_MS);
@@ -116,6 +139,9 @@ mod tests {
         check("LONGSHORE_BACKENDS", "gateway", "host:port");
         check("LONGSHORE_CHECK_FALL", "0", "from 1 to 1000");
         check("LONGSHORE_CHECK_INTERVAL_MS", "1", "from 10 to 3600000");
+        check("LONGSHORE_ADMIN_LISTEN", "0.0.0.0:1", "a loopback address");
+        check("LONGSHORE_ADMIN_LISTEN", "8001", "must be empty or an IP address and a port");
+        check("LONGSHORE_BACKENDS_FILE", "/nowhere/backends.toml", "cannot be read");
         check("LONGSHORE_PICK", "random", "round-robin, least-in-flight or peak-ewma");
         check("LONGSHORE_ACCESS_LOG", "yes", "1, true, 0 or false");
     }

@@ -12,14 +12,19 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::acceptor::Acceptor;
-use crate::checks;
+use crate::admin;
 use crate::config::Config;
 use crate::event_loop::{self, Dealt};
+use crate::oversight;
+use crate::plan::Plan;
 use crate::report;
 use crate::shared::Shared;
 
 /// Connections on their way to a loop; it takes them faster than they can be accepted.
 const DEALT_MAX: usize = 1_024;
+
+/// Requests of operators that wait to be done.
+const COMMANDS_MAX: usize = 16;
 
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
@@ -29,6 +34,7 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// When a thread or runtime cannot be started, or an event loop ends by itself.
 pub(crate) fn run(
     listener: TcpListener,
+    admin: Option<TcpListener>,
     config: Config,
     shutdown: Shutdown,
     gone: impl Future<Output = ()>,
@@ -37,6 +43,7 @@ pub(crate) fn run(
         0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
         count => count,
     };
+    let plan = Plan::read(&config).map_err(|error| anyhow::anyhow!(error))?;
     let shared = Arc::new(Shared::new(config, Health::new("lb"), shutdown, loops));
     let runtime = Builder::new_current_thread().enable_all().build().context("starting the control runtime")?;
     runtime.block_on(async {
@@ -47,9 +54,11 @@ pub(crate) fn run(
             ends.push(start_loop(&shared, number, dealt)?);
         }
         let acceptor = Acceptor::new(Arc::clone(&shared), senders);
+        let (operators, commands) = mpsc::channel(COMMANDS_MAX);
         tokio::select! {
             result = balance(acceptor, listener, ends) => result,
-            () = checks::run(Arc::clone(&shared)) => Err(anyhow::anyhow!("the checks ended")),
+            () = oversight::run(&shared, plan, commands) => Err(anyhow::anyhow!("the checks ended")),
+            result = admin::run(admin, operators, &shared) => result,
             () = publish(&shared) => Ok(()),
             () = gone => Ok(()),
         }

@@ -87,7 +87,7 @@ impl Pools {
             is_full.set(is_full.get() || !has_room);
             has_room
         };
-        let place = self.membership.pick(shared.config.pick.0, draw, now, may);
+        let place = self.membership.pick(draw, now, may);
         let entered = place.and_then(|place| InFlight::enter(self.pools.get(place)?, place, shared, waits));
         // Another loop may have been faster: then there was room a moment ago.
         entered.ok_or(is_full.get() || place.is_some())

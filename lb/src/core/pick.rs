@@ -1,7 +1,5 @@
 //! Who is next: the backend for an attempt, the event loop for a connection.
 
-use std::str::FromStr;
-
 use super::turns::turns;
 
 /// How backends are chosen.
@@ -45,15 +43,15 @@ pub(crate) struct Rotation {
     others: Vec<usize>,
 }
 
-impl FromStr for Policy {
-    type Err = ();
+impl Policy {
+    pub(crate) const ALL: [Self; 3] = [Self::RoundRobin, Self::LeastInFlight, Self::PeakEwma];
 
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "round-robin" => Ok(Self::RoundRobin),
-            "least-in-flight" => Ok(Self::LeastInFlight),
-            "peak-ewma" => Ok(Self::PeakEwma),
-            _ => Err(()),
+    /// The name in settings.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round-robin",
+            Self::LeastInFlight => "least-in-flight",
+            Self::PeakEwma => "peak-ewma",
         }
     }
 }

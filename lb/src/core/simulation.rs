@@ -15,7 +15,6 @@ use super::ramp;
 #[path = "simulation_picture.rs"]
 mod picture;
 
-const POLICIES: [Policy; 3] = [Policy::RoundRobin, Policy::LeastInFlight, Policy::PeakEwma];
 const BACKENDS: usize = 3;
 /// Requests that a backend works on at a time.
 const WORKERS: usize = 8;
@@ -187,7 +186,7 @@ impl Simulation {
 
 /// Each way of picking on each trace: the median of a few seeds, by the 99th percentile.
 fn outcomes(trace: Trace) -> [Outcome; 3] {
-    POLICIES.map(|policy| {
+    Policy::ALL.map(|policy| {
         let mut runs = SEEDS.map(|seed| Simulation::run(policy, trace, PER_SECOND, seed));
         runs.sort_by_key(|run| run.p99);
         runs[SEEDS.len() / 2]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Outcome, POLICIES, Trace, outcomes};
+use super::{Outcome, Trace, outcomes};
 use crate::core::pick::Policy;
 
 const WIDTH: usize = 860;
@@ -24,7 +24,7 @@ pub(super) fn draw() -> String {
     for (title, outcomes) in &drawn {
         writeln!(body, r#"<text x="16" y="{}" font-weight="600">{title}</text>"#, top + 20).unwrap();
         top += SECTION;
-        for (policy, outcome) in POLICIES.iter().zip(outcomes) {
+        for (policy, outcome) in Policy::ALL.iter().zip(outcomes) {
             bar(&mut body, top, *policy, outcome, BARS / most.as_secs_f64());
             top += ROW;
         }
@@ -41,11 +41,7 @@ pub(super) fn draw() -> String {
 }
 
 fn bar(body: &mut String, top: usize, policy: Policy, outcome: &Outcome, scale: f64) {
-    let (name, color) = match policy {
-        Policy::RoundRobin => ("round-robin", "#9aa4b2"),
-        Policy::LeastInFlight => ("least-in-flight", "#9aa4b2"),
-        Policy::PeakEwma => ("peak-ewma", "#1f6feb"),
-    };
+    let (name, color) = (policy.name(), if policy == Policy::PeakEwma { "#1f6feb" } else { "#9aa4b2" });
     let (middle, width) = (top + ROW / 2, outcome.p99.as_secs_f64() * scale);
     let says = format!("{:.1} ms, {:.0} %", outcome.p99.as_secs_f64() * 1e3, outcome.load_error * 100.0);
     let (name_x, says_x) = (NAMES - 8.0, NAMES + width + 8.0);

@@ -16,6 +16,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 pub(crate) struct Balancer {
     pub(crate) address: SocketAddr,
+    /// For operators.
+    pub(crate) admin: SocketAddr,
     pub(crate) trigger: Trigger,
     pub(crate) tasks: Tasks,
 }
@@ -52,8 +54,10 @@ impl Balancer {
         let address = listener.local_addr().unwrap();
         let (trigger, shutdown) = Trigger::new(deadline);
         let tasks = Tasks::new();
-        tasks.spawn("lb", async move { lb::run(listener, config, shutdown).await.unwrap() });
-        Balancer { address, trigger, tasks }
+        let admin_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = admin_listener.local_addr().unwrap();
+        tasks.spawn("lb", async move { lb::run_with(listener, Some(admin_listener), config, shutdown).await.unwrap() });
+        Balancer { address, admin, trigger, tasks }
     }
 
     pub(crate) async fn client(&self) -> Client {

@@ -17,6 +17,8 @@ pub use container::Container;
 
 use crate::wait::eventually;
 
+/// Of what docker said before it failed.
+const ERROR_LINES: usize = 40;
 /// The first build compiles everything, perhaps on a busy machine.
 const UP_WITHIN: Duration = Duration::from_secs(40 * 60);
 const DOCKER_WITHIN: Duration = Duration::from_secs(180);
@@ -57,7 +59,8 @@ impl Project {
     pub async fn compose(&self, arguments: &[&str], within: Duration) -> Result<String> {
         let mut command = Command::new("docker");
         command.args(["compose", "--project-name", &self.name]).args(arguments);
-        command.current_dir(&self.folder).envs(&self.variables);
+        // Else a build that fails does not say why.
+        command.current_dir(&self.folder).envs(&self.variables).env("BUILDKIT_PROGRESS", "plain");
         run(&mut command, within).await
     }
 
@@ -126,6 +129,8 @@ async fn run(command: &mut Command, within: Duration) -> Result<String> {
     let output = tokio::time::timeout(within, command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
     let output = output.with_context(|| format!("{what} did not end within {within:?}"))?.context("starting docker")?;
     let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{what}: {}\n{errors}", output.status);
+    let last: Vec<&str> = errors.lines().rev().take(ERROR_LINES).collect();
+    let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+    ensure!(output.status.success(), "{what}: {}\n{last}", output.status);
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
