@@ -100,6 +100,11 @@ impl Process {
         self.signal(Signal::TERM)
     }
 
+    /// SIGHUP: it is asked to read again what it reads from a file.
+    pub fn hang_up(&self) -> Result<()> {
+        self.signal(Signal::HUP)
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         if let Some(status) = self.exit {
             bail!("{} has already ended: {status}", self.spec.name);

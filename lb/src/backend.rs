@@ -109,18 +109,20 @@ impl Counts {
 pub(crate) struct Membership {
     policy: Policy,
     pub(crate) members: Vec<Member>,
+    /// Those that were backends, to be reported as nothing.
+    pub(crate) gone: Vec<Arc<Backend>>,
     rotation: Rotation,
 }
 
 impl Membership {
-    pub(crate) fn new(policy: Policy, members: Vec<Member>) -> Membership {
+    pub(crate) fn new(policy: Policy, members: Vec<Member>, gone: Vec<Arc<Backend>>) -> Membership {
         let of_health = |is_healthy: bool| {
             let members = members.iter().enumerate();
             members.filter(move |(_, member)| member.is_healthy == is_healthy)
         };
         let healthy: Vec<_> = of_health(true).map(|(place, member)| (place, member.weight)).collect();
         let others = of_health(false).map(|(place, _)| place).collect();
-        Membership { policy, rotation: Rotation::new(&healthy, others), members }
+        Membership { policy, rotation: Rotation::new(&healthy, others), members, gone }
     }
 
     /// The place of a backend that `may` be asked; see [`Rotation::pick`].

@@ -13,10 +13,15 @@ use crate::core::pick::Policy;
 use crate::core::ramp;
 use crate::shared::Shared;
 
+/// Of so many that left, it is said that they are gone.
+const GONE_MAX: usize = 1_024;
+
 /// All backends.
 pub(crate) struct Members {
     shared: Arc<Shared>,
     list: Vec<Known>,
+    /// Those that left last.
+    gone: Vec<Arc<Backend>>,
     pick: Policy,
     thresholds: Thresholds,
     /// Until when requests were counted, and how many.
@@ -131,7 +136,14 @@ impl State {
 impl Members {
     pub(crate) fn new(shared: Arc<Shared>) -> Members {
         let thresholds = Thresholds { rise: shared.config.check_rise, fall: shared.config.check_fall };
-        Members { shared, list: Vec::new(), pick: Policy::default(), thresholds, looked: (Duration::ZERO, 0) }
+        Members {
+            shared,
+            list: Vec::new(),
+            gone: Vec::new(),
+            pick: Policy::default(),
+            thresholds,
+            looked: (Duration::ZERO, 0),
+        }
     }
 
     pub(crate) fn list(&self) -> &[Known] {
@@ -152,7 +164,10 @@ impl Members {
         if addresses.is_empty() && !self.list.is_empty() {
             return Vec::new();
         }
-        self.list.retain(|known| addresses.contains_key(&known.backend.address));
+        let left = self.list.extract_if(.., |known| !addresses.contains_key(&known.backend.address));
+        self.gone.extend(left.map(|known| known.backend));
+        self.gone.retain(|backend| !addresses.contains_key(&backend.address));
+        self.gone.drain(..self.gone.len().saturating_sub(GONE_MAX));
         let now = self.shared.started.elapsed();
         // One that joins others starts slowly; those that are there from the beginning do not.
         let joined = (!self.list.is_empty()).then_some(now);
@@ -227,7 +242,8 @@ impl Members {
             is_healthy: known.is_asked(),
             weight: known.weight * known.parts,
         };
-        let membership = Membership::new(self.pick, self.list.iter().map(member).collect());
+        let members = self.list.iter().map(member).collect();
+        let membership = Membership::new(self.pick, members, self.gone.clone());
         self.shared.membership.store(Arc::new(membership));
     }
 

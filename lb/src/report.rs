@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::{counter, gauge};
 
-use crate::backend::{LATENCY_BOUNDS_US, Member};
+use crate::backend::{Backend, LATENCY_BOUNDS_US, Member};
 use crate::core::ramp;
 use crate::shared::Shared;
 
@@ -24,6 +24,7 @@ pub(crate) fn publish(shared: &Shared) {
     for member in &membership.members {
         publish_backend(member, shared.started.elapsed());
     }
+    membership.gone.iter().for_each(|backend| publish_gone(backend));
 }
 
 fn publish_backend(member: &Member, now: Duration) {
@@ -51,6 +52,14 @@ fn publish_backend(member: &Member, now: Duration) {
     }
     counter!("longshore_lb_backend_answer_time_count", &labels()).absolute(answers);
     counter!("longshore_lb_backend_answer_time_us_sum", &labels()).absolute(counts.latency_sum_us.load(Relaxed));
+}
+
+/// It is no backend any more: what it is, is not; what it did stays.
+fn publish_gone(backend: &Backend) {
+    let labels = [("program", "lb".to_owned()), ("backend", backend.name.clone())];
+    for name in ["longshore_lb_backend_healthy", "longshore_lb_backend_in_flight", "longshore_lb_backend_weight"] {
+        gauge!(name, &labels).set(0.0);
+    }
 }
 
 /// As Prometheus keeps numbers; exact up to 2^53.

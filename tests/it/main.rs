@@ -2,6 +2,7 @@
 
 mod backup;
 mod bad_input;
+mod balance;
 mod events;
 mod fairness;
 mod faults;

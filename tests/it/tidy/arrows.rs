@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 
-use super::{none, root};
+use super::{Given, none, root};
 
 const SERVICES: [&str; 5] = ["cache-svc", "gateway", "lb", "store-svc", "worker"];
 
@@ -100,20 +99,13 @@ fn balancer_links_no_amqp() -> Result<()> {
     none(&amqp, "lb must not link AMQP: keep it behind chassis's `broker` feature and out of lb's features:")
 }
 
-/// What the builder of an image is given is a workspace. Patterns are those that `.dockerignore` has: all, but not these paths, nor folders below.
 #[test]
-fn the_image_is_built_from_a_whole_workspace() -> Result<()> {
-    let (root, folder) = (root()?, tempfile::tempdir()?);
-    let patterns = fs::read_to_string(root.join(".dockerignore"))?;
-    let given: Vec<&str> = patterns.lines().filter_map(|line| line.strip_prefix('!')).collect();
-    let withheld: Vec<&str> = patterns.lines().filter_map(|line| line.strip_prefix("**/")).collect();
-    for path in run(Command::new("git").args(["ls-files"]).current_dir(&root))?.lines() {
-        let is_given = given.iter().any(|given| Path::new(path).starts_with(given));
-        if is_given && !withheld.iter().any(|folder| path.contains(&format!("/{folder}/"))) {
-            let copy = folder.path().join(path);
-            fs::create_dir_all(copy.parent().context("a folder")?)?;
-            fs::copy(root.join(path), copy)?;
-        }
+fn images_are_built_from_a_whole_workspace() -> Result<()> {
+    let (root, given, folder) = (root()?, Given::read()?, tempfile::tempdir()?);
+    for path in run(Command::new("git").args(["ls-files"]).current_dir(&root))?.lines().filter(|path| given.has(path)) {
+        let copy = folder.path().join(path);
+        fs::create_dir_all(copy.parent().context("a folder")?)?;
+        fs::copy(root.join(path), copy)?;
     }
     let mut look = Command::new("cargo");
     look.args(["metadata", "--offline", "--locked", "--no-deps", "--format-version", "1"]).current_dir(folder.path());

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use super::{none, root};
+use super::{Given, none, root};
 
 const FILE_LINES: usize = 600;
 const MAIN_LINES: usize = 40;
@@ -172,6 +172,24 @@ fn only_the_broker_module_names_lapin() -> Result<()> {
         }
     }
     none(&offences, "Only chassis::broker names lapin; everybody else talks to its Port:")
+}
+
+#[test]
+fn images_are_built_with_what_their_programs_include() -> Result<()> {
+    let (root, given) = (root()?.canonicalize()?, Given::read()?);
+    let mut offences = Vec::new();
+    for file in rust_files()?.iter().filter(|file| given.has(&file.path)) {
+        let tests: Vec<usize> = file.test_code().map(|(number, _)| number).collect();
+        for (number, line) in file.code().filter(|(number, _)| !tests.contains(number)) {
+            let Some((_, rest)) = line.split_once("include_str!(\"") else { continue };
+            let included = rest.split('"').next().unwrap_or_default();
+            let path = root.join(&file.path).parent().context("a folder")?.join(included).canonicalize()?;
+            if !given.has(&path.strip_prefix(&root)?.to_string_lossy()) {
+                offences.push(format!("{}:{number}: {included}", file.path));
+            }
+        }
+    }
+    none(&offences, "The builder of images is not given these; name them in .dockerignore:")
 }
 
 #[test]
