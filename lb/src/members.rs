@@ -86,24 +86,22 @@ impl Known {
     }
 
     fn observed(&mut self, now: Duration) -> &mut Conduct {
-        let in_a_row = self.backend.counts.bad_in_a_row.load(Relaxed);
-        self.conduct.observe(now, self.backend.totals(), in_a_row);
+        self.conduct.observe(now, self.backend.totals(), self.backend.in_a_row());
         &mut self.conduct
     }
 
     /// Its checks are good again. `was_there`: before that, too, so that it starts slowly now.
     fn start_afresh(&mut self, now: Duration, was_there: bool) {
-        self.backend.counts.bad_in_a_row.store(0, Relaxed);
+        self.backend.forgive();
         self.backend.expected.reset();
         self.back_since = was_there.then_some(now);
     }
 
     fn changed(&mut self, change: Change, now: Duration) {
-        let counts = &self.backend.counts;
-        counts.bad_in_a_row.store(0, Relaxed);
+        self.backend.forgive();
         match change {
             Change::Out { until } => {
-                counts.ejections.fetch_add(1, Relaxed);
+                self.backend.counts.ejections.fetch_add(1, Relaxed);
                 let out_ms = u64::try_from(until.saturating_sub(now).as_millis()).unwrap_or(u64::MAX);
                 tracing::warn!(
                     backend = self.backend.name,
@@ -196,8 +194,8 @@ impl Members {
         known.standing = known.standing.after(check, self.thresholds);
         known.is_checked = true;
         let is_healthy = known.standing.is_healthy();
-        known.conduct.checked(!is_healthy);
-        if is_healthy != before {
+        let is_in_again = known.conduct.checked(check == Check::Ready, !is_healthy, self.thresholds.rise);
+        if is_healthy != before || is_in_again {
             if is_healthy {
                 tracing::info!(backend = backend.name, "healthy");
                 known.start_afresh(now, was_proven);

@@ -141,7 +141,7 @@ impl InFlight {
         counts.in_flight.fetch_add(1, Relaxed);
         let in_flight = InFlight { pool: Rc::clone(pool), place, room: Arc::clone(&shared.room), waits };
         // Without itself. Dropped, it is not counted any more.
-        (waits || shared.has_room(counts.working() - 1)).then_some(in_flight)
+        (waits || shared.has_room(counts.working().saturating_sub(1))).then_some(in_flight)
     }
 
     pub(crate) fn pool(&self) -> &Rc<Pool> {

@@ -81,7 +81,9 @@ impl Record {
 
     pub(crate) fn failed(&mut self, failure: Failure) {
         self.failure = Some(failure);
-        self.blame(failure.is_backends());
+        if failure.is_backends() {
+            self.blame(!failure.is_of_an_asked_one());
+        }
     }
 
     /// `is_work`: its time says how fast the backend is.
@@ -111,13 +113,13 @@ impl Record {
     /// The backend's body ended before its end.
     pub(crate) fn cut(&mut self) {
         self.is_cut = true;
-        self.blame(true);
+        self.blame(false);
     }
 
-    fn blame(&self, is_backends: bool) {
-        if let Some(pool) = self.backend.as_ref().filter(|_| is_backends) {
-            pool.backend.counts.failures.fetch_add(1, Relaxed);
-            pool.backend.bad(self.event_loop.shared.started.elapsed());
+    fn blame(&self, is_unreached: bool) {
+        if let Some(Pool { backend, .. }) = self.backend.as_deref() {
+            backend.counts.failures.fetch_add(1, Relaxed);
+            backend.bad(self.event_loop.shared.started.elapsed(), is_unreached);
         }
     }
 

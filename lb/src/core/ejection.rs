@@ -28,6 +28,14 @@ pub(crate) struct Totals {
     pub(crate) failures: u64,
 }
 
+/// What was bad since the last good answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct InARow {
+    pub(crate) bad: u64,
+    /// Those of them that could not even connect.
+    pub(crate) unreached: u64,
+}
+
 /// What is known of one backend.
 #[derive(Debug, Default)]
 pub(crate) struct Conduct {
@@ -37,7 +45,9 @@ pub(crate) struct Conduct {
     /// The number of the bucket that is being filled.
     newest: u64,
     seen: Totals,
-    in_a_row: u64,
+    in_a_row: InARow,
+    /// It is out because nobody could connect; its good checks since then.
+    unreached: Option<u32>,
     /// Absences, one after the other.
     times: u32,
     out_until: Option<Duration>,
@@ -56,7 +66,7 @@ impl Conduct {
     }
 
     /// Takes in what was counted by now.
-    pub(crate) fn observe(&mut self, now: Duration, totals: Totals, in_a_row: u64) {
+    pub(crate) fn observe(&mut self, now: Duration, totals: Totals, in_a_row: InARow) {
         let number = bucket(now);
         for passed in (self.newest + 1..=number).take(BUCKETS) {
             self.buckets[place(passed)] = Totals::default();
@@ -68,12 +78,18 @@ impl Conduct {
         (self.seen, self.in_a_row) = (totals, in_a_row);
     }
 
-    /// What its checks say. One that is there again may be another process: what was known of the last one is forgotten.
-    pub(crate) fn checked(&mut self, is_down: bool) {
-        if self.is_down && !is_down {
+    /// What its checks say. One that is there again may be another process: what was known of the last one is forgotten. So is that nobody could
+    /// connect, after `rise` checks that could. Whether it is in again by that.
+    pub(crate) fn checked(&mut self, is_ready: bool, is_down: bool, rise: u32) -> bool {
+        let was_out = self.is_out();
+        if let Some(good) = &mut self.unreached {
+            *good = if is_ready { *good + 1 } else { 0 };
+        }
+        if (self.is_down && !is_down) || self.unreached.is_some_and(|good| good >= rise) {
             *self = Self { seen: self.seen, newest: self.newest, ..Self::default() };
         }
         self.is_down = is_down;
+        was_out && !self.is_out()
     }
 
     fn window(&self) -> Totals {
@@ -86,19 +102,20 @@ impl Conduct {
 
     fn is_suspect(&self, limits: Limits) -> bool {
         let window = self.window();
-        self.in_a_row >= limits.in_a_row || (window.answers >= VOLUME_MIN && !window.is_good())
+        self.in_a_row.bad >= limits.in_a_row || (window.answers >= VOLUME_MIN && !window.is_good())
     }
 
     fn leave(&mut self, now: Duration, limits: Limits) -> Change {
         self.times = (self.times + 1).min(TIMES_MAX);
+        self.unreached = (self.in_a_row.unreached >= limits.in_a_row).then_some(0);
         let until = now + limits.absence * self.times;
         self.out_until = Some(until);
         Change::Out { until }
     }
 
     fn come_back(&mut self, now: Duration) -> Change {
-        (self.out_until, self.back_since) = (None, now);
-        (self.buckets, self.in_a_row) = ([Totals::default(); BUCKETS], 0);
+        (self.out_until, self.unreached, self.back_since) = (None, None, now);
+        (self.buckets, self.in_a_row) = ([Totals::default(); BUCKETS], InARow::default());
         Change::Back
     }
 }
@@ -133,11 +150,10 @@ pub(crate) fn changes(all: &mut [&mut Conduct], now: Duration, limits: Limits) -
     changes
 }
 
-/// Whether those who are in and have anything to do succeed.
+/// Whether some of those who are in succeed.
 fn peers_are_good(all: &[&mut Conduct], of: usize) -> bool {
     let peers = all.iter().enumerate().filter(|(place, peer)| *place != of && !peer.is_down && !peer.is_out());
-    let mut windows = peers.map(|(_, peer)| peer.window()).filter(|window| window.answers > 0).peekable();
-    windows.peek().is_some() && windows.any(Totals::is_good)
+    peers.map(|(_, peer)| peer.window()).any(|window| window.answers > 0 && window.is_good())
 }
 
 fn bucket(now: Duration) -> u64 {

@@ -9,12 +9,14 @@ struct Trial {
     all: Vec<Conduct>,
     totals: Vec<(Totals, u64)>,
     now: Duration,
+    /// Failures are those to connect.
+    is_unreached: bool,
 }
 
 impl Trial {
     fn of(count: usize) -> Self {
         let all = (0..count).map(|_| Conduct::default()).collect();
-        Self { all, totals: vec![(Totals::default(), 0); count], now: Duration::ZERO }
+        Self { all, totals: vec![(Totals::default(), 0); count], now: Duration::ZERO, is_unreached: false }
     }
 
     /// One second; of each backend so many answers and failures among them.
@@ -24,7 +26,8 @@ impl Trial {
             totals.answers += answers;
             totals.failures += failures;
             *in_a_row = if answers == failures { *in_a_row + failures } else { 0 };
-            self.all[place].observe(self.now, *totals, *in_a_row);
+            let in_a_row = InARow { bad: *in_a_row, unreached: if self.is_unreached { *in_a_row } else { 0 } };
+            self.all[place].observe(self.now, *totals, in_a_row);
         }
         let changes = changes(&mut self.all.iter_mut().collect::<Vec<_>>(), self.now, LIMITS);
         for (place, _) in &changes {
@@ -83,7 +86,7 @@ fn half_of_all_stay_whatever_they_do() {
     assert!(trial.out().is_empty());
     // One that is down is out already.
     let mut trial = Trial::of(3);
-    trial.all[2].checked(true);
+    trial.all[2].checked(false, true, 2);
     trial.second(&[(9, 9), (9, 0), (0, 0)]);
     assert!(trial.out().is_empty());
 }
@@ -111,9 +114,21 @@ fn absences_grow_and_are_forgotten_after_good_conduct() {
 fn who_is_there_again_is_taken_for_another() {
     let mut trial = Trial::of(3);
     trial.second(&[(9, 9), (9, 0), (9, 0)]);
-    trial.all[0].checked(true);
+    assert!(!trial.all[0].checked(true, false, 2) && !trial.all[0].checked(true, false, 2));
+    trial.all[0].checked(false, true, 2);
     assert_eq!(trial.out(), [0]);
-    trial.all[0].checked(false);
+    trial.all[0].checked(true, false, 2);
     assert!(trial.out().is_empty());
     assert_eq!(trial.second(&[(9, 0), (9, 0), (9, 0)]), []);
+}
+
+#[test]
+fn who_could_not_be_reached_is_back_when_checks_reach_it() {
+    let mut trial = Trial::of(3);
+    trial.is_unreached = true;
+    trial.second(&[(9, 9), (9, 0), (9, 0)]);
+    assert_eq!(trial.out(), [0]);
+    let checks = [true, false, true, true].map(|is_ready| trial.all[0].checked(is_ready, false, 2));
+    assert_eq!(checks, [false, false, false, true]);
+    assert!(trial.second(&[(9, 0), (9, 0), (9, 0)]).is_empty());
 }

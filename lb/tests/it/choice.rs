@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use chassis::testing::wait_until;
 use futures_util::future::join_all;
+use tokio::net::TcpListener;
 
 use crate::backend::{Backend, Deed, ok};
 use crate::balancer::{Balancer, SOON};
@@ -43,6 +44,25 @@ async fn whoever_answers_badly_is_left_out_for_a_while() {
     assert_eq!(bad.asked().len(), before);
     assert_eq!(balancer.metric("longshore_lb_backend_ejections_total", bad.address).await, Some(1));
     until_metric(&balancer, HEALTHY, bad.address, 1).await;
+}
+
+#[tokio::test]
+async fn whoever_could_not_be_reached_is_asked_again_once_it_can() {
+    let (gone, good) = (Backend::start().await, [Backend::start().await, Backend::start().await]);
+    let addresses = [gone.address, good[0].address, good[1].address];
+    // Checks alone would never take it out.
+    let settings = [("CHECK_FALL", "1000"), ("EJECT_MS", "3600000"), ("BACKEND_SLOW_START_MS", "0")];
+    let balancer = Balancer::start(&addresses, &settings).await;
+    gone.stop().await;
+    wait_until(SOON, "out", || async {
+        join_all((0..6).map(|_| balancer.get("/data"))).await;
+        balancer.metric(HEALTHY, gone.address).await == Some(0)
+    })
+    .await;
+    let listener = TcpListener::bind(gone.address).await.unwrap();
+    let back = Backend::on(listener, [Deed::Say(ok("back"))]);
+    until_metric(&balancer, HEALTHY, back.address, 1).await;
+    wait_until(SOON, "asked", || async { balancer.get("/data").await.text() == "back" }).await;
 }
 
 #[tokio::test]
