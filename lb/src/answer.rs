@@ -20,7 +20,8 @@ use crate::watch::{Clock, Watch};
 /// Ends the request when it is dropped.
 pub(crate) struct AnswerBody {
     content: Content,
-    record: Record,
+    /// That of a tunnel goes with it.
+    record: Option<Record>,
     watch: Rc<Watch>,
     /// What the client still had to send when the answer began.
     upload: Upload,
@@ -45,11 +46,22 @@ pub(crate) struct Download {
 impl AnswerBody {
     pub(crate) fn whole(content: Bytes, record: Record, watch: &Rc<Watch>, upload: Upload) -> AnswerBody {
         let content = if content.is_empty() { Content::Over } else { Content::Whole(content) };
-        AnswerBody { content, record, watch: Rc::clone(watch), upload }
+        AnswerBody { content, record: Some(record), watch: Rc::clone(watch), upload }
     }
 
     pub(crate) fn streamed(download: Download, record: Record, watch: &Rc<Watch>, upload: Upload) -> AnswerBody {
-        AnswerBody { content: Content::Streamed(download), record, watch: Rc::clone(watch), upload }
+        AnswerBody { content: Content::Streamed(download), record: Some(record), watch: Rc::clone(watch), upload }
+    }
+
+    /// Of an answer after which a tunnel begins.
+    pub(crate) fn none(watch: &Rc<Watch>) -> AnswerBody {
+        AnswerBody { content: Content::Over, record: None, watch: Rc::clone(watch), upload: Upload::None }
+    }
+
+    fn passed(&mut self, bytes: usize) {
+        if let Some(record) = &mut self.record {
+            record.passed(bytes as u64);
+        }
     }
 }
 
@@ -97,7 +109,7 @@ impl Body for AnswerBody {
         let Content::Streamed(download) = &mut this.content else {
             return Poll::Ready(match std::mem::replace(&mut this.content, Content::Over) {
                 Content::Whole(bytes) => {
-                    this.record.passed(bytes.len());
+                    this.passed(bytes.len());
                     Some(Ok(Frame::data(bytes)))
                 }
                 Content::Cut(error) => Some(Err(error)),
@@ -106,12 +118,14 @@ impl Body for AnswerBody {
         };
         match ready!(download.poll_frame(cx)) {
             Some(Ok(frame)) => {
-                this.record.passed(frame.data_ref().map_or(0, Bytes::len));
+                this.passed(frame.data_ref().map_or(0, Bytes::len));
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
                 // An error ends the client's connection at once. Waiting for one turn lets it have what came before.
-                this.record.cut();
+                if let Some(record) = &mut this.record {
+                    record.cut();
+                }
                 this.content = Content::Cut(error);
                 cx.waker().wake_by_ref();
                 Poll::Pending

@@ -25,6 +25,7 @@ pub struct Config {
     pub client_head_ms: u64,
     pub client_stall_ms: u64,
     pub client_idle_ms: u64,
+    pub tunnel_idle_ms: u64,
     pub pick: Pick,
     pub backend_connect_ms: u64,
     pub backend_answer_ms: u64,
@@ -99,6 +100,7 @@ fn check(config: &Config, faults: &mut Vec<Fault>) {
     within("LONGSHORE_CLIENT_HEAD_MS", config.client_head_ms, 1, HOUR_MS);
     within("LONGSHORE_CLIENT_STALL_MS", config.client_stall_ms, 1, HOUR_MS);
     within("LONGSHORE_CLIENT_IDLE_MS", config.client_idle_ms, 1, HOUR_MS);
+    within("LONGSHORE_TUNNEL_IDLE_MS", config.tunnel_idle_ms, 1, 24 * HOUR_MS);
     within("LONGSHORE_BACKEND_CONNECT_MS", config.backend_connect_ms, 1, HOUR_MS);
     within("LONGSHORE_BACKEND_ANSWER_MS", config.backend_answer_ms, 1, HOUR_MS);
     within("LONGSHORE_BACKEND_IDLE_MS", config.backend_idle_ms, 0, HOUR_MS);

@@ -1,11 +1,13 @@
 //! One connection of a client, from its first byte to its last.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
@@ -15,6 +17,7 @@ use crate::event_loop::{Dealt, EventLoop};
 use crate::fields::Origin;
 use crate::forward;
 use crate::socket::Socket;
+use crate::tunnel::Tunnel;
 use crate::watch::{Phase, Watch};
 
 /// What a client is told whose head does not come; there is no request to answer properly.
@@ -26,6 +29,8 @@ pub(crate) struct Client {
     pub(crate) watch: Rc<Watch>,
     pub(crate) origin: Origin,
     pub(crate) is_refused: bool,
+    /// Begins after the answer that is being written.
+    pub(crate) tunnel: Cell<Option<Tunnel>>,
 }
 
 /// How a connection ended.
@@ -50,9 +55,11 @@ pub(crate) async fn serve(event_loop: Rc<EventLoop>, dealt: Dealt) {
         watch: Rc::clone(&watch),
         origin: Origin::of(dealt.peer.ip()),
         is_refused: dealt.is_refused,
+        tunnel: Cell::default(),
     });
+    let asking = Rc::clone(&client);
     let service = service_fn(move |request| {
-        let answer = forward::answer(Rc::clone(&client), request);
+        let answer = forward::answer(Rc::clone(&asking), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let socket = TokioIo::new(Socket::new(stream, Rc::clone(&watch)));
@@ -75,7 +82,13 @@ pub(crate) async fn serve(event_loop: Rc<EventLoop>, dealt: Dealt) {
         // The client's doing in most cases: it went away, or sent no HTTP.
         End::Closed(Err(error)) => tracing::debug!(%error, "connection ended"),
         End::Overdue(Phase::Head) => turn_away(connection.into_parts().io.into_inner(), &watch).await,
-        End::Closed(Ok(())) | End::Overdue(_) => {}
+        End::Closed(Ok(())) => {
+            if let Some(tunnel) = client.tunnel.take() {
+                let http1::Parts { io, read_buf, .. } = connection.into_parts();
+                tunnel.run(io.into_inner(), read_buf, &watch).await;
+            }
+        }
+        End::Overdue(_) => {}
     }
 }
 

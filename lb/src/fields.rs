@@ -62,7 +62,9 @@ impl Refusal {
             Refusal::Host => "A request has exactly one Host field, with a host and perhaps a port.",
             Refusal::Target => "The request target is not a path or an http URL.",
             Refusal::Method => "The method is not supported.",
-            Refusal::Upgrade => "Protocol upgrades are not supported.",
+            Refusal::Upgrade => {
+                "A WebSocket begins with a GET of HTTP/1.1 that has no body and says `Connection: upgrade` and `Upgrade: websocket`."
+            }
             Refusal::TransferCoding => "The only transfer coding supported is chunked.",
         }
     }
@@ -77,10 +79,11 @@ pub(crate) fn admit(head: &mut request::Parts, origin: &Origin, random: impl Fn(
         return Err(Refusal::Method);
     }
     let headers = &mut head.headers;
-    if asks_for_websocket(headers) {
+    let is_chunked = is_chunked(headers)?;
+    let is_websocket = asks_for_websocket(headers);
+    if is_websocket && (head.method != Method::GET || head.version != Version::HTTP_11 || !may_upgrade(headers)) {
         return Err(Refusal::Upgrade);
     }
-    let is_chunked = is_chunked(headers)?;
     if head.uri.authority().is_some() || head.uri.scheme().is_some() {
         let (target, host) = origin_form(&head.uri)?;
         headers.insert(HOST, host);
@@ -99,6 +102,9 @@ pub(crate) fn admit(head: &mut request::Parts, origin: &Origin, random: impl Fn(
     if takes_trailers {
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if is_websocket {
+        say_upgrade(headers);
     }
     headers.insert(X_FORWARDED_FOR, origin.address.clone());
     headers.insert(X_FORWARDED_HOST, host);
@@ -145,7 +151,30 @@ fn is_request_id(value: &HeaderValue) -> bool {
     (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
 }
 
-/// A WebSocket cannot go on as plain HTTP, so it is refused. Other upgrades (h2c) may be ignored (RFC 9110 §7.8), and are.
+/// After a backend has agreed to speak another protocol: what the client is told. `None` if it is not the one that was asked for.
+pub(crate) fn switched(headers: &mut HeaderMap) -> Option<()> {
+    let is_websocket = headers.get_all(UPGRADE).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    pass_on(headers).ok().filter(|()| is_websocket)?;
+    headers.remove(CONTENT_LENGTH);
+    say_upgrade(headers);
+    Some(())
+}
+
+fn say_upgrade(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+/// Nothing else is asked for, and no body comes.
+fn may_upgrade(headers: &HeaderMap) -> bool {
+    let has_body =
+        headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    let is_said = headers.get_all(CONNECTION).iter().any(|value| lists(value, "upgrade"));
+    let is_alone = headers.get_all(UPGRADE).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    !has_body && is_said && is_alone
+}
+
+/// A WebSocket cannot go on as plain HTTP. Other upgrades (h2c) may be ignored (RFC 9110 §7.8), and are.
 fn asks_for_websocket(headers: &HeaderMap) -> bool {
     headers.get_all(UPGRADE).iter().any(|value| lists(value, "websocket"))
 }

@@ -157,6 +157,16 @@ fn one_plain_host_is_required() {
 }
 
 #[test]
+fn a_websocket_is_asked_for_in_our_own_words() {
+    check(
+        "GET /",
+        &[("host", "a"), ("connection", "Upgrade, x-mine"), ("upgrade", "WebSocket"), ("x-mine", "1")],
+        "/",
+        "host: a, connection: upgrade, upgrade: websocket",
+    );
+}
+
+#[test]
 fn what_would_not_arrive_as_meant_is_refused() {
     check_refused("TRACE /", &[("host", "a")], Refusal::Method);
     check_refused("GET /", &[("host", "a"), ("upgrade", "h2c, WebSocket/13")], Refusal::Upgrade);

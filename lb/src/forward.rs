@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::UPGRADE;
 use http::{Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use protocol::problem::{Kind, Problem};
@@ -18,6 +19,7 @@ use crate::pool::{InFlight, Pool, Pools, Seeker};
 use crate::record::Record;
 use crate::retry::{self, Failure, Next};
 use crate::shared::Shared;
+use crate::tunnel::Tunnel;
 use crate::upload::Upload;
 use crate::upstream::{Lost, Upstream};
 
@@ -26,8 +28,10 @@ struct Pending {
     head: Option<request::Parts>,
     upload: Upload,
     is_repeatable: bool,
-    /// It asks to wait for something.
+    /// It asks to wait for something, or for as long as a tunnel lasts.
     waits: bool,
+    /// It asks for another protocol.
+    is_upgrade: bool,
 }
 
 pub(crate) async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
@@ -51,8 +55,9 @@ pub(crate) async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Re
     let remembered = if has_key { shared.config.replay_bytes } else { 0 };
     let upload = Upload::new(body, &client.watch, remembered);
     let is_repeatable = retry::is_repeatable(&head.method, has_key);
-    let waits = fields::asks_to_wait(&head.headers);
-    let pending = Pending { head: Some(head), upload: upload.clone(), is_repeatable, waits };
+    let is_upgrade = head.headers.contains_key(UPGRADE);
+    let waits = is_upgrade || fields::asks_to_wait(&head.headers);
+    let pending = Pending { head: Some(head), upload: upload.clone(), is_repeatable, waits, is_upgrade };
     forward(&client, pending, record, upload).await
 }
 
@@ -84,6 +89,12 @@ async fn forward(
         let next = loop {
             record.attempt(in_flight.pool());
             match pending.attempt(client, in_flight.pool(), fresh).await {
+                Ok((response, upstream)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    return match upstream.into_switched() {
+                        Some(switched) => begin_tunnel(client, response, Tunnel { switched, in_flight, record }),
+                        None => own_answer(client, answer::problem(&apology(Failure::Garbled), true), record, upload),
+                    };
+                }
                 Ok((response, upstream)) => return pass_on(client, response, upstream, in_flight, record, upload),
                 Err(failure) => last = failure,
             }
@@ -143,8 +154,10 @@ impl Pending {
         };
         let request = Request::from_parts(head, self.upload.clone());
         match upstream.exchange(request, &self.upload, expired).await {
-            // Nobody asked for another protocol.
-            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => Err(Failure::Garbled),
+            Ok(mut response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let agreed = self.is_upgrade.then(|| fields::switched(response.headers_mut())).flatten();
+                agreed.map(|()| (response, upstream)).ok_or(Failure::Garbled)
+            }
             Ok(mut response) => match fields::pass_on(response.headers_mut()) {
                 Ok(()) => Ok((response, upstream)),
                 Err(_) => Err(Failure::Garbled),
@@ -198,6 +211,14 @@ fn pass_on(
     head.version = http::Version::HTTP_11;
     let download = Download { incoming, upstream, in_flight, clock: Rc::clone(&client.event_loop.clock) };
     Response::from_parts(head, AnswerBody::streamed(download, record, &client.watch, upload))
+}
+
+/// The client is told that the other protocol begins; the tunnel follows once that is written.
+fn begin_tunnel(client: &Client, response: Response<Incoming>, mut tunnel: Tunnel) -> Response<AnswerBody> {
+    tunnel.record.answered(response.status(), false);
+    client.watch.answering();
+    client.tunnel.set(Some(tunnel));
+    response.map(|_| AnswerBody::none(&client.watch))
 }
 
 fn own_answer(client: &Client, answer: Response<Bytes>, mut record: Record, upload: Upload) -> Response<AnswerBody> {

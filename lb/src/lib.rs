@@ -25,6 +25,7 @@ mod retry;
 mod room;
 mod shared;
 mod socket;
+mod tunnel;
 mod upload;
 mod upstream;
 mod watch;

@@ -106,8 +106,8 @@ impl Record {
         self.status = Some(status);
     }
 
-    pub(crate) fn passed(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
+    pub(crate) fn passed(&mut self, bytes: u64) {
+        self.bytes += bytes;
     }
 
     /// The backend's body ended before its end.

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use http::header::UPGRADE;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
@@ -18,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::retry::Failure;
+use crate::tunnel::Switched;
 use crate::upload::Upload;
 
 /// The head of an answer may be as large as this; more is no answer. Also what is read or written at a time at most.
@@ -32,6 +34,10 @@ pub(crate) struct Upstream {
     sender: http1::SendRequest<Upload>,
     /// None once it has ended: what it had taken over comes back to the sender only when it is dropped.
     driver: Option<Driver>,
+    /// The next answer may be that another protocol is spoken from now on.
+    may_switch: bool,
+    /// The driver of a connection on which it is.
+    switched: Option<Driver>,
     /// A byte has come since the last request was sent.
     is_heard: Rc<Cell<bool>>,
     /// It has answered a request before.
@@ -67,15 +73,30 @@ impl Upstream {
         let line = TokioIo::new(Line { stream, is_deaf: false, is_heard: Rc::clone(&is_heard) });
         let handshake = http1::Builder::new().max_buf_size(BUFFER_BYTES).handshake(line);
         let (sender, driver) = handshake.await.map_err(io::Error::other)?;
-        Ok(Upstream { sender, driver: Some(Box::new(driver)), is_heard, is_kept: false, idle_since_ms: 0 })
+        Ok(Upstream {
+            sender,
+            driver: Some(Box::new(driver)),
+            may_switch: false,
+            switched: None,
+            is_heard,
+            is_kept: false,
+            idle_since_ms: 0,
+        })
     }
 
     /// Moves bytes both ways as far as they go.
     pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
         // Its errors also reach whoever waits for the answer or its body.
         if self.driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_ready()) {
-            self.driver = None;
+            self.switched = self.driver.take().filter(|_| self.may_switch);
         }
+    }
+
+    /// The connection itself, after an answer that said so.
+    pub(crate) fn into_switched(mut self) -> Option<Switched> {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        let http1::Parts { io, read_buf, .. } = self.switched?.into_parts();
+        Some(Switched { stream: io.into_inner().stream, early: read_buf })
     }
 
     /// Whether the next request can be sent on it, as far as is known without waiting.
@@ -93,6 +114,7 @@ impl Upstream {
         expired: impl Fn() -> Option<Failure>,
     ) -> Result<Response<Incoming>, Lost> {
         self.is_heard.set(false);
+        self.may_switch = request.headers().contains_key(UPGRADE);
         let mut answer = pin!(self.sender.try_send_request(request));
         let answered: Result<Answer, Failure> = poll_fn(|cx| {
             self.drive(cx);

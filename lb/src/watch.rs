@@ -23,6 +23,8 @@ pub(crate) enum Phase {
     Busy,
     /// Between requests.
     Idle,
+    /// Another protocol is spoken.
+    Tunnel,
     /// Everything is said.
     Closing,
 }
@@ -50,6 +52,7 @@ struct Limits {
     idle_ms: u64,
     stall_ms: u64,
     answer_ms: u64,
+    tunnel_ms: u64,
 }
 
 impl Clock {
@@ -69,6 +72,7 @@ impl Watch {
             idle_ms: config.client_idle_ms,
             stall_ms: config.client_stall_ms,
             answer_ms: config.backend_answer_ms,
+            tunnel_ms: config.tunnel_idle_ms,
         };
         let until_ms = Cell::new(clock.now_ms() + limits.head_ms);
         let (phase, unread) = (Cell::new(Phase::Opened), Cell::new(false));
@@ -89,8 +93,21 @@ impl Watch {
         match self.phase.get() {
             Phase::Opened => self.phase.set(Phase::Head),
             Phase::Idle => self.enter(Phase::Head, self.limits.head_ms),
+            Phase::Tunnel => self.tunnel(),
             Phase::Head | Phase::Busy | Phase::Closing => {}
         }
+    }
+
+    /// Bytes went out.
+    pub(crate) fn sent(&self) {
+        if self.phase.get() == Phase::Tunnel {
+            self.tunnel();
+        }
+    }
+
+    /// From here bytes pass both ways, and neither side may be silent for too long while the other one is.
+    pub(crate) fn tunnel(&self) {
+        self.enter(Phase::Tunnel, self.limits.tunnel_ms);
     }
 
     /// A request has come whole but for its body.
@@ -243,6 +260,17 @@ mod tests {
         check(&watch, &clock, Phase::Busy, 1_090_000);
         watch.answering();
         assert!(!watch.is_overdue());
+    }
+
+    #[test]
+    fn a_tunnel_may_be_silent_for_its_time_since_the_last_byte_of_either_side() {
+        let (clock, watch) = watch(false);
+        watch.tunnel();
+        clock.set(1_000_000);
+        watch.received();
+        check(&watch, &clock, Phase::Tunnel, 4_600_000);
+        watch.sent();
+        check(&watch, &clock, Phase::Tunnel, 8_200_000);
     }
 
     #[test]

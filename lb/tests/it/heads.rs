@@ -41,7 +41,14 @@ async fn fields_of_one_connection_do_not_reach_the_other() {
 async fn what_cannot_be_passed_on_is_refused_and_reaches_nobody() {
     let (backend, balancer) = one("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     for (status, problem, request) in [
-        (501, "not-implemented", "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"),
+        (501, "not-implemented", "POST / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"),
+        (501, "not-implemented", "GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\n\r\n"),
+        (501, "not-implemented", "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket, h2c\r\n\r\n"),
+        (
+            501,
+            "not-implemented",
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 1\r\n\r\nx",
+        ),
         (501, "not-implemented", "CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n"),
         (501, "not-implemented", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
         (400, "bad-request", "GET / HTTP/1.1\r\n\r\n"),

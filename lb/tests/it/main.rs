@@ -13,3 +13,4 @@ mod limits;
 mod retries;
 mod spread;
 mod streams;
+mod tunnels;
