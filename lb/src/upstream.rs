@@ -118,7 +118,12 @@ impl Upstream {
         let mut answer = pin!(self.sender.try_send_request(request));
         let answered: Result<Answer, Failure> = poll_fn(|cx| {
             self.drive(cx);
-            match answer.as_mut().poll(cx) {
+            let mut polled = answer.as_mut().poll(cx);
+            if polled.is_pending() && self.switched.take().is_some() {
+                // It ended without an answer; what it had taken over comes back now.
+                polled = answer.as_mut().poll(cx);
+            }
+            match polled {
                 Poll::Ready(answer) => Poll::Ready(Ok(answer)),
                 Poll::Pending => expired().map_or(Poll::Pending, |failure| Poll::Ready(Err(failure))),
             }
@@ -204,5 +209,27 @@ impl AsyncWrite for Line {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// Whatever may come next on a connection: if it is closed, the request on it fails and does not wait.
+    #[tokio::test]
+    async fn closed_connection_fails_a_request_that_asks_for_an_upgrade() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut upstream = Upstream::connect(listener.local_addr().unwrap(), SOON).await.unwrap();
+        drop(listener.accept().await.unwrap());
+        let mut request = Request::new(Upload::None);
+        request.headers_mut().insert(UPGRADE, http::HeaderValue::from_static("websocket"));
+        let exchange = upstream.exchange(request, &Upload::None, || None);
+        let lost = tokio::time::timeout(SOON, exchange).await.unwrap().unwrap_err();
+        assert!(matches!(lost.failure, Failure::Stale | Failure::Unanswered { .. }), "{lost:?}");
     }
 }

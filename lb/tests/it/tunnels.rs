@@ -107,6 +107,16 @@ async fn a_backend_that_does_not_agree_answers_like_any_other() {
 }
 
 #[tokio::test]
+async fn a_kept_connection_that_ends_instead_of_an_answer_is_noticed() {
+    let refused = b"HTTP/1.1 426 Upgrade Required\r\ncontent-length: 0\r\n\r\n";
+    let backend = Backend::doing([Deed::Say(ok("kept")), Deed::Close, Deed::Say(refused.into())]).await;
+    let balancer = Balancer::start(&[backend.address], &[("EVENT_LOOPS", "1")]).await;
+    assert_eq!(balancer.get("/data").await.text(), "kept");
+    assert_eq!(balancer.ask(ASK).await.status, 426);
+    assert_eq!(backend.connections(), 2);
+}
+
+#[tokio::test]
 async fn a_tunnel_outlives_its_backends_removal() {
     let played = Played::bind().await;
     let balancer = before(&played, &[]).await;
