@@ -89,6 +89,11 @@ impl Backend {
         InARow { bad: bad_in_a_row.load(Relaxed), unreached: unreached_in_a_row.load(Relaxed) }
     }
 
+    /// Attempts that repeat no other one.
+    pub(crate) fn first_attempts(&self) -> u64 {
+        self.counts.requests.load(Relaxed).saturating_sub(self.counts.retries.load(Relaxed))
+    }
+
     pub(crate) fn totals(&self) -> Totals {
         let Counts { requests, failures, errors, .. } = &self.counts;
         Totals { answers: requests.load(Relaxed), failures: failures.load(Relaxed) + errors.load(Relaxed) }

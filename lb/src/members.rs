@@ -210,7 +210,7 @@ impl Members {
     /// How requests ended since the last time: who is left out for it, who comes back, what may be repeated.
     pub(crate) fn look(&mut self) {
         let now = self.shared.started.elapsed();
-        let requests = self.list.iter().map(|known| known.backend.counts.requests.load(Relaxed)).sum();
+        let requests = self.list.iter().map(|known| known.backend.first_attempts()).sum();
         let (since, before) = std::mem::replace(&mut self.looked, (now, requests));
         self.shared.budget.earn(requests.saturating_sub(before), now.saturating_sub(since));
         let config = &self.shared.config;
