@@ -124,6 +124,11 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_operators_page_is_a_plan() {
+        check(include_str!("../tests/backends.toml"), &[("10.0.0.5:5000", 2), ("10.0.0.6:5000", 1)]);
+    }
+
+    #[test]
     fn what_is_wrong_with_a_file_is_named() {
         refused("", "0 [[backend]] tables");
         refused("[[backend]]\naddress = \"a\"\n", "host:port");
