@@ -53,9 +53,7 @@ impl Backend {
     pub(crate) fn new(address: SocketAddr) -> Backend {
         Backend { address, name: address.to_string(), counts: Counts::default(), expected: PeakEwma::default() }
     }
-}
 
-impl Backend {
     /// The head of an answer came after `took`. `is_work`: it was not asked to wait for something.
     pub(crate) fn answered(&self, took: Duration, now: Duration, is_error: bool, is_work: bool) {
         self.counts.answered_after(took);
@@ -116,7 +114,7 @@ impl Counts {
     }
 
     pub(crate) fn answered_after(&self, time: Duration) {
-        let time_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let time_us = latency::micros(time);
         let place = LATENCY_BOUNDS_US.partition_point(|&bound_us| bound_us < time_us);
         self.latency[place].fetch_add(1, Relaxed);
         self.latency_sum_us.fetch_add(time_us, Relaxed);

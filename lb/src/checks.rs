@@ -9,10 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::core::health::Check;
-use crate::plan::Target;
-
-/// More backends than this are not used.
-const BACKENDS_MAX: usize = 1_024;
+use crate::plan::{BACKENDS_MAX, Target};
 
 /// What is read of an answer to a check.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;

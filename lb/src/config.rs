@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use chassis::config::{Addresses, ConfigError, Fault, Listen, Source, load_checked};
+use chassis::config::{Addresses, ConfigError, Fault, Listen, Source, check_range, load_checked};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -90,11 +90,7 @@ fn check(config: &Config, faults: &mut Vec<Fault>) {
     if let Err(error) = Plan::read(config) {
         faults.push(Fault::sentence(format!("LONGSHORE_BACKENDS_FILE: {error}")));
     }
-    let mut within = |name: &str, value: u64, least: u64, most: u64| {
-        if !(least..=most).contains(&value) {
-            faults.push(Fault::value(name, &value.to_string(), &format!("from {least} to {most}")));
-        }
-    };
+    let mut within = |name: &str, value: u64, least: u64, most: u64| check_range(name, value, least, most, faults);
     within("LONGSHORE_EVENT_LOOPS", count(config.event_loops), 0, 256);
     within("LONGSHORE_CLIENT_CONNECTIONS_MAX", count(config.client_connections_max), 1, 1_000_000);
     within("LONGSHORE_CLIENT_HEAD_MS", config.client_head_ms, 1, HOUR_MS);

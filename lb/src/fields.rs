@@ -93,7 +93,7 @@ pub(crate) fn admit(head: &mut request::Parts, origin: &Origin, random: impl Fn(
         headers.insert(HOST, HeaderValue::from_static("localhost"));
     }
     let host = the_host(headers)?;
-    let takes_trailers = headers.get(TE).is_some_and(|te| lists(te, "trailers"));
+    let takes_trailers = lists(headers, TE, "trailers");
     drop_fields(headers, is_not_for_backends);
     if is_chunked {
         headers.remove(CONTENT_LENGTH);
@@ -139,8 +139,7 @@ pub(crate) fn request_id(random: u128) -> HeaderValue {
 /// Whether the answer may come late although nobody works on it: how long it takes says nothing about the backend.
 pub(crate) fn asks_to_wait(headers: &HeaderMap) -> bool {
     let any_starts = |name: HeaderName, start: &[u8]| {
-        let entries = headers.get_all(name).into_iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
-        let mut starts = entries.filter_map(|entry| entry.trim_ascii().get(..start.len()));
+        let mut starts = entries(headers, name).filter_map(|entry| entry.get(..start.len()));
         starts.any(|entry| entry.eq_ignore_ascii_case(start))
     };
     any_starts(PREFER, b"wait=") || any_starts(ACCEPT, b"text/event-stream")
@@ -153,7 +152,7 @@ fn is_request_id(value: &HeaderValue) -> bool {
 
 /// After a backend has agreed to speak another protocol: what the client is told. `None` if it is not the one that was asked for.
 pub(crate) fn switched(headers: &mut HeaderMap) -> Option<()> {
-    let is_websocket = headers.get_all(UPGRADE).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let is_websocket = names_websocket_alone(headers);
     pass_on(headers).ok().filter(|()| is_websocket)?;
     headers.remove(CONTENT_LENGTH);
     say_upgrade(headers);
@@ -169,14 +168,16 @@ fn say_upgrade(headers: &mut HeaderMap) {
 fn may_upgrade(headers: &HeaderMap) -> bool {
     let has_body =
         headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
-    let is_said = headers.get_all(CONNECTION).iter().any(|value| lists(value, "upgrade"));
-    let is_alone = headers.get_all(UPGRADE).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    !has_body && is_said && is_alone
+    !has_body && lists(headers, CONNECTION, "upgrade") && names_websocket_alone(headers)
+}
+
+fn names_websocket_alone(headers: &HeaderMap) -> bool {
+    headers.get_all(UPGRADE).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// A WebSocket cannot go on as plain HTTP. Other upgrades (h2c) may be ignored (RFC 9110 §7.8), and are.
 fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    headers.get_all(UPGRADE).iter().any(|value| lists(value, "websocket"))
+    lists(headers, UPGRADE, "websocket")
 }
 
 fn is_chunked(headers: &HeaderMap) -> Result<bool, Refusal> {
@@ -217,12 +218,9 @@ fn may_be_in_host(byte: u8) -> bool {
 fn drop_fields(headers: &mut HeaderMap, is_dropped: fn(&str) -> bool) {
     // Empty for most heads, and then nothing is allocated.
     let mut dropped: Vec<HeaderName> = headers.keys().filter(|name| is_dropped(name.as_str())).cloned().collect();
-    for nominated in headers.get_all(CONNECTION) {
-        let tokens = nominated.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-        let names =
-            tokens.filter(|token| !is_connection_option(token)).filter_map(|token| HeaderName::from_bytes(token).ok());
-        dropped.extend(names.filter(|name| !is_protected(name)));
-    }
+    let nominated = entries(headers, CONNECTION).filter(|token| !is_connection_option(token));
+    let names = nominated.filter_map(|token| HeaderName::from_bytes(token).ok());
+    dropped.extend(names.filter(|name| !is_protected(name)));
     for name in dropped {
         headers.remove(name);
     }
@@ -250,9 +248,15 @@ fn is_not_for_clients(name: &str) -> bool {
     name == "transfer-encoding" || is_hop_by_hop(name)
 }
 
-/// Whether a comma-separated list has the token, apart from its parameters.
-fn lists(value: &HeaderValue, token: &str) -> bool {
-    let entries = value.as_bytes().split(|&byte| byte == b',');
+/// The entries of a field that is a comma-separated list.
+fn entries(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(name).into_iter();
+    values.flat_map(|value| value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii))
+}
+
+/// Whether such a list has the token, apart from its parameters.
+fn lists(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    let entries = entries(headers, name);
     let mut names = entries.map(|entry| entry.split(|&byte| matches!(byte, b';' | b'/')).next().unwrap_or_default());
     names.any(|name| name.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }

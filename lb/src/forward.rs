@@ -19,7 +19,7 @@ use crate::pool::{InFlight, Pool, Pools, Seeker};
 use crate::record::Record;
 use crate::retry::{self, Failure, Next};
 use crate::shared::Shared;
-use crate::tunnel::Tunnel;
+use crate::tunnel::{Switched, Tunnel};
 use crate::upload::Upload;
 use crate::upstream::{Lost, Upstream};
 
@@ -32,6 +32,13 @@ struct Pending {
     waits: bool,
     /// It asks for another protocol.
     is_upgrade: bool,
+}
+
+/// The head of a backend's answer, and what it came on.
+enum Answered {
+    Plain(Response<Incoming>, Upstream),
+    /// Another protocol is spoken from now on.
+    Switched(Response<Incoming>, Switched),
 }
 
 pub(crate) async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
@@ -89,13 +96,12 @@ async fn forward(
         let next = loop {
             record.attempt(in_flight.pool());
             match pending.attempt(client, in_flight.pool(), fresh).await {
-                Ok((response, upstream)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    return match upstream.into_switched() {
-                        Some(switched) => begin_tunnel(client, response, Tunnel { switched, in_flight, record }),
-                        None => own_answer(client, answer::problem(&apology(Failure::Garbled), true), record, upload),
-                    };
+                Ok(Answered::Plain(response, upstream)) => {
+                    return pass_on(client, response, upstream, in_flight, record, upload);
                 }
-                Ok((response, upstream)) => return pass_on(client, response, upstream, in_flight, record, upload),
+                Ok(Answered::Switched(response, switched)) => {
+                    return begin_tunnel(client, response, Tunnel { switched, in_flight, record });
+                }
                 Err(failure) => last = failure,
             }
             record.failed(last);
@@ -135,12 +141,7 @@ async fn enter(shared: &Shared, pools: &Pools, seeker: &Seeker<'_>) -> Result<In
 }
 
 impl Pending {
-    async fn attempt(
-        &mut self,
-        client: &Client,
-        pool: &Pool,
-        fresh: bool,
-    ) -> Result<(Response<Incoming>, Upstream), Failure> {
+    async fn attempt(&mut self, client: &Client, pool: &Pool, fresh: bool) -> Result<Answered, Failure> {
         let mut upstream = self.connection(client, pool, fresh).await?;
         let Some(head) = self.head.take() else { return Err(Failure::Abandoned) };
         if self.is_repeatable {
@@ -156,10 +157,11 @@ impl Pending {
         match upstream.exchange(request, &self.upload, expired).await {
             Ok(mut response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 let agreed = self.is_upgrade.then(|| fields::switched(response.headers_mut())).flatten();
-                agreed.map(|()| (response, upstream)).ok_or(Failure::Garbled)
+                let switched = agreed.and_then(|()| upstream.into_switched()).ok_or(Failure::Garbled)?;
+                Ok(Answered::Switched(response, switched))
             }
             Ok(mut response) => match fields::pass_on(response.headers_mut()) {
-                Ok(()) => Ok((response, upstream)),
+                Ok(()) => Ok(Answered::Plain(response, upstream)),
                 Err(_) => Err(Failure::Garbled),
             },
             Err(Lost { failure, request }) => {

@@ -11,10 +11,8 @@ use crate::core::ejection::{self, Change, Conduct};
 use crate::core::health::{Check, Standing, Thresholds};
 use crate::core::pick::Policy;
 use crate::core::ramp;
+use crate::plan::BACKENDS_MAX;
 use crate::shared::Shared;
-
-/// Of so many that left, it is said that they are gone.
-const GONE_MAX: usize = 1_024;
 
 /// All backends.
 pub(crate) struct Members {
@@ -165,7 +163,7 @@ impl Members {
         let left = self.list.extract_if(.., |known| !addresses.contains_key(&known.backend.address));
         self.gone.extend(left.map(|known| known.backend));
         self.gone.retain(|backend| !addresses.contains_key(&backend.address));
-        self.gone.drain(..self.gone.len().saturating_sub(GONE_MAX));
+        self.gone.drain(..self.gone.len().saturating_sub(BACKENDS_MAX));
         let now = self.shared.started.elapsed();
         // One that joins others starts slowly; those that are there from the beginning do not.
         let joined = (!self.list.is_empty()).then_some(now);
@@ -234,7 +232,7 @@ impl Members {
         }
     }
 
-    pub(crate) fn publish(&self) {
+    fn publish(&self) {
         let member = |known: &Known| Member {
             backend: Arc::clone(&known.backend),
             is_healthy: known.is_asked(),

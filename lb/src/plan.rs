@@ -12,7 +12,8 @@ use crate::core::pick::Policy;
 /// The largest weight; 0 takes no new requests.
 pub(crate) const WEIGHT_MAX: u32 = 256;
 
-const BACKENDS_MAX: usize = 1_024;
+/// More backends than this are not used.
+pub(crate) const BACKENDS_MAX: usize = 1_024;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {

@@ -11,8 +11,7 @@ use crate::shared::Shared;
 
 pub(crate) fn publish(shared: &Shared) {
     let counts = &shared.counts;
-    let connections: usize = counts.connections.iter().map(|count| count.load(Relaxed)).sum();
-    gauge!("longshore_lb_connections", "program" => "lb").set(lossy(connections as u64));
+    gauge!("longshore_lb_connections", "program" => "lb").set(lossy(counts.open() as u64));
     counter!("longshore_lb_connections_refused_total", "program" => "lb")
         .absolute(counts.connections_refused.load(Relaxed));
     for (class, count) in ["left", "1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(&counts.answers) {

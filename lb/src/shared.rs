@@ -67,6 +67,11 @@ impl Shared {
 }
 
 impl Counts {
+    /// Connections of clients.
+    pub(crate) fn open(&self) -> usize {
+        self.connections.iter().map(|count| count.load(Relaxed)).sum()
+    }
+
     pub(crate) fn answered(&self, status: Option<StatusCode>) {
         let class = status.map_or(0, |status| usize::from(status.as_u16() / 100));
         if let Some(count) = self.answers.get(class) {

@@ -60,7 +60,7 @@ impl View {
         View {
             pick: members.pick().name(),
             uptime_s: shared.started.elapsed().as_secs_f64(),
-            connections: counts.connections.iter().map(|count| count.load(Relaxed)).sum(),
+            connections: counts.open(),
             connections_refused: counts.connections_refused.load(Relaxed),
             queued: shared.room.waiting(),
             retries_left: shared.budget.left(),

@@ -59,7 +59,7 @@ impl Policy {
 impl Load {
     /// The requests that it would work on, for its weight.
     fn requests(self) -> f64 {
-        lossy(self.in_flight + 1) / f64::from(self.weight)
+        (self.in_flight + 1) as f64 / f64::from(self.weight)
     }
 
     fn cost(self) -> f64 {
@@ -136,11 +136,6 @@ fn two(places: &[usize], random: u64) -> [Option<usize>; 2] {
 pub(crate) fn event_loop(turn: usize, loads: &[usize]) -> Option<usize> {
     let count = loads.len();
     (0..count).map(|step| (turn % count + step) % count).min_by_key(|&place| loads[place])
-}
-
-#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 requests")]
-fn lossy(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -8,26 +8,16 @@ use serde_json::Value;
 
 use crate::backend::{Backend, Deed, ok};
 use crate::balancer::{Balancer, SOON};
-use crate::client::{Answer, Client};
-
-async fn ask(balancer: &Balancer, method: &str, path: &str, body: &str) -> Answer {
-    let mut client = Client::connect(balancer.admin).await;
-    let (host, length) = (balancer.admin, body.len());
-    let kind = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
-    client
-        .send(format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n{kind}content-length: {length}\r\n\r\n{body}"))
-        .await;
-    client.answer().await
-}
+use crate::client::Client;
 
 async fn set(balancer: &Balancer, backend: SocketAddr, weight: u32) {
-    let answer = ask(balancer, "PUT", &format!("/backends/{backend}"), &format!("{{\"weight\":{weight}}}")).await;
+    let answer = balancer.operate("PUT", &format!("/backends/{backend}"), &format!("{{\"weight\":{weight}}}")).await;
     assert_eq!(answer.status, 204, "{}", answer.text());
 }
 
 /// The state of each backend, by address.
 async fn states(balancer: &Balancer) -> Vec<(String, String)> {
-    let view: Value = serde_json::from_str(&ask(balancer, "GET", "/backends", "").await.text()).unwrap();
+    let view: Value = serde_json::from_str(&balancer.operate("GET", "/backends", "").await.text()).unwrap();
     let text = |backend: &Value, name: &str| backend[name].as_str().unwrap().to_owned();
     view["backends"]
         .as_array()
@@ -61,7 +51,7 @@ async fn backends_are_added_weighed_drained_and_removed() {
     set(&balancer, second.address, 0).await;
     until_state(&balancer, second.address, "draining").await;
     assert_eq!(share(&balancer, &second, 10).await, 0);
-    assert_eq!(ask(&balancer, "DELETE", &format!("/backends/{}", second.address), "").await.status, 204);
+    assert_eq!(balancer.operate("DELETE", &format!("/backends/{}", second.address), "").await.status, 204);
     wait_until(SOON, "removed", || async { states(&balancer).await.len() == 1 }).await;
     assert_eq!(share(&balancer, &first, 10).await, 10);
 }
@@ -75,7 +65,7 @@ async fn requests_that_have_begun_outlive_their_backends_removal() {
     wait_until(SOON, "asked", || async { !leaving.asked().is_empty() }).await;
     let staying = Backend::start().await;
     set(&balancer, staying.address, 1).await;
-    assert_eq!(ask(&balancer, "DELETE", &format!("/backends/{}", leaving.address), "").await.status, 204);
+    assert_eq!(balancer.operate("DELETE", &format!("/backends/{}", leaving.address), "").await.status, 204);
     wait_until(SOON, "removed", || async { states(&balancer).await.len() == 1 }).await;
     leaving.gate.add_permits(1);
     assert_eq!(client.answer().await.text(), "late");
@@ -89,7 +79,7 @@ async fn what_cannot_be_done_is_said() {
     let backend = Backend::start().await;
     let balancer = Balancer::start(&[backend.address], &[]).await;
     let check = async |method: &str, path: &str, body: &str, status: u16, says: &str| {
-        let answer = ask(&balancer, method, path, body).await;
+        let answer = balancer.operate(method, path, body).await;
         assert!(answer.status == status && answer.text().contains(says), "{method} {path}: {}", answer.text());
     };
     check("PUT", "/backends/nowhere", "{\"weight\":1}", 422, "host:port").await;
@@ -115,11 +105,11 @@ async fn a_file_is_read_again_and_a_wrong_one_changes_nothing() {
     let one =
         |backend: &Backend, weight: u32| format!("[[backend]]\naddress = \"{}\"\nweight = {weight}\n", backend.address);
     write(one(&first, 1) + &one(&second, 3));
-    assert_eq!(ask(&balancer, "POST", "/reload", "").await.status, 204);
+    assert_eq!(balancer.operate("POST", "/reload", "").await.status, 204);
     until_state(&balancer, second.address, "healthy").await;
     assert_eq!(share(&balancer, &second, 40).await, 30);
     write("[[backend]]\n".to_owned());
-    let refused = ask(&balancer, "POST", "/reload", "").await;
+    let refused = balancer.operate("POST", "/reload", "").await;
     assert!(refused.status == 422 && refused.text().contains("address"), "{}", refused.text());
     assert_eq!(share(&balancer, &second, 40).await, 30);
 }
@@ -128,7 +118,7 @@ async fn a_file_is_read_again_and_a_wrong_one_changes_nothing() {
 async fn the_page_needs_nothing_from_elsewhere() {
     let backend = Backend::start().await;
     let balancer = Balancer::start(&[backend.address], &[]).await;
-    let page = ask(&balancer, "GET", "/", "").await;
+    let page = balancer.operate("GET", "/", "").await;
     assert_eq!(page.field("content-type"), Some("text/html; charset=utf-8"));
     assert!(page.text().contains("<title>Longshore balancer</title>") && !page.text().contains("://"));
 }

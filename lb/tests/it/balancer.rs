@@ -75,6 +75,16 @@ impl Balancer {
         self.ask(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await
     }
 
+    /// What an operator asks.
+    pub(crate) async fn operate(&self, method: &str, path: &str, body: &str) -> Answer {
+        let mut client = Client::connect(self.admin).await;
+        let (host, length) = (self.admin, body.len());
+        let kind = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
+        let fields = format!("host: {host}\r\n{kind}content-length: {length}");
+        client.send(format!("{method} {path} HTTP/1.1\r\n{fields}\r\n\r\n{body}")).await;
+        client.answer().await
+    }
+
     /// A metric's value.
     pub(crate) async fn metric(&self, name: &str, backend: SocketAddr) -> Option<u64> {
         let metrics = self.get("/metrics").await.text();

@@ -9,7 +9,6 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::backend::{Backend, Deed, ok};
 use crate::balancer::{Balancer, SOON};
-use crate::client::Client;
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const AGREE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
@@ -126,15 +125,9 @@ async fn a_tunnel_outlives_its_backends_removal() {
     backend.write_all(AGREE).await.unwrap();
     assert_eq!(client.answer().await.status, 101);
     let other = Backend::start().await;
-    let change = async |method: &str, backend: SocketAddr, body: &str| {
-        let mut operator = Client::connect(balancer.admin).await;
-        let (host, length) = (balancer.admin, body.len());
-        let fields = format!("host: {host}\r\ncontent-type: application/json\r\ncontent-length: {length}");
-        operator.send(format!("{method} /backends/{backend} HTTP/1.1\r\n{fields}\r\n\r\n{body}")).await;
-        assert_eq!(operator.answer_without_body().await.status, 204);
-    };
-    change("PUT", other.address, "{\"weight\":1}").await;
-    change("DELETE", played.address(), "").await;
+    let added = balancer.operate("PUT", &format!("/backends/{}", other.address), "{\"weight\":1}").await;
+    let removed = balancer.operate("DELETE", &format!("/backends/{}", played.address()), "").await;
+    assert_eq!((added.status, removed.status), (204, 204));
     wait_until(SOON, "removed", || async { balancer.get("/data").await.text() == other.address.to_string() }).await;
     client.send("still").await;
     assert_eq!(next(&mut backend, 5).await, "still");
