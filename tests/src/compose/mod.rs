@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -59,8 +59,7 @@ impl Project {
     pub async fn compose(&self, arguments: &[&str], within: Duration) -> Result<String> {
         let mut command = Command::new("docker");
         command.args(["compose", "--project-name", &self.name]).args(arguments);
-        // Else a build that fails does not say why.
-        command.current_dir(&self.folder).envs(&self.variables).env("BUILDKIT_PROGRESS", "plain");
+        command.current_dir(&self.folder).envs(&self.variables);
         run(&mut command, within).await
     }
 
@@ -128,9 +127,12 @@ async fn run(command: &mut Command, within: Duration) -> Result<String> {
     let what = format!("{:?}", command.as_std());
     let output = tokio::time::timeout(within, command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
     let output = output.with_context(|| format!("{what} did not end within {within:?}"))?.context("starting docker")?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    let last: Vec<&str> = errors.lines().rev().take(ERROR_LINES).collect();
-    let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
-    ensure!(output.status.success(), "{what}: {}\n{last}", output.status);
+    if !output.status.success() {
+        // Why a build failed is on standard output.
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        let skipped = said.lines().count().saturating_sub(ERROR_LINES);
+        bail!("{what}: {}\n{}", output.status, said.lines().skip(skipped).collect::<Vec<_>>().join("\n"));
+    }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
