@@ -58,6 +58,14 @@ impl AnswerBody {
         AnswerBody { content: Content::Over, record: None, watch: Rc::clone(watch), upload: Upload::None }
     }
 
+    /// As the answer to a HEAD has it.
+    pub(crate) fn without_content(mut self) -> AnswerBody {
+        if matches!(self.content, Content::Whole(_)) {
+            self.content = Content::Over;
+        }
+        self
+    }
+
     fn passed(&mut self, bytes: usize) {
         if let Some(record) = &mut self.record {
             record.passed(bytes as u64);
@@ -92,11 +100,9 @@ impl Download {
         Pin::new(&mut self.incoming).poll_frame(cx)
     }
 
-    /// Gives the connection back, if the answer has been read to its end.
-    fn finish(self) {
-        if self.incoming.is_end_stream() {
-            self.in_flight.pool().put(self.upstream, self.clock.now_ms());
-        }
+    /// The answer has been read to its end: its connection can serve the next request.
+    fn give_back(self) {
+        self.in_flight.pool().put(self.upstream, self.clock.now_ms());
     }
 }
 
@@ -116,9 +122,13 @@ impl Body for AnswerBody {
                 Content::Streamed(_) | Content::Over => None,
             });
         };
+        // Being asked for more says that there is room for it.
+        this.watch.taken();
         match ready!(download.poll_frame(cx)) {
             Some(Ok(frame)) => {
-                this.passed(frame.data_ref().map_or(0, Bytes::len));
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                this.watch.given(bytes);
+                this.passed(bytes);
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
@@ -130,7 +140,12 @@ impl Body for AnswerBody {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            None => Poll::Ready(None),
+            None => {
+                if let Content::Streamed(download) = std::mem::replace(&mut this.content, Content::Over) {
+                    download.give_back();
+                }
+                Poll::Ready(None)
+            }
         }
     }
 
@@ -154,8 +169,17 @@ impl Body for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        if let Content::Streamed(download) = std::mem::replace(&mut self.content, Content::Over) {
-            download.finish();
+        let is_whole = match std::mem::replace(&mut self.content, Content::Over) {
+            // Of those with a length, nobody asks for more than that.
+            Content::Streamed(download) if download.incoming.is_end_stream() => {
+                download.give_back();
+                true
+            }
+            Content::Streamed(_) | Content::Cut(_) => false,
+            Content::Whole(_) | Content::Over => true,
+        };
+        if let Some(record) = self.record.as_mut().filter(|_| is_whole) {
+            record.ended();
         }
         self.watch.end(!self.upload.is_finished());
     }

@@ -2,12 +2,16 @@
 
 use std::net::SocketAddr;
 
-use chassis::config::{Addresses, ConfigError, Fault, Listen, Source, check_range, load_checked};
+use chassis::config::{
+    Addresses, Common, ConfigError, Fault, Listen, Source, check_range, load_checked, refuse_exposed,
+};
+use http::HeaderName;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::core::pick::Policy;
 use crate::plan::Plan;
+use crate::tls::Certificate;
 
 pub const DEFAULTS: &str = include_str!("../default.toml");
 
@@ -19,13 +23,22 @@ pub struct Config {
     pub backends_file: String,
     #[serde(deserialize_with = "listen_or_not")]
     pub admin_listen: Option<Listen>,
+    #[serde(deserialize_with = "listen_or_not")]
+    pub tls_listen: Option<Listen>,
+    pub tls_certificate_file: String,
+    pub tls_key_file: String,
     pub event_loops: usize,
     pub access_log: bool,
     pub client_connections_max: usize,
+    pub client_connections_per_address_max: usize,
     pub client_head_ms: u64,
     pub client_stall_ms: u64,
+    pub client_bytes_per_s_min: u64,
     pub client_idle_ms: u64,
     pub tunnel_idle_ms: u64,
+    pub rate_limit_per_s: u64,
+    pub rate_limit_burst: u64,
+    pub rate_limit_key: RateKey,
     pub pick: Pick,
     pub backend_connect_ms: u64,
     pub backend_answer_ms: u64,
@@ -63,11 +76,34 @@ impl<'de> Deserialize<'de> for Pick {
     }
 }
 
+/// Whose requests are counted together.
+#[derive(Debug, Clone)]
+pub enum RateKey {
+    Address,
+    /// Those with the same value of this field.
+    Field(HeaderName),
+}
+
+impl<'de> Deserialize<'de> for RateKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "address" {
+            return Ok(RateKey::Address);
+        }
+        let name = text.strip_prefix("field:").and_then(|name| name.parse().ok());
+        name.map(RateKey::Field).ok_or_else(|| D::Error::custom("must be address, or field: and the name of a field"))
+    }
+}
+
 impl Config {
     /// # Errors
     /// Every fault found, each as one sentence.
     pub fn load(source: &Source) -> Result<Config, ConfigError> {
-        load_checked(DEFAULTS, source, check)
+        let config = load_checked(DEFAULTS, source, check)?;
+        if let Some(Listen(address)) = config.tls_listen {
+            refuse_exposed("LONGSHORE_TLS_LISTEN", address, Common::load(source)?.insecure)?;
+        }
+        Ok(config)
     }
 
     pub fn listen(&self) -> SocketAddr {
@@ -90,13 +126,21 @@ fn check(config: &Config, faults: &mut Vec<Fault>) {
     if let Err(error) = Plan::read(config) {
         faults.push(Fault::sentence(format!("LONGSHORE_BACKENDS_FILE: {error}")));
     }
+    if let Err(error) = Certificate::read(config) {
+        faults.push(Fault::sentence(format!("LONGSHORE_TLS_CERTIFICATE_FILE, LONGSHORE_TLS_KEY_FILE: {error}")));
+    }
     let mut within = |name: &str, value: u64, least: u64, most: u64| check_range(name, value, least, most, faults);
     within("LONGSHORE_EVENT_LOOPS", count(config.event_loops), 0, 256);
     within("LONGSHORE_CLIENT_CONNECTIONS_MAX", count(config.client_connections_max), 1, 1_000_000);
+    let per_address = count(config.client_connections_per_address_max);
+    within("LONGSHORE_CLIENT_CONNECTIONS_PER_ADDRESS_MAX", per_address, 1, 1_000_000);
     within("LONGSHORE_CLIENT_HEAD_MS", config.client_head_ms, 1, HOUR_MS);
     within("LONGSHORE_CLIENT_STALL_MS", config.client_stall_ms, 1, HOUR_MS);
+    within("LONGSHORE_CLIENT_BYTES_PER_S_MIN", config.client_bytes_per_s_min, 0, 1_000_000_000);
     within("LONGSHORE_CLIENT_IDLE_MS", config.client_idle_ms, 1, HOUR_MS);
     within("LONGSHORE_TUNNEL_IDLE_MS", config.tunnel_idle_ms, 1, 24 * HOUR_MS);
+    within("LONGSHORE_RATE_LIMIT_PER_S", config.rate_limit_per_s, 0, 1_000_000);
+    within("LONGSHORE_RATE_LIMIT_BURST", config.rate_limit_burst, 1, 1_000_000);
     within("LONGSHORE_BACKEND_CONNECT_MS", config.backend_connect_ms, 1, HOUR_MS);
     within("LONGSHORE_BACKEND_ANSWER_MS", config.backend_answer_ms, 1, HOUR_MS);
     within("LONGSHORE_BACKEND_IDLE_MS", config.backend_idle_ms, 0, HOUR_MS);
@@ -140,6 +184,8 @@ mod tests {
         check("LONGSHORE_ADMIN_LISTEN", "0.0.0.0:1", "a loopback address");
         check("LONGSHORE_ADMIN_LISTEN", "8001", "must be empty or an IP address and a port");
         check("LONGSHORE_BACKENDS_FILE", "/nowhere/backends.toml", "cannot be read");
+        check("LONGSHORE_RATE_LIMIT_KEY", "x-api-key", "must be address, or field: and the name of a field");
+        check("LONGSHORE_TLS_LISTEN", "0.0.0.0:443", "\"\" cannot be read");
         check("LONGSHORE_PICK", "random", "round-robin, least-in-flight or peak-ewma");
         check("LONGSHORE_ACCESS_LOG", "yes", "1, true, 0 or false");
     }

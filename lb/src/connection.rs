@@ -1,113 +1,122 @@
-//! One connection of a client, from its first byte to its last.
+//! One connection of a client, from its first byte to its last: secured if it has to be, then in the version of HTTP that the client speaks.
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
+use protocol::problem::Kind;
 use tokio::net::TcpStream;
+use tokio_util::either::Either;
 
+use crate::clients::Held;
 use crate::event_loop::{Dealt, EventLoop};
 use crate::fields::Origin;
-use crate::forward;
-use crate::socket::Socket;
+use crate::socket::{Socket, Stream};
+use crate::tls::HTTP2;
 use crate::tunnel::Tunnel;
-use crate::watch::{Phase, Watch};
+use crate::watch::{Entry, Watch};
+use crate::{http1, http2};
 
-/// What a client is told whose head does not come; there is no request to answer properly.
-const HEAD_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-
-/// Who is being served.
+/// Who is being served: a connection of HTTP/1.1, or one request of HTTP/2.
 pub(crate) struct Client {
     pub(crate) event_loop: Rc<EventLoop>,
     pub(crate) watch: Rc<Watch>,
+    pub(crate) address: IpAddr,
     pub(crate) origin: Origin,
-    pub(crate) is_refused: bool,
+    /// Why it is served no longer than for being told so.
+    pub(crate) refused: Option<Kind>,
     /// Begins after the answer that is being written.
     pub(crate) tunnel: Cell<Option<Tunnel>>,
 }
 
-/// How a connection ended.
-enum End {
-    Closed(hyper::Result<()>),
-    Overdue(Phase),
+/// What lasts as long as the connection, and counts it.
+struct Presence {
+    event_loop: Rc<EventLoop>,
+    _entry: Entry,
+    _held: Held,
 }
 
-/// Counts the connection for as long as it lives.
-struct Counted(Rc<EventLoop>);
-
 pub(crate) async fn serve(event_loop: Rc<EventLoop>, dealt: Dealt) {
-    let _counted = Counted(Rc::clone(&event_loop));
-    let stream = match TcpStream::from_std(dealt.stream) {
-        Ok(stream) => stream,
-        Err(error) => return tracing::warn!(%error, "a connection cannot be served"),
-    };
-    let watch = Rc::new(Watch::new(Rc::clone(&event_loop.clock), &event_loop.shared.config, dealt.is_refused));
+    let Dealt { stream, peer, is_secured, refused, held } = dealt;
+    let watch = Rc::new(Watch::new(Rc::clone(&event_loop.clock), &event_loop.shared.config, refused.is_some()));
     let _entry = event_loop.connections.enter(&watch);
-    let client = Rc::new(Client {
-        event_loop: Rc::clone(&event_loop),
-        watch: Rc::clone(&watch),
-        origin: Origin::of(dealt.peer.ip()),
-        is_refused: dealt.is_refused,
-        tunnel: Cell::default(),
-    });
-    let asking = Rc::clone(&client);
-    let service = service_fn(move |request| {
-        let answer = forward::answer(Rc::clone(&asking), request);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    let socket = TokioIo::new(Socket::new(stream, Rc::clone(&watch)));
-    let mut connection = event_loop.http.serve_connection(socket, service);
-    let mut is_told = false;
-    let end = poll_fn(|cx| {
-        watch.register(cx);
-        if event_loop.is_draining() && !is_told {
-            is_told = true;
-            Pin::new(&mut connection).graceful_shutdown();
-        }
-        // While a request is being answered, its deadline is its own matter.
-        if watch.phase() != Phase::Busy && watch.is_overdue() {
-            return Poll::Ready(End::Overdue(watch.phase()));
-        }
-        Pin::new(&mut connection).poll(cx).map(End::Closed)
-    })
-    .await;
-    match end {
-        // The client's doing in most cases: it went away, or sent no HTTP.
-        End::Closed(Err(error)) => tracing::debug!(%error, "connection ended"),
-        End::Overdue(Phase::Head) => turn_away(connection.into_parts().io.into_inner(), &watch).await,
-        End::Closed(Ok(())) => {
-            if let Some(tunnel) = client.tunnel.take() {
-                let http1::Parts { io, read_buf, .. } = connection.into_parts();
-                tunnel.run(io.into_inner(), read_buf, &watch).await;
-            }
-        }
-        End::Overdue(_) => {}
+    let _presence = Presence { event_loop: Rc::clone(&event_loop), _entry, _held: held };
+    let opened = within(&watch, open(&event_loop, stream, is_secured, &watch)).await;
+    let (socket, is_http2) = match opened {
+        Some(Ok(opened)) => opened,
+        // In most cases it went away, or does not speak TLS.
+        Some(Err(error)) => return tracing::debug!(%error, "a connection did not begin"),
+        None => return,
+    };
+    let client = Client::new(event_loop, watch, peer, is_secured, refused);
+    match (is_http2, refused) {
+        (false, _) => http1::serve(client, socket).await,
+        (true, None) => http2::serve(client, socket).await,
+        (true, Some(_)) => {}
     }
 }
 
-/// Says that the head took too long.
-async fn turn_away(mut socket: Socket, watch: &Watch) {
-    // The watch's deadline has passed; closing sets the next one.
-    let said = socket.say(HEAD_TIMEOUT);
-    tracing::debug!(?said, "a head took too long");
-    let mut closing = std::pin::pin!(socket.shutdown());
-    poll_fn(|cx| {
-        watch.register(cx);
-        let closed = closing.as_mut().poll(cx).is_ready();
-        if closed || (watch.phase() == Phase::Closing && watch.is_overdue()) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
+/// Secures the connection, and finds out whether HTTP/2 is spoken on it.
+async fn open(
+    event_loop: &EventLoop,
+    stream: std::net::TcpStream,
+    is_secured: bool,
+    watch: &Rc<Watch>,
+) -> io::Result<(Socket, bool)> {
+    let stream = TcpStream::from_std(stream)?;
+    let tls = event_loop.shared.tls.as_ref().filter(|_| is_secured);
+    let Some(tls) = tls else {
+        let mut socket = Socket::new(Either::Left(stream), Rc::clone(watch));
+        let is_http2 = socket.begins_http2().await?;
+        return Ok((socket, is_http2));
+    };
+    let stream = tls.acceptor().accept(stream).await?;
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+    let stream: Stream = Either::Right(Box::new(stream));
+    Ok((Socket::new(stream, Rc::clone(watch)), is_http2))
 }
 
-impl Drop for Counted {
+/// `None` if the connection's deadline comes first.
+pub(crate) async fn within<T>(watch: &Watch, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        watch.register(cx);
+        if watch.is_overdue() { Poll::Ready(None) } else { work.as_mut().poll(cx).map(Some) }
+    })
+    .await
+}
+
+impl Client {
+    fn new(
+        event_loop: Rc<EventLoop>,
+        watch: Rc<Watch>,
+        peer: SocketAddr,
+        is_secured: bool,
+        refused: Option<Kind>,
+    ) -> Client {
+        let origin = Origin::of(peer.ip(), if is_secured { "https" } else { "http" });
+        Client { event_loop, watch, address: peer.ip(), origin, refused, tunnel: Cell::default() }
+    }
+
+    /// One of its requests, which has a deadline of its own.
+    pub(crate) fn request(&self, watch: &Rc<Watch>) -> Client {
+        Client {
+            event_loop: Rc::clone(&self.event_loop),
+            watch: Rc::clone(watch),
+            address: self.address,
+            origin: self.origin.clone(),
+            refused: self.refused,
+            tunnel: Cell::default(),
+        }
+    }
+}
+
+impl Drop for Presence {
     fn drop(&mut self) {
-        self.0.count(false);
+        self.event_loop.count(false);
     }
 }

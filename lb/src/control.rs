@@ -1,16 +1,17 @@
 //! The control thread: starts the event loops, accepts, checks the backends, and waits until everything has drained.
 
-use std::net::TcpListener;
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use chassis::health::Health;
 use chassis::shutdown::Shutdown;
+use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::Listeners;
 use crate::acceptor::Acceptor;
 use crate::admin;
 use crate::config::Config;
@@ -19,6 +20,7 @@ use crate::oversight;
 use crate::plan::Plan;
 use crate::report;
 use crate::shared::Shared;
+use crate::tls::Certificate;
 
 /// Connections on their way to a loop; it takes them faster than they can be accepted.
 const DEALT_MAX: usize = 1_024;
@@ -33,8 +35,7 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// When a thread or runtime cannot be started, or an event loop ends by itself.
 pub(crate) fn run(
-    listener: TcpListener,
-    admin: Option<TcpListener>,
+    listeners: Listeners,
     config: Config,
     shutdown: Shutdown,
     gone: impl Future<Output = ()>,
@@ -44,7 +45,12 @@ pub(crate) fn run(
         count => count,
     };
     let plan = Plan::read(&config).map_err(|error| anyhow::anyhow!(error))?;
-    let shared = Arc::new(Shared::new(config, Health::new("lb"), shutdown, loops));
+    let certificate = Certificate::read(&config).map_err(|error| anyhow::anyhow!(error))?;
+    let shared = Arc::new(Shared::new(config, certificate, shutdown, loops));
+    let Listeners { plain, secured, admin } = listeners;
+    let plain = plain.into_std().context("taking the listener")?;
+    let [secured, admin] = [secured, admin].map(|listener| listener.map(TcpListener::into_std).transpose());
+    let (secured, admin) = (secured.context("taking the one of TLS")?, admin.context("taking the one of operators")?);
     let runtime = Builder::new_current_thread().enable_all().build().context("starting the control runtime")?;
     runtime.block_on(async {
         let (mut senders, mut ends) = (Vec::new(), Vec::new());
@@ -56,7 +62,7 @@ pub(crate) fn run(
         let acceptor = Acceptor::new(Arc::clone(&shared), senders);
         let (operators, commands) = mpsc::channel(COMMANDS_MAX);
         tokio::select! {
-            result = balance(acceptor, listener, ends) => result,
+            result = balance(acceptor.run(plain, secured), ends) => result,
             () = oversight::run(&shared, plan, commands) => Err(anyhow::anyhow!("the checks ended")),
             result = admin::run(admin, operators, &shared) => result,
             () = publish(&shared) => Ok(()),
@@ -74,9 +80,12 @@ async fn publish(shared: &Shared) {
     }
 }
 
-async fn balance(acceptor: Acceptor, listener: TcpListener, ends: Vec<oneshot::Receiver<()>>) -> anyhow::Result<()> {
+async fn balance(
+    accepting: impl Future<Output = io::Result<()>>,
+    ends: Vec<oneshot::Receiver<()>>,
+) -> anyhow::Result<()> {
     // An event loop ends only after the acceptor has, which holds the other end of its queue, or at the shutdown's end.
-    acceptor.run(listener).await.context("accepting connections")?;
+    accepting.await.context("accepting connections")?;
     for end in ends {
         end.await.context("an event loop panicked")?;
     }

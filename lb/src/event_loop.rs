@@ -9,11 +9,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
+use protocol::problem::Kind;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::TaskTracker;
 
+use crate::clients::Held;
 use crate::connection;
 use crate::pool::Pools;
 use crate::shared::Shared;
@@ -25,19 +27,22 @@ const TICK: Duration = Duration::from_millis(100);
 /// Kept connections are looked through every so many ticks.
 const SWEEP_TICKS: u64 = 10;
 
-/// Requests' heads may be as large as this and have as many fields (more are answered 431).
-const HEAD_BYTES_MAX: usize = 16 << 10;
+/// Requests' heads may be as large as this (more are answered 431).
+pub(crate) const HEAD_BYTES_MAX: u16 = 16 << 10;
 
 /// What is read or written at a time at most, so what a connection may hold of a body.
-const BUFFER_BYTES: usize = 64 << 10;
+pub(crate) const BUFFER_BYTES: usize = 64 << 10;
 
 /// A connection on its way from the acceptor to its loop.
 #[derive(Debug)]
 pub(crate) struct Dealt {
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
-    /// Over the bound: to be told so and closed.
-    pub(crate) is_refused: bool,
+    /// The client speaks TLS on it.
+    pub(crate) is_secured: bool,
+    /// Over a bound: to be told so and closed.
+    pub(crate) refused: Option<Kind>,
+    pub(crate) held: Held,
 }
 
 /// What the connections of one loop share.
@@ -87,7 +92,7 @@ impl EventLoop {
     fn new(shared: Arc<Shared>, number: usize) -> EventLoop {
         let mut http = http1::Builder::new();
         // Deadlines are the watch's; the number of fields is hyper's own bound of 100.
-        http.header_read_timeout(None).max_header_size(HEAD_BYTES_MAX).max_buf_size(BUFFER_BYTES);
+        http.header_read_timeout(None).max_header_size(HEAD_BYTES_MAX.into()).max_buf_size(BUFFER_BYTES);
         let pools =
             Pools::of(shared.membership.load_full(), shared.config.backend_idle_max, shared.config.backend_idle_ms);
         EventLoop {

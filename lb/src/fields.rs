@@ -20,6 +20,9 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// Fields of a request.
+const FIELDS_MAX: usize = 100;
+
 /// Longer ids are replaced: they would be copied into every log line.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -27,6 +30,7 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
     address: HeaderValue,
+    protocol: HeaderValue,
     forwarded: HeaderValue,
 }
 
@@ -38,14 +42,20 @@ pub(crate) enum Refusal {
     Method,
     Upgrade,
     TransferCoding,
+    Fields,
 }
 
 impl Origin {
-    pub(crate) fn of(address: IpAddr) -> Origin {
+    /// `protocol` is http or https.
+    pub(crate) fn of(address: IpAddr, protocol: &'static str) -> Origin {
         let address = address.to_canonical();
         let node = if address.is_ipv6() { format!("\"[{address}]\"") } else { address.to_string() };
         let value = |text: String| HeaderValue::try_from(text).expect("an IP address is a field value");
-        Origin { address: value(address.to_string()), forwarded: value(format!("for={node};proto=http")) }
+        Origin {
+            address: value(address.to_string()),
+            protocol: HeaderValue::from_static(protocol),
+            forwarded: value(format!("for={node};proto={protocol}")),
+        }
     }
 }
 
@@ -53,6 +63,7 @@ impl Refusal {
     pub(crate) fn kind(self) -> Kind {
         match self {
             Refusal::Host | Refusal::Target => Kind::BadRequest,
+            Refusal::Fields => Kind::HeadersTooLarge,
             Refusal::Method | Refusal::Upgrade | Refusal::TransferCoding => Kind::NotImplemented,
         }
     }
@@ -66,6 +77,7 @@ impl Refusal {
                 "A WebSocket begins with a GET of HTTP/1.1 that has no body and says `Connection: upgrade` and `Upgrade: websocket`."
             }
             Refusal::TransferCoding => "The only transfer coding supported is chunked.",
+            Refusal::Fields => "A request has at most 100 fields.",
         }
     }
 }
@@ -79,6 +91,10 @@ pub(crate) fn admit(head: &mut request::Parts, origin: &Origin, random: impl Fn(
         return Err(Refusal::Method);
     }
     let headers = &mut head.headers;
+    // Of HTTP/1.1, the parser takes no more.
+    if headers.len() > FIELDS_MAX {
+        return Err(Refusal::Fields);
+    }
     let is_chunked = is_chunked(headers)?;
     let is_websocket = asks_for_websocket(headers);
     if is_websocket && (head.method != Method::GET || head.version != Version::HTTP_11 || !may_upgrade(headers)) {
@@ -108,7 +124,7 @@ pub(crate) fn admit(head: &mut request::Parts, origin: &Origin, random: impl Fn(
     }
     headers.insert(X_FORWARDED_FOR, origin.address.clone());
     headers.insert(X_FORWARDED_HOST, host);
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(X_FORWARDED_PROTO, origin.protocol.clone());
     headers.insert(FORWARDED, origin.forwarded.clone());
     if !headers.get(REQUEST_ID).is_some_and(is_request_id) {
         headers.insert(REQUEST_ID, request_id(random()));

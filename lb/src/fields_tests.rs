@@ -31,7 +31,7 @@ fn shown(headers: &HeaderMap) -> String {
 
 fn admitted(line: &str, fields: &[(&str, &str)]) -> Result<request::Parts, Refusal> {
     let mut head = head(line, fields);
-    admit(&mut head, &Origin::of([192, 0, 2, 7].into()), || 42).map(|()| head)
+    admit(&mut head, &Origin::of([192, 0, 2, 7].into(), "http"), || 42).map(|()| head)
 }
 
 /// What remains of the client's fields, besides those that we set.
@@ -116,12 +116,12 @@ fn what_a_client_says_about_forwarding_is_replaced() {
     let mut head = admitted("GET /", &spoofed).unwrap();
     head.headers.remove(HOST);
     assert_eq!(shown(&head.headers), OURS);
-    let origin = Origin::of("2001:db8::1".parse().unwrap());
+    let origin = Origin::of("2001:db8::1".parse().unwrap(), "http");
     assert_eq!(
         (origin.address, origin.forwarded),
         ("2001:db8::1".parse().unwrap(), "for=\"[2001:db8::1]\";proto=http".parse().unwrap())
     );
-    assert_eq!(Origin::of("::ffff:192.0.2.7".parse().unwrap()).address, "192.0.2.7");
+    assert_eq!(Origin::of("::ffff:192.0.2.7".parse().unwrap(), "http").address, "192.0.2.7");
 }
 
 #[test]

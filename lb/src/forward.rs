@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::UPGRADE;
 use http::{Request, Response, StatusCode, request};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use protocol::problem::{Kind, Problem};
 
 use crate::answer::{self, AnswerBody, Download};
@@ -16,7 +16,7 @@ use crate::core::pick::Draw;
 use crate::fields::{self, IDEMPOTENCY_KEY};
 use crate::own;
 use crate::pool::{InFlight, Pool, Pools, Seeker};
-use crate::record::Record;
+use crate::record::{Phase, Record};
 use crate::retry::{self, Failure, Next};
 use crate::shared::Shared;
 use crate::tunnel::{Switched, Tunnel};
@@ -45,17 +45,22 @@ pub(crate) async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Re
     client.watch.begin();
     let shared = &client.event_loop.shared;
     let (mut head, body) = request.into_parts();
-    let mut record = Record::new(&client.event_loop, &head);
-    if client.is_refused {
-        let upload = Upload::new(body, &client.watch, 0);
-        return own_answer(&client, answer::problem(&Kind::TooManyConnections.problem(), true), record, upload);
-    }
-    if let Some(answer) = own::answer(shared, &head) {
+    let mut record = Record::new(&client, &head);
+    let unasked = if let Some(kind) = client.refused {
+        Some(answer::problem(&too_many_connections(kind), true))
+    } else if let Some(answer) = own::answer(shared, &head) {
+        Some(answer)
+    } else if let Err(wait_s) = within_rate(&client, &head, &record) {
+        let problem = Kind::RateLimited.problem().retry_after_s(wait_s);
+        // What of the body has not come would have to be waited for.
+        Some(answer::problem(&problem, !body.is_end_stream()))
+    } else if let Err(refusal) = fields::admit(&mut head, &client.origin, rand::random) {
+        Some(answer::problem(&refusal.kind().detail(refusal.detail()), true))
+    } else {
+        None
+    };
+    if let Some(answer) = unasked {
         return own_answer(&client, answer, record, Upload::new(body, &client.watch, 0));
-    }
-    if let Err(refusal) = fields::admit(&mut head, &client.origin, rand::random) {
-        let problem = refusal.kind().detail(refusal.detail());
-        return own_answer(&client, answer::problem(&problem, true), record, Upload::new(body, &client.watch, 0));
     }
     record.identify(&head.headers);
     let has_key = head.headers.contains_key(IDEMPOTENCY_KEY);
@@ -66,6 +71,20 @@ pub(crate) async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Re
     let waits = is_upgrade || fields::asks_to_wait(&head.headers);
     let pending = Pending { head: Some(head), upload: upload.clone(), is_repeatable, waits, is_upgrade };
     forward(&client, pending, record, upload).await
+}
+
+fn within_rate(client: &Client, head: &request::Parts, record: &Record) -> Result<(), u64> {
+    let shared = &client.event_loop.shared;
+    let Some(limit) = &shared.rate_limit else { return Ok(()) };
+    let taken = limit.take(&head.headers, client.address, record.since(shared.started));
+    if taken.is_err() {
+        shared.counts.rate_limited.fetch_add(1, Relaxed);
+    }
+    taken
+}
+
+fn too_many_connections(kind: Kind) -> Problem {
+    kind.detail("There are too many connections from this address; use those that are open, or try again later.")
 }
 
 /// Makes attempts until one is answered or no more may be made.
@@ -87,7 +106,7 @@ async fn forward(
             Ok(in_flight) => in_flight,
             Err(Some(failure)) => {
                 last = failure;
-                record.failed(last);
+                record.turned_away(last);
                 break;
             }
             Err(None) => break,
@@ -95,7 +114,7 @@ async fn forward(
         let mut fresh = false;
         let next = loop {
             record.attempt(in_flight.pool());
-            match pending.attempt(client, in_flight.pool(), fresh).await {
+            match pending.attempt(client, in_flight.pool(), fresh, &mut record).await {
                 Ok(Answered::Plain(response, upstream)) => {
                     return pass_on(client, response, upstream, in_flight, record, upload);
                 }
@@ -141,8 +160,16 @@ async fn enter(shared: &Shared, pools: &Pools, seeker: &Seeker<'_>) -> Result<In
 }
 
 impl Pending {
-    async fn attempt(&mut self, client: &Client, pool: &Pool, fresh: bool) -> Result<Answered, Failure> {
-        let mut upstream = self.connection(client, pool, fresh).await?;
+    async fn attempt(
+        &mut self,
+        client: &Client,
+        pool: &Pool,
+        fresh: bool,
+        record: &mut Record,
+    ) -> Result<Answered, Failure> {
+        let connected = self.connection(client, pool, fresh).await;
+        record.passed_phase(Phase::Connect);
+        let mut upstream = connected?;
         let Some(head) = self.head.take() else { return Err(Failure::Abandoned) };
         if self.is_repeatable {
             self.head = Some(copy(&head));

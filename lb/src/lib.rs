@@ -7,6 +7,7 @@ mod admin;
 mod answer;
 mod backend;
 mod checks;
+mod clients;
 mod config;
 mod connection;
 mod control;
@@ -14,17 +15,21 @@ mod core;
 mod event_loop;
 mod fields;
 mod forward;
+mod http1;
+mod http2;
 mod members;
 mod oversight;
 mod own;
 mod plan;
 mod pool;
+mod rate_limit;
 mod record;
 mod report;
 mod retry;
 mod room;
 mod shared;
 mod socket;
+mod tls;
 mod tunnel;
 mod upload;
 mod upstream;
@@ -38,35 +43,39 @@ use tokio::sync::oneshot;
 
 pub use config::{Config, DEFAULTS};
 
+/// The ports of a balancer.
+#[derive(Debug)]
+pub struct Listeners {
+    pub plain: TcpListener,
+    /// Where clients speak TLS.
+    pub secured: Option<TcpListener>,
+    /// Of operators.
+    pub admin: Option<TcpListener>,
+}
+
 /// Balances until `shutdown` has drained. The work is done on threads of its own; the calling runtime only waits.
 ///
 /// # Errors
-/// When the port of the admin API is taken, or its threads cannot be started.
-pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
-    let admin = match config.admin_listen {
-        Some(Listen(address)) => {
-            Some(TcpListener::bind(address).await.with_context(|| format!("listening on {address} for operators"))?)
-        }
-        None => None,
-    };
-    run_with(listener, admin, config, shutdown).await
+/// When another port that the settings name is taken, or its threads cannot be started.
+pub async fn run(plain: TcpListener, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let secured = listen(config.tls_listen.as_ref(), "TLS").await?;
+    let admin = listen(config.admin_listen.as_ref(), "operators").await?;
+    run_on(Listeners { plain, secured, admin }, config, shutdown).await
 }
 
-/// The same with a listener for operators that is there already, or without.
+async fn listen(address: Option<&Listen>, what: &str) -> anyhow::Result<Option<TcpListener>> {
+    let Some(Listen(address)) = address else { return Ok(None) };
+    TcpListener::bind(address).await.map(Some).with_context(|| format!("listening on {address} for {what}"))
+}
+
+/// The same with listeners that are there already.
 ///
 /// # Errors
 /// When its threads cannot be started.
-pub async fn run_with(
-    listener: TcpListener,
-    admin: Option<TcpListener>,
-    config: Config,
-    shutdown: Shutdown,
-) -> anyhow::Result<()> {
-    let listener = listener.into_std().context("taking the listener")?;
-    let admin = admin.map(TcpListener::into_std).transpose().context("taking the listener for operators")?;
+pub async fn run_on(listeners: Listeners, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let (mut sender, ended) = oneshot::channel();
     let body = move || {
-        let result = control::run(listener, admin, config, shutdown, sender.closed());
+        let result = control::run(listeners, config, shutdown, sender.closed());
         // Fails if nobody waits any more.
         drop(sender.send(result));
     };

@@ -17,6 +17,7 @@ use crate::core::health::{self, Check};
 use crate::members::Members;
 use crate::plan::{Plan, Target};
 use crate::shared::Shared;
+use crate::tls::Certificate;
 
 /// Names are looked up this often; their addresses change when containers are started anew.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
@@ -30,7 +31,7 @@ pub(crate) enum Command {
     Show(oneshot::Sender<View>),
     Set(Target, oneshot::Sender<()>),
     Remove(Address, oneshot::Sender<Removed>),
-    /// Reads the file again; what is wrong with it.
+    /// Reads the files again; what is wrong with them.
     Reload(oneshot::Sender<Result<(), String>>),
 }
 
@@ -134,18 +135,18 @@ impl Oversight<'_> {
     }
 
     fn reload(&mut self) -> Result<(), String> {
-        match Plan::read(&self.shared.config) {
-            Ok(plan) => {
-                tracing::info!(backends = plan.targets.len(), "the plan was read again");
-                self.plan = plan;
-                self.planned();
-                Ok(())
-            }
-            Err(error) => {
-                tracing::error!(error, "the plan was not read again; the last one goes on");
-                Err(error)
-            }
+        let config = &self.shared.config;
+        let read = Plan::read(config).and_then(|plan| Ok((plan, Certificate::read(config)?)));
+        let (plan, certificate) = read.inspect_err(|error| {
+            tracing::error!(error, "not read again; backends and certificate stay what they are");
+        })?;
+        tracing::info!(backends = plan.targets.len(), "backends and certificate were read again");
+        if let (Some(tls), Some(certificate)) = (&self.shared.tls, certificate) {
+            tls.replace(certificate);
         }
+        self.plan = plan;
+        self.planned();
+        Ok(())
     }
 
     /// The plan is another one.

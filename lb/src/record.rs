@@ -1,14 +1,16 @@
 //! What is known of one request when it is over: counted always, logged if the access log is on.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use chassis::http::REQUEST_ID;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, request};
 use tokio::time::Instant;
 
+use crate::connection::Client;
 use crate::event_loop::EventLoop;
 use crate::pool::Pool;
 use crate::retry::Failure;
@@ -19,29 +21,69 @@ pub(crate) struct Record {
     started: Instant,
     attempt_started: Instant,
     /// Only if it will be logged.
-    asked: Option<Asked>,
+    asked: Option<Box<Asked>>,
     /// None until there is an answer.
     status: Option<StatusCode>,
     backend: Option<Rc<Pool>>,
     attempts: u32,
-    failure: Option<Failure>,
-    /// The answer began, but its body was cut.
-    is_cut: bool,
+    end: End,
     bytes: u64,
 }
 
-/// What was asked, without the body.
+/// What was asked, without the body, and where the time went.
 struct Asked {
+    client: IpAddr,
+    version: Version,
     method: Method,
     target: Option<PathAndQuery>,
     request_id: Option<HeaderValue>,
+    /// From the head's first byte to its last.
+    head: Duration,
+    /// By [`Phase`]; all attempts together.
+    phases: [Duration; 3],
+    passed: Instant,
+    /// Whom each failed attempt asked, and how it failed.
+    failures: String,
+}
+
+/// What a request waits for before its answer begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Phase {
+    /// A backend that has room.
+    Room,
+    Connect,
+    /// The head of the backend's answer.
+    Answer,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It did not: the client left, or was given up.
+    Client,
+    /// The backend's body broke off.
+    Backend,
+    Whole,
 }
 
 impl Record {
-    pub(crate) fn new(event_loop: &Rc<EventLoop>, head: &request::Parts) -> Record {
+    pub(crate) fn new(client: &Client, head: &request::Parts) -> Record {
         let started = Instant::now();
-        let asked =
-            || Asked { method: head.method.clone(), target: head.uri.path_and_query().cloned(), request_id: None };
+        let event_loop = &client.event_loop;
+        let head_since = client.watch.take_head_since();
+        let asked = || {
+            Box::new(Asked {
+                client: client.address,
+                version: head.version,
+                method: head.method.clone(),
+                target: head.uri.path_and_query().cloned(),
+                request_id: None,
+                head: head_since.map_or(Duration::ZERO, |since| started - since),
+                phases: [Duration::ZERO; 3],
+                passed: started,
+                failures: String::new(),
+            })
+        };
         Record {
             event_loop: Rc::clone(event_loop),
             started,
@@ -50,8 +92,7 @@ impl Record {
             status: None,
             backend: None,
             attempts: 0,
-            failure: None,
-            is_cut: false,
+            end: End::Client,
             bytes: 0,
         }
     }
@@ -77,12 +118,36 @@ impl Record {
         }
         self.attempts += 1;
         self.backend = Some(Rc::clone(pool));
+        self.passed_phase(Phase::Room);
+    }
+
+    /// A phase is over; the next one begins.
+    pub(crate) fn passed_phase(&mut self, phase: Phase) {
+        if let Some(asked) = &mut self.asked {
+            let now = Instant::now();
+            asked.phases[phase as usize] += now - asked.passed;
+            asked.passed = now;
+        }
     }
 
     pub(crate) fn failed(&mut self, failure: Failure) {
-        self.failure = Some(failure);
+        self.passed_phase(Phase::Answer);
         if failure.is_backends() {
             self.blame(!failure.is_of_an_asked_one());
+        }
+        if let (Some(asked), Some(pool)) = (&mut self.asked, &self.backend) {
+            let separator = if asked.failures.is_empty() { "" } else { ", " };
+            for part in [separator, &pool.backend.name, " ", failure.name()] {
+                asked.failures.push_str(part);
+            }
+        }
+    }
+
+    /// No backend was asked.
+    pub(crate) fn turned_away(&mut self, failure: Failure) {
+        self.passed_phase(Phase::Room);
+        if let Some(asked) = &mut self.asked {
+            failure.name().clone_into(&mut asked.failures);
         }
     }
 
@@ -98,6 +163,7 @@ impl Record {
                 is_work,
             );
         }
+        self.passed_phase(Phase::Answer);
         self.status = Some(status);
     }
 
@@ -110,9 +176,16 @@ impl Record {
         self.bytes += bytes;
     }
 
+    /// All of the answer was passed on, unless the backend's part broke off.
+    pub(crate) fn ended(&mut self) {
+        if self.end == End::Client {
+            self.end = End::Whole;
+        }
+    }
+
     /// The backend's body ended before its end.
     pub(crate) fn cut(&mut self) {
-        self.is_cut = true;
+        self.end = End::Backend;
         self.blame(false);
     }
 
@@ -124,21 +197,44 @@ impl Record {
     }
 
     fn log(&self, asked: &Asked, duration: Duration) {
+        let [room, connect, answer] = asked.phases;
         tracing::info!(
             target: "lb::access",
+            client = %asked.client,
             method = asked.method.as_str(),
             // Without its query, which may hold what does not belong into a log.
             path = asked.target.as_ref().map_or("", PathAndQuery::path),
+            version = ?asked.version,
             request_id = asked.request_id.as_ref().and_then(|id| id.to_str().ok()),
             status = self.status.map_or(0, |status| status.as_u16()),
             backend = self.backend.as_ref().map(|pool| pool.backend.name.as_str()),
             attempts = self.attempts,
-            retry = self.failure.map(Failure::name),
-            cut = self.is_cut.then_some(true),
-            duration_ms = duration.as_secs_f64() * 1_000.0,
+            failed = (!asked.failures.is_empty()).then_some(asked.failures.as_str()),
+            cut_by = self.end.culprit(),
+            head_ms = in_ms(asked.head),
+            room_ms = in_ms(room),
+            connect_ms = in_ms(connect),
+            answer_ms = in_ms(answer),
+            duration_ms = in_ms(duration),
             bytes = self.bytes,
         );
     }
+}
+
+impl End {
+    /// Who did not let it end.
+    fn culprit(self) -> Option<&'static str> {
+        match self {
+            End::Client => Some("client"),
+            End::Backend => Some("backend"),
+            End::Whole => None,
+        }
+    }
+}
+
+/// To the microsecond.
+fn in_ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 impl Drop for Record {

@@ -14,6 +14,7 @@ pub(crate) fn publish(shared: &Shared) {
     gauge!("longshore_lb_connections", "program" => "lb").set(lossy(counts.open() as u64));
     counter!("longshore_lb_connections_refused_total", "program" => "lb")
         .absolute(counts.connections_refused.load(Relaxed));
+    counter!("longshore_lb_rate_limited_total", "program" => "lb").absolute(counts.rate_limited.load(Relaxed));
     for (class, count) in ["left", "1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(&counts.answers) {
         counter!("longshore_lb_answers_total", "program" => "lb", "status" => class).absolute(count.load(Relaxed));
     }

@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use crate::backend::Membership;
 use crate::config::Config;
 use crate::core::budget::Budget;
+use crate::rate_limit::RateLimit;
 use crate::room::Room;
+use crate::tls::{Certificate, Tls};
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -23,6 +25,10 @@ pub(crate) struct Shared {
     /// Of repeats.
     pub(crate) budget: Budget,
     pub(crate) room: Arc<Room>,
+    /// None: nobody speaks TLS.
+    pub(crate) tls: Option<Tls>,
+    /// None: everybody may ask as often as it likes.
+    pub(crate) rate_limit: Option<RateLimit>,
     /// What all times count from.
     pub(crate) started: Instant,
     /// The turn of the next request.
@@ -36,16 +42,20 @@ pub(crate) struct Counts {
     /// Connections of clients, by loop.
     pub(crate) connections: Vec<AtomicUsize>,
     pub(crate) connections_refused: AtomicU64,
+    /// Requests over the rate limit.
+    pub(crate) rate_limited: AtomicU64,
     /// Answers by the first digit of their status; 0 for requests whose client left before.
     pub(crate) answers: [AtomicU64; 6],
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, health: Health, shutdown: Shutdown, loops: usize) -> Shared {
+    pub(crate) fn new(config: Config, certificate: Option<Certificate>, shutdown: Shutdown, loops: usize) -> Shared {
         let connections = (0..loops).map(|_| AtomicUsize::new(0)).collect();
         Shared {
+            rate_limit: RateLimit::new(&config),
+            tls: certificate.map(Tls::new),
             config,
-            health,
+            health: Health::new("lb"),
             shutdown,
             membership: ArcSwap::default(),
             budget: Budget::default(),

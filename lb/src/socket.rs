@@ -1,38 +1,81 @@
 //! A client's socket: it tells the connection's watch what comes in, and closes so that the last answer can be read.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use crate::watch::Watch;
+
+/// What every connection of HTTP/2 begins with (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What is read at a time to see which protocol it is.
+const FIRST_BYTES: usize = 1_024;
+
+/// As it came, or secured. Boxed, as most are not.
+pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// What a client sends after its connection is closed is read in pieces of this size, and thrown away.
 const DISCARD_BYTES: usize = 4_096;
 
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     watch: Rc<Watch>,
+    /// Read before it was known who would want it.
+    ahead: Bytes,
     /// Set once the writing side is shut down: whether to read on until the client closes too.
     lingers: Option<bool>,
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, watch: Rc<Watch>) -> Socket {
-        Socket { stream, watch, lingers: None }
+    pub(crate) fn new(stream: Stream, watch: Rc<Watch>) -> Socket {
+        Socket { stream, watch, ahead: Bytes::new(), lingers: None }
     }
 
     /// Writes what fits at once; for the few words before a close.
-    pub(crate) fn say(&self, text: &[u8]) -> io::Result<usize> {
-        self.stream.try_write(text)
+    pub(crate) fn say(&mut self, text: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(&mut Context::from_waker(Waker::noop()), text)
+    }
+
+    /// Whether the client speaks HTTP/2 without having agreed on it, as its first bytes say.
+    ///
+    /// # Errors
+    /// When the connection ends before that is known.
+    pub(crate) async fn begins_http2(&mut self) -> io::Result<bool> {
+        let mut first = BytesMut::new();
+        while PREFACE.starts_with(&first) && first.len() < PREFACE.len() {
+            poll_fn(|cx| {
+                let mut piece = [0; FIRST_BYTES];
+                let mut piece = ReadBuf::new(&mut piece);
+                ready!(Pin::new(&mut *self).poll_read(cx, &mut piece))?;
+                if piece.filled().is_empty() {
+                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof)));
+                }
+                first.extend_from_slice(piece.filled());
+                Poll::Ready(Ok(()))
+            })
+            .await?;
+        }
+        self.ahead = first.freeze();
+        Ok(self.ahead.starts_with(PREFACE))
     }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let fitting = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(fitting));
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         if buf.filled().len() > before {

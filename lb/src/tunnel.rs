@@ -1,14 +1,11 @@
 //! What a connection is after its client and a backend have agreed on another protocol: bytes both ways, until one side closes or both are
 //! silent for too long.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
-
 use bytes::Bytes;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 
+use crate::connection::within;
 use crate::pool::InFlight;
 use crate::record::Record;
 use crate::socket::Socket;
@@ -38,14 +35,11 @@ impl Tunnel {
             socket.write_all(&answered).await?;
             copy_bidirectional(&mut socket, &mut stream).await
         };
-        let mut copying = pin!(copying);
-        let copied = poll_fn(|cx| {
-            watch.register(cx);
-            if watch.is_overdue() { Poll::Ready(None) } else { copying.as_mut().poll(cx).map(Some) }
-        })
-        .await;
-        match copied {
-            Some(Ok((_, to_client))) => record.passed(to_client),
+        match within(watch, copying).await {
+            Some(Ok((_, to_client))) => {
+                record.passed(to_client);
+                record.ended();
+            }
             Some(Err(error)) => tracing::debug!(%error, "a tunnel broke"),
             None => tracing::debug!("a tunnel was silent for too long"),
         }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::core::pace::Pace;
 use crate::watch::Watch;
 
 /// The body of a request to a backend. Clones are handles on the same body.
@@ -24,6 +25,7 @@ pub(crate) struct Source {
     size: SizeHint,
     watch: Rc<Watch>,
     memory: RefCell<Memory>,
+    pace: RefCell<Pace>,
     /// Something was taken from the client.
     is_begun: Cell<bool>,
     is_finished: Cell<bool>,
@@ -55,6 +57,7 @@ impl Upload {
             client: RefCell::new(body),
             watch: Rc::clone(watch),
             memory: RefCell::new(memory),
+            pace: RefCell::default(),
             is_begun: Cell::new(false),
             is_finished: Cell::new(false),
             is_starved: Cell::new(false),
@@ -64,16 +67,8 @@ impl Upload {
 
     /// Begins an attempt, from the first byte if [`Upload::is_whole`].
     pub(crate) fn rewind(&self) {
-        match self {
-            Upload::Streamed(source) if !source.is_finished.get() => {
-                source.memory.borrow_mut().next = 0;
-                source.watch.expect_body();
-            }
-            Upload::Streamed(source) => {
-                source.memory.borrow_mut().next = 0;
-                source.watch.expect_answer();
-            }
-            Upload::None => {}
+        if let Upload::Streamed(source) = self {
+            source.memory.borrow_mut().next = 0;
         }
     }
 
@@ -113,22 +108,19 @@ impl Source {
             Poll::Ready(Some(Ok(frame))) => {
                 self.is_begun.set(true);
                 self.memory.borrow_mut().remember(frame);
-                if client.is_end_stream() {
-                    self.finish();
-                } else {
-                    self.watch.expect_body();
-                }
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                self.watch.came(&mut self.pace.borrow_mut(), bytes);
+                self.is_finished.set(client.is_end_stream());
+                self.watch.expect_answer();
             }
             Poll::Ready(Some(Err(_))) => self.is_broken.set(true),
-            Poll::Ready(None) => self.finish(),
-            Poll::Pending => {}
+            Poll::Ready(None) => {
+                self.is_finished.set(true);
+                self.watch.expect_answer();
+            }
+            Poll::Pending => self.watch.expect_body(&mut self.pace.borrow_mut()),
         }
         polled
-    }
-
-    fn finish(&self) {
-        self.is_finished.set(true);
-        self.watch.expect_answer();
     }
 }
 

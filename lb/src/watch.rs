@@ -5,7 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
+use tokio::time::Instant;
+
 use crate::config::Config;
+use crate::core::pace::{Pace, Terms};
 
 /// A closed connection may take this long to be read by its client.
 const LINGER_MS: u64 = 1_000;
@@ -19,10 +22,14 @@ pub(crate) enum Phase {
     Opened,
     /// A head has begun.
     Head,
-    /// A request is being answered; its deadline is looked at by whoever answers it.
+    /// A request waits for its answer; its deadline is looked at by whoever fetches it.
     Busy,
-    /// Between requests.
+    /// The answer has begun, and passes as fast as the client takes it.
+    Answering,
+    /// Between requests of HTTP/1.1: the next bytes are a head.
     Idle,
+    /// Between requests of HTTP/2: the next bytes may be anything.
+    Kept,
     /// Another protocol is spoken.
     Tunnel,
     /// Everything is said.
@@ -44,15 +51,20 @@ pub(crate) struct Watch {
     waker: RefCell<Option<Waker>>,
     /// The client may still be sending what nobody will read.
     unread: Cell<bool>,
+    /// Of the answer.
+    pace: RefCell<Pace>,
+    /// When the head began, if anybody will ask.
+    head_since: Cell<Option<Instant>>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     head_ms: u64,
     idle_ms: u64,
-    stall_ms: u64,
+    terms: Terms,
     answer_ms: u64,
     tunnel_ms: u64,
+    is_timed: bool,
 }
 
 impl Clock {
@@ -70,13 +82,32 @@ impl Watch {
         let limits = Limits {
             head_ms: if is_refused { REFUSED_MS } else { config.client_head_ms },
             idle_ms: config.client_idle_ms,
-            stall_ms: config.client_stall_ms,
+            terms: Terms { stall_ms: config.client_stall_ms, bytes_per_s_min: config.client_bytes_per_s_min },
             answer_ms: config.backend_answer_ms,
             tunnel_ms: config.tunnel_idle_ms,
+            is_timed: config.access_log,
         };
-        let until_ms = Cell::new(clock.now_ms() + limits.head_ms);
-        let (phase, unread) = (Cell::new(Phase::Opened), Cell::new(false));
-        Watch { clock, limits, phase, until_ms, waker: RefCell::new(None), unread }
+        Watch::in_phase(clock, limits, Phase::Opened, limits.head_ms)
+    }
+
+    /// That of a request of HTTP/2, which has a deadline of its own beside that of its connection.
+    pub(crate) fn of_stream(&self) -> Watch {
+        let watch = Watch::in_phase(Rc::clone(&self.clock), self.limits, Phase::Busy, 0);
+        watch.until_ms.set(0);
+        watch
+    }
+
+    fn in_phase(clock: Rc<Clock>, limits: Limits, phase: Phase, for_ms: u64) -> Watch {
+        Watch {
+            until_ms: Cell::new(clock.now_ms() + for_ms),
+            clock,
+            limits,
+            phase: Cell::new(phase),
+            waker: RefCell::default(),
+            unread: Cell::new(false),
+            pace: RefCell::default(),
+            head_since: Cell::new(None),
+        }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -93,9 +124,17 @@ impl Watch {
         match self.phase.get() {
             Phase::Opened => self.phase.set(Phase::Head),
             Phase::Idle => self.enter(Phase::Head, self.limits.head_ms),
-            Phase::Tunnel => self.tunnel(),
-            Phase::Head | Phase::Busy | Phase::Closing => {}
+            Phase::Tunnel => return self.tunnel(),
+            Phase::Head | Phase::Busy | Phase::Answering | Phase::Kept | Phase::Closing => return,
         }
+        if self.limits.is_timed {
+            self.head_since.set(Some(Instant::now()));
+        }
+    }
+
+    /// When the head began that is complete now, if it took any time.
+    pub(crate) fn take_head_since(&self) -> Option<Instant> {
+        self.head_since.take()
     }
 
     /// Bytes went out.
@@ -116,18 +155,43 @@ impl Watch {
         self.until_ms.set(0);
     }
 
-    /// From here the client must go on sending.
-    pub(crate) fn expect_body(&self) {
-        self.enter(Phase::Busy, self.limits.stall_ms);
+    /// The client must go on sending, as the pace of its body has it.
+    pub(crate) fn expect_body(&self, pace: &mut Pace) {
+        let until_ms = pace.wait(self.clock.now_ms(), self.limits.terms);
+        if self.phase.get() == Phase::Busy {
+            self.until_ms.set(until_ms);
+        }
     }
 
-    /// From here the backend must answer.
+    /// Some of the body has come.
+    pub(crate) fn came(&self, pace: &mut Pace, bytes: usize) {
+        pace.pass(self.clock.now_ms(), bytes);
+    }
+
+    /// From here the backend must answer, or take what it is sent.
     pub(crate) fn expect_answer(&self) {
-        self.enter(Phase::Busy, self.limits.answer_ms);
+        if self.phase.get() == Phase::Busy {
+            self.enter(Phase::Busy, self.limits.answer_ms);
+        }
     }
 
-    /// The answer has begun; it may take as long as it takes.
+    /// The answer has begun; the backend may take as long as it takes.
     pub(crate) fn answering(&self) {
+        self.phase.set(Phase::Answering);
+        self.until_ms.set(0);
+        self.pace.replace(Pace::default());
+    }
+
+    /// The client has to take so many bytes of the answer before it gets more.
+    pub(crate) fn given(&self, bytes: usize) {
+        let (mut pace, now_ms) = (self.pace.borrow_mut(), self.clock.now_ms());
+        pace.pass(now_ms, bytes);
+        self.until_ms.set(pace.wait(now_ms, self.limits.terms));
+    }
+
+    /// It has room for more.
+    pub(crate) fn taken(&self) {
+        self.pace.borrow_mut().pass(self.clock.now_ms(), 0);
         self.until_ms.set(0);
     }
 
@@ -135,6 +199,11 @@ impl Watch {
     pub(crate) fn end(&self, unread: bool) {
         self.unread.set(unread);
         self.enter(Phase::Idle, self.limits.idle_ms);
+    }
+
+    /// The last request of a connection of HTTP/2 is over.
+    pub(crate) fn keep(&self) {
+        self.enter(Phase::Kept, self.limits.idle_ms);
     }
 
     /// The connection is being closed; true if what the client still sends must be read first, or the reset that answers unread bytes
@@ -254,12 +323,38 @@ mod tests {
         watch.begin();
         clock.set(1_000_000);
         assert!(!watch.is_overdue());
-        watch.expect_body();
+        let mut pace = Pace::default();
+        watch.expect_body(&mut pace);
         check(&watch, &clock, Phase::Busy, 1_030_000);
         watch.expect_answer();
         check(&watch, &clock, Phase::Busy, 1_090_000);
         watch.answering();
         assert!(!watch.is_overdue());
+        // What the client still sends has no say in the answer's time.
+        watch.expect_body(&mut pace);
+        assert!(!watch.is_overdue());
+    }
+
+    #[test]
+    fn an_answer_waits_for_its_client_for_as_long_as_for_a_body() {
+        let (clock, watch) = watch(false);
+        watch.begin();
+        watch.answering();
+        clock.set(1_000_000);
+        watch.given(10_000);
+        check(&watch, &clock, Phase::Answering, 1_030_000);
+        watch.taken();
+        clock.set(9_000_000);
+        assert!(!watch.is_overdue());
+    }
+
+    #[test]
+    fn between_requests_of_http_2_bytes_win_no_time() {
+        let (clock, watch) = watch(false);
+        watch.keep();
+        clock.set(70_000);
+        watch.received();
+        check(&watch, &clock, Phase::Kept, 75_000);
     }
 
     #[test]

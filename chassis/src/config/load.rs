@@ -66,12 +66,12 @@ pub fn variable_of(key: &str) -> String {
 ///
 /// # Errors
 /// A sentence that says what to set.
-pub fn refuse_exposed(listen: SocketAddr, insecure: bool) -> Result<(), Fault> {
+pub fn refuse_exposed(variable: &str, listen: SocketAddr, insecure: bool) -> Result<(), Fault> {
     if insecure || listen.ip().to_canonical().is_loopback() {
         return Ok(());
     }
     Err(Fault::sentence(format!(
-        "LONGSHORE_LISTEN is \"{listen}\", which others can reach, and there is no authentication: \
+        "{variable} is \"{listen}\", which others can reach, and there is no authentication: \
          use a loopback address such as 127.0.0.1:{}, or set LONGSHORE_INSECURE=1 if the network around it is trusted.",
         listen.port()
     )))

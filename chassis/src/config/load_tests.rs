@@ -139,7 +139,7 @@ fn listening_beyond_loopback_needs_a_word() {
         ("10.0.0.1:1", false, false),
         ("0.0.0.0:1", true, true),
     ] {
-        let refused = refuse_exposed(listen.parse().unwrap(), insecure);
+        let refused = refuse_exposed("LONGSHORE_LISTEN", listen.parse().unwrap(), insecure);
         assert_eq!(refused.is_ok(), allowed, "{listen}");
         assert!(refused.map_or_else(|fault| fault.to_string().contains("LONGSHORE_INSECURE=1"), |()| true));
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chassis::broker::{self, EmbeddedBroker};
-use chassis::config::{self, Addresses, Common, ConfigError, Fault, Listen, Source, load_checked};
+use chassis::config::{Addresses, Common, ConfigError, Fault, Listen, Source, load_checked, refuse_exposed};
 use protocol::key::QueueName;
 use protocol::topology::Topology;
 use serde::Deserialize;
@@ -100,7 +100,8 @@ impl Plan {
         let (((store, cache), gateways), (worker, lb)) = services?;
         let plan = Self { common, broker, queues, store, cache, gateways, worker, lb };
         let exposed = plan.listens().into_iter().map(|(_, variable, listen)| (variable, listen));
-        let faults = exposed.filter_map(|(variable, listen)| refuse_exposed(variable, listen, plan.common.insecure));
+        let faults =
+            exposed.filter_map(|(variable, listen)| refuse_exposed(variable, listen, plan.common.insecure).err());
         ConfigError::of(faults.collect())?;
         Ok(plan)
     }
@@ -209,12 +210,6 @@ fn broker_of(url: &str, queues: &[QueueName], faults: &mut Vec<Fault>) -> Option
         return Some(broker::Source::Embedded(EmbeddedBroker::new(&Topology::new(queues))));
     }
     broker::Source::url(url).map_err(|error| faults.push(Fault::sentence(format!("AMQP_URL {error}.")))).ok()
-}
-
-/// As [`config::refuse_exposed`], under the name that `up` has for the setting.
-fn refuse_exposed(variable: &str, listen: SocketAddr, insecure: bool) -> Option<Fault> {
-    let fault = config::refuse_exposed(listen, insecure).err()?;
-    Some(Fault::sentence(fault.to_string().replace("LONGSHORE_LISTEN", variable)))
 }
 
 /// The sentences of addresses that are meant for two programs.

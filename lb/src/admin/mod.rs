@@ -42,13 +42,13 @@ pub(crate) async fn run(
 }
 
 async fn reload_on_hangup(commands: &mpsc::Sender<Command>, shared: &Shared) -> anyhow::Result<()> {
-    if shared.config.backends_file.is_empty() {
+    if shared.config.backends_file.is_empty() && shared.tls.is_none() {
         return std::future::pending().await;
     }
     let mut hangups = hangups().context("listening for SIGHUP")?;
     loop {
         hangups.recv().await;
-        // What is wrong with the file is logged where it is read.
+        // What is wrong with a file is logged where it is read.
         drop(api::ask(commands, Command::Reload).await);
     }
 }

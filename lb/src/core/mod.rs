@@ -5,8 +5,10 @@ pub(crate) mod budget;
 pub(crate) mod ejection;
 pub(crate) mod health;
 pub(crate) mod latency;
+pub(crate) mod pace;
 pub(crate) mod pick;
 pub(crate) mod ramp;
+pub(crate) mod rate;
 #[cfg(test)]
 mod simulation_tests;
 pub(crate) mod turns;

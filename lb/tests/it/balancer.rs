@@ -7,7 +7,7 @@ use chassis::config::Source;
 use chassis::shutdown::Trigger;
 use chassis::task::Tasks;
 use chassis::testing::wait_until;
-use lb::Config;
+use lb::{Config, Listeners};
 use tokio::net::TcpListener;
 
 use crate::client::{Answer, Client};
@@ -16,6 +16,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 pub(crate) struct Balancer {
     pub(crate) address: SocketAddr,
+    /// Where clients speak TLS, if the settings have a certificate.
+    pub(crate) secured: SocketAddr,
     /// For operators.
     pub(crate) admin: SocketAddr,
     pub(crate) trigger: Trigger,
@@ -50,14 +52,17 @@ impl Balancer {
             source = source.with(format!("LONGSHORE_{name}"), *value);
         }
         let config = Config::load(&source).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let (address, listener) = bound().await;
         let (trigger, shutdown) = Trigger::new(deadline);
         let tasks = Tasks::new();
-        let admin_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let admin = admin_listener.local_addr().unwrap();
-        tasks.spawn("lb", async move { lb::run_with(listener, Some(admin_listener), config, shutdown).await.unwrap() });
-        Balancer { address, admin, trigger, tasks }
+        let [(secured, secured_listener), (admin, admin_listener)] = [bound().await, bound().await];
+        let listeners = Listeners {
+            plain: listener,
+            secured: config.tls_listen.is_some().then_some(secured_listener),
+            admin: Some(admin_listener),
+        };
+        tasks.spawn("lb", async move { lb::run_on(listeners, config, shutdown).await.unwrap() });
+        Balancer { address, secured, admin, trigger, tasks }
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -92,6 +97,11 @@ impl Balancer {
         let mut lines = metrics.lines().filter(|line| line.starts_with(name) && line.contains(&label));
         lines.next().and_then(|line| line.rsplit_once(' ')).and_then(|(_, value)| value.parse().ok())
     }
+}
+
+async fn bound() -> (SocketAddr, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    (listener.local_addr().unwrap(), listener)
 }
 
 impl Drop for Balancer {

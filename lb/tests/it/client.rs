@@ -3,16 +3,21 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Duplex>,
     /// Read and not yet used.
     buffer: Vec<u8>,
 }
+
+/// What can be talked over.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -41,7 +46,11 @@ impl Answer {
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Client {
-        Client { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
+        Client::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub(crate) fn over(stream: impl Duplex + 'static) -> Client {
+        Client { stream: Box::new(stream), buffer: Vec::new() }
     }
 
     pub(crate) async fn send(&mut self, text: impl AsRef<[u8]>) {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use chassis::testing::wait_until;
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::backend::{Backend, Deed, ok};
@@ -86,6 +87,86 @@ async fn connections_over_the_bound_are_told_so() {
     assert_eq!((answer.field("retry-after"), answer.field("connection")), (Some("1"), Some("close")));
     drop(kept);
     wait_until(SOON, "room again", || async { balancer.get("/data").await.status == 200 }).await;
+}
+
+#[tokio::test]
+async fn one_address_has_its_share_of_the_connections() {
+    let backend = Backend::start().await;
+    let balancer = Balancer::start(&[backend.address], &[("CLIENT_CONNECTIONS_PER_ADDRESS_MAX", "2")]).await;
+    let greedy = TcpSocket::new_v4().unwrap();
+    greedy.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let other = Client::over(greedy.connect(balancer.address).await.unwrap());
+    let mut kept = [balancer.client().await, balancer.client().await, other];
+    for client in &mut kept {
+        // The first two may be told so, too, until the end of the one that asked whether the balancer is ready was seen.
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    }
+    wait_until(SOON, "too many", || async {
+        let mut client = balancer.client().await;
+        client.try_send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let said = client.rest_or(b"from this address").await;
+        said.starts_with(b"HTTP/1.1 429 ")
+    })
+    .await;
+    let [_, _, other] = &mut kept;
+    assert_eq!(other.answer().await.status, 200);
+    drop(kept);
+    wait_until(SOON, "room again", || async { balancer.get("/data").await.status == 200 }).await;
+}
+
+#[tokio::test]
+async fn a_key_that_asks_too_often_is_told_when_to_come_again() {
+    let backend = Backend::start().await;
+    let settings = [("RATE_LIMIT_PER_S", "1"), ("RATE_LIMIT_BURST", "3"), ("RATE_LIMIT_KEY", "field:x-api-key")];
+    let balancer = Balancer::start(&[backend.address], &settings).await;
+    let ask = async |key: &str| balancer.ask(&format!("GET /data HTTP/1.1\r\nhost: a\r\n{key}\r\n\r\n")).await;
+    for key in ["x-api-key: one", "x-api-key: two", "x-other: 1"] {
+        let mut answered = 0;
+        let refused = loop {
+            let answer = ask(key).await;
+            if answer.status != 200 {
+                break answer;
+            }
+            answered += 1;
+        };
+        assert!(answered >= 3, "{key}");
+        assert_eq!((refused.status, refused.problem().as_deref()), (429, Some("rate-limited")));
+        assert_eq!(refused.field("retry-after"), Some("1"));
+    }
+    // What it answers itself is not counted.
+    assert_eq!(balancer.get("/live").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_is_given_up_as_one_that_stops() {
+    let backend = Backend::start().await;
+    let settings = [("CLIENT_STALL_MS", "1000"), ("CLIENT_BYTES_PER_S_MIN", "1000000")];
+    let balancer = Balancer::start(&[backend.address], &settings).await;
+    let (read, mut write) = TcpStream::connect(balancer.address).await.unwrap().into_split();
+    write.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n").await.unwrap();
+    let trickling = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(50));
+        while write.write_all(b"x").await.is_ok() {
+            ticks.tick().await;
+        }
+    };
+    let mut client = Client::over(tokio::io::join(read, tokio::io::sink()));
+    tokio::select! {
+        answer = client.answer() => assert_eq!(answer.status, 408),
+        () = trickling => panic!("it is told why"),
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_takes_ends_the_connection() {
+    // More than all buffers on the way hold.
+    let large = ok(&"x".repeat(32 << 20));
+    let backend = Backend::doing([Deed::Say(large)]).await;
+    let balancer = Balancer::start(&[backend.address], &[("CLIENT_STALL_MS", "300")]).await;
+    let mut client = balancer.client().await;
+    client.send("GET /data HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    wait_until(SOON, "given up", || async { backend.ended() == 1 }).await;
+    assert!(client.rest().await.len() < 32 << 20);
 }
 
 #[tokio::test]
