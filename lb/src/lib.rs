@@ -15,6 +15,8 @@ mod core;
 mod event_loop;
 mod fields;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod http1;
 mod http2;
 mod members;

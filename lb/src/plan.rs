@@ -52,7 +52,7 @@ impl Plan {
         Plan::of_file(&text, config.pick.0).map_err(|error| format!("{}: {error}", path.display()))
     }
 
-    fn of_file(text: &str, pick: Policy) -> Result<Plan, String> {
+    pub(crate) fn of_file(text: &str, pick: Policy) -> Result<Plan, String> {
         let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
         let Some(place) = file.backend.iter().position(|target| target.weight > WEIGHT_MAX) else {
             return Plan { pick: file.pick.map_or(pick, |pick| pick.0), targets: file.backend }.checked();
