@@ -10,6 +10,7 @@ mod client;
 mod framing;
 mod heads;
 mod limits;
+mod probe;
 mod retries;
 mod spread;
 mod streams;
