@@ -163,6 +163,8 @@ async fn what_http_2_forbids_is_passed_to_nobody() {
         &[("X-Upper", "1")],
         &[("content-length", "5")],
         &[(":path", "/again")],
+        &[("host", "b")],
+        &[("host", "a"), ("host", "b")],
     ] {
         let mut client = balancer.client().await;
         let asked = |stream, path, fields| frame(HEADERS, END_HEADERS | END_STREAM, stream, &head(path, fields));
