@@ -71,6 +71,11 @@ impl Case {
         self
     }
 
+    /// Whether the connection serves further requests.
+    pub(crate) fn goes_on(&self) -> bool {
+        matches!(self.verdict, Verdict::Passed(_, Then::GoesOn) | Verdict::NotApplicable(_))
+    }
+
     /// How many requests a client can have sent by any reading of RFC 9112, apart from those that ask how the connection goes on.
     pub(crate) fn requests_max(&self) -> usize {
         match &self.verdict {
