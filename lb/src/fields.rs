@@ -44,6 +44,7 @@ pub(crate) enum Refusal {
     Upgrade,
     TransferCoding,
     Fields,
+    Value,
 }
 
 impl Origin {
@@ -63,7 +64,7 @@ impl Origin {
 impl Refusal {
     pub(crate) fn kind(self) -> Kind {
         match self {
-            Refusal::Host | Refusal::Target | Refusal::Framing => Kind::BadRequest,
+            Refusal::Host | Refusal::Target | Refusal::Framing | Refusal::Value => Kind::BadRequest,
             Refusal::Fields => Kind::HeadersTooLarge,
             Refusal::Method | Refusal::Upgrade | Refusal::TransferCoding => Kind::NotImplemented,
         }
@@ -82,6 +83,7 @@ impl Refusal {
             }
             Refusal::TransferCoding => "The only transfer coding supported is chunked.",
             Refusal::Fields => "A request has at most 100 fields.",
+            Refusal::Value => "The value of a field neither begins nor ends with white space.",
         }
     }
 }
@@ -101,6 +103,10 @@ pub(crate) fn admit(head: &mut request::Parts, origin: &Origin, random: impl Fn(
     // Of HTTP/1.1, the parser takes no more.
     if headers.len() > FIELDS_MAX {
         return Err(Refusal::Fields);
+    }
+    // Of HTTP/1.1, the parser drops it (RFC 9113 §8.2.1).
+    if head.version == Version::HTTP_2 && headers.values().any(is_padded) {
+        return Err(Refusal::Value);
     }
     let is_chunked = frames(headers)?;
     // HTTP/1.0 upgrades to nothing (RFC 9110 §7.8).
@@ -202,6 +208,11 @@ fn names_websocket_alone(headers: &HeaderMap) -> bool {
 /// A WebSocket cannot go on as plain HTTP. Other upgrades (h2c) may be ignored (RFC 9110 §7.8), and are.
 fn asks_for_websocket(headers: &HeaderMap) -> bool {
     lists(headers, UPGRADE, "websocket")
+}
+
+fn is_padded(value: &HeaderValue) -> bool {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_space(value.as_bytes().first()) || is_space(value.as_bytes().last())
 }
 
 /// Whether chunks say where the request ends.

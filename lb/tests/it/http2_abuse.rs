@@ -160,6 +160,9 @@ async fn what_http_2_forbids_is_passed_to_nobody() {
         &[("te", "gzip")],
         &[("x\r\nsmuggled", "1")],
         &[("x", "1\r\nsmuggled: 1")],
+        // The garden's two trophies of downgrades to HTTP/1.1.
+        &[("x-one", "\t1\t")],
+        &[("", "")],
         &[("X-Upper", "1")],
         &[("content-length", "5")],
         &[(":path", "/again")],

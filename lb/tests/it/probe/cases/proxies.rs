@@ -75,13 +75,8 @@ fn fields() -> Vec<Case> {
     ]
 }
 
+/// The two of HTTP/2 are in `http2_abuse.rs`.
 fn bonus() -> Vec<Case> {
-    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    let fields = |field: &[u8]| {
-        let block = [&b"\x82\x86\x84\x41\x01a"[..], field].concat();
-        let length = u8::try_from(block.len()).unwrap_or(u8::MAX);
-        [&preface[..], &[0, 0, length, 1, 5, 0, 0, 0, 1], &block].concat()
-    };
     vec![
         case("BONUS-1", get(""), NotApplicable("memory of a FastCGI client; any request without a body did it")),
         case("BONUS-2", get(""), NotApplicable("memory of another proxy; any request did it")),
@@ -89,8 +84,5 @@ fn bonus() -> Vec<Case> {
         // What a backend may do meanwhile is among the answers.
         case("BONUS-4", chunked("1\r\nb\r\n0\r\n\r\n"), seen("POST /").body("b")),
         case("BONUS-5", get(""), NotApplicable("memory of another server; any request did it")),
-        // Until HTTP/2 is spoken here: its preface is no request.
-        case("DOWNGRADE-1", fields(b"\0\x05x-one\x03\t1\t"), refused()),
-        case("DOWNGRADE-2", fields(b"\0\0\0"), refused()),
     ]
 }
