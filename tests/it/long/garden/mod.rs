@@ -5,6 +5,7 @@ mod backends;
 #[expect(dead_code, reason = "the balancer's own tests look at more than how many requests there are")]
 #[path = "../../../../lb/tests/it/probe/cases/mod.rs"]
 mod cases;
+mod http2;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -51,7 +52,7 @@ impl Balancer {
         let (address, (trigger, shutdown)) = (listener.local_addr()?, Trigger::new(Duration::from_secs(1)));
         let tasks = Tasks::new();
         tasks.spawn("lb", async move {
-            lb::run_with(listener, None, config, shutdown).await.ok();
+            lb::run(listener, config, shutdown).await.ok();
         });
         eventually(SOON, "the balancer is ready", async || is_there(address).await).await?;
         Ok(Balancer { address, trigger, tasks })
