@@ -27,6 +27,10 @@ impl Installed {
         self.path("node/node_modules")
     }
 
+    pub(crate) fn pingora(&self) -> Result<PathBuf> {
+        self.path("pingora/release/pingora-balancer")
+    }
+
     fn path(&self, below: &str) -> Result<PathBuf> {
         let path = self.0.join(below);
         ensure!(path.exists(), "{} is missing: start the bench by tests/bench/run, which installs it", path.display());
