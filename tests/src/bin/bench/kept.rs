@@ -2,19 +2,24 @@
 //! and of the answer only the end is looked for.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const HEAD_END: &[u8] = b"\r\n\r\n";
 /// Connections begun at once.
 const CONNECTING: usize = 100;
+/// Of one set of clients. A request that finds all of them in use waits, and its time goes on counting.
+const CONNECTIONS: usize = 256;
+/// Connections of a crowd that come from one address: less than a balancer may allow it.
+const FROM_ONE_ADDRESS: u32 = 2_000;
 
 pub(crate) struct Connection {
     stream: TcpStream,
@@ -23,9 +28,19 @@ pub(crate) struct Connection {
 
 impl Connection {
     async fn open(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+        Connection::on(TcpStream::connect(address).await?)
+    }
+
+    /// From an address of its own on loopback.
+    async fn open_from(source: IpAddr, address: SocketAddr) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(source, 0))?;
+        Connection::on(socket.connect(address).await?)
+    }
+
+    fn on(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, received: Vec::new() })
+        Ok(Self { stream, received: Vec::with_capacity(1024) })
     }
 
     async fn write(&mut self, request: &[u8]) -> Result<()> {
@@ -66,15 +81,17 @@ pub(crate) struct Clients {
     address: SocketAddr,
     request: Vec<u8>,
     unused: RefCell<Vec<Connection>>,
+    places: Semaphore,
 }
 
 impl Clients {
     pub(crate) fn new(address: SocketAddr, path: &str) -> Self {
         let request = format!("GET {path} HTTP/1.1\r\nhost: gateway\r\n\r\n").into_bytes();
-        Self { address, request, unused: RefCell::default() }
+        Self { address, request, unused: RefCell::default(), places: Semaphore::new(CONNECTIONS) }
     }
 
     pub(crate) async fn ask(&self) -> Result<()> {
+        let _place = self.places.acquire().await?;
         let unused = self.unused.borrow_mut().pop();
         let mut connection = match unused {
             Some(connection) => connection,
@@ -87,10 +104,11 @@ impl Clients {
     }
 }
 
-/// So many connections on which this request was sent.
+/// So many connections on which this request was sent, from as many addresses as it takes.
 pub(crate) async fn crowd(address: SocketAddr, request: &str, count: u32) -> Result<Vec<Connection>> {
-    let one = |_| async {
-        let mut connection = Connection::open(address).await?;
+    let one = |n: u32| async move {
+        let source = Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + 1 + n / FROM_ONE_ADDRESS);
+        let mut connection = Connection::open_from(source.into(), address).await?;
         connection.write(request.as_bytes()).await?;
         anyhow::Ok(connection)
     };

@@ -33,7 +33,8 @@ pub(super) async fn run(plan: &Plan, balancers: &mut [Balancer], rate: u32) -> R
         for balancer in &mut *balancers {
             let clients = Clients::new(balancer.address, SMALL);
             // Opens the connections.
-            at(&balancer.meter, &clients, rate, WARM_UP).await?;
+            let warm_up = at(&balancer.meter, &clients, rate, WARM_UP).await;
+            warm_up.with_context(|| balancer.contender.name.clone())?;
             if round > 0 {
                 let run = at(&balancer.meter, &clients, rate, plan.balancer_length).await?;
                 progress(OPEN_LOOP, &balancer.contender.name, &run);

@@ -1,7 +1,7 @@
 //! Answer times of the others while thousands of clients send their heads, or read their answers, byte by byte; and what that makes `lb` hold.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -64,10 +64,12 @@ async fn measure(plan: &Plan, origin: &Origin, round: usize) -> Result<(Run, Run
     };
     let alone = measured().await?;
     // They end with their processes.
-    let _heads = slow(origin, &format!("slow-heads-{round}"), &HEADS, lb.address, SMALL)?;
-    let _reads = slow(origin, &format!("slow-reads-{round}"), &READS, lb.address, LARGE)?;
-    let wanted = before.open_files + usize::try_from(2 * SLOW)?;
-    wait_until(CONNECTED_WITHIN, "all slow clients are connected", async || {
+    let folder = origin.folder.path();
+    let url = |path| format!("http://{}{path}", lb.address);
+    let _heads = slow(plan, folder, &format!("slow-heads-{round}"), "127.0.0.2", &HEADS, &url(SMALL))?;
+    let _reads = slow(plan, folder, &format!("slow-reads-{round}"), "127.0.0.3", &READS, &url(LARGE))?;
+    let wanted = before.open_files + usize::try_from(2 * SLOW - SLOW / 50)?;
+    wait_until(CONNECTED_WITHIN, "nearly all slow clients are connected", async || {
         Ok(lb.process.usage()?.open_files >= wanted)
     })
     .await
@@ -75,8 +77,11 @@ async fn measure(plan: &Plan, origin: &Origin, round: usize) -> Result<(Run, Run
     Ok((alone, measured().await?))
 }
 
-fn slow(origin: &Origin, name: &str, how: &[&str], address: SocketAddr, path: &str) -> Result<Process> {
-    let (count, rate, url) = (SLOW.to_string(), CONNECTING.to_string(), format!("http://{address}{path}"));
-    let arguments = [how, &["-c", &count, "-r", &rate, "-l", "120", "-p", "60", "-u", &url]].concat();
-    programs::start(origin.folder.path(), name, "slowhttptest", &arguments, &[])
+/// From an address of its own, by which a balancer may count its clients.
+fn slow(plan: &Plan, folder: &Path, name: &str, from: &str, how: &[&str], url: &str) -> Result<Process> {
+    let (count, rate) = (SLOW.to_string(), CONNECTING.to_string());
+    let arguments = [how, &["-c", &count, "-r", &rate, "-l", "120", "-p", "60", "-u", url]].concat();
+    let preload = plan.installed.source_address()?.display().to_string();
+    let environment = [("LD_PRELOAD", preload), ("SOURCE_ADDRESS", from.to_owned())];
+    programs::start(folder, name, "slowhttptest", &arguments, &environment)
 }
