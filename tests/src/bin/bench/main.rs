@@ -37,7 +37,7 @@ use report::say;
 struct Arguments {
     #[arg(value_enum, default_value = "all")]
     what: What,
-    /// Three rounds of two seconds instead of five of six, of the balancers one of one instead of seven of three: about eight minutes in all.
+    /// Three rounds of two seconds instead of five of six, of the balancers one of one instead of seven of three: about nine minutes in all.
     #[arg(long)]
     quick: bool,
     /// Jobs that wait in `backlog`: a million, or a tenth of them with --quick, unless something else is said.

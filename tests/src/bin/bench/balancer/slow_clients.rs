@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use tests::{Process, wait_until};
+use anyhow::Result;
+use tests::cluster::Metrics;
+use tests::{Http, Process, wait_until};
 
 use super::contenders::{LARGE, Origin, SMALL};
 use super::open_loop;
@@ -24,10 +25,10 @@ const SLOW: u32 = 5_000;
 /// The others are few.
 const MOST: u32 = 2 * SLOW + 1_000;
 const PER_SECOND: u32 = 1_000;
-/// Before the first of them has taken too long for its head.
+/// Before the first of the heads has taken too long.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(9);
 /// Connections per second of each kind, so that all are there by then.
-const CONNECTING: u32 = 2_500;
+const CONNECTING: u32 = 5_000;
 const WARM_UP: Duration = Duration::from_secs(1);
 /// What they do, one piece each so many seconds.
 const HEADS: [&str; 3] = ["-H", "-i", "5"];
@@ -63,18 +64,25 @@ async fn measure(plan: &Plan, origin: &Origin, round: usize) -> Result<(Run, Run
         anyhow::Ok(Run { resident_mib: BTreeMap::from([("lb".to_owned(), grown)]), ..run })
     };
     let alone = measured().await?;
-    // They end with their processes.
-    let folder = origin.folder.path();
+    // They end with their processes. Heads come last: the balancer gives each ten seconds.
+    let (folder, http) = (origin.folder.path(), Http::new(lb.address));
     let url = |path| format!("http://{}{path}", lb.address);
-    let _heads = slow(plan, folder, &format!("slow-heads-{round}"), "127.0.0.2", &HEADS, &url(SMALL))?;
-    let _reads = slow(plan, folder, &format!("slow-reads-{round}"), "127.0.0.3", &READS, &url(LARGE))?;
-    let wanted = before.open_files + usize::try_from(2 * SLOW - SLOW / 50)?;
-    wait_until(CONNECTED_WITHIN, "nearly all slow clients are connected", async || {
-        Ok(lb.process.usage()?.open_files >= wanted)
+    let _reads = slow(plan, folder, &format!("slow-reads-{round}"), "127.0.0.2", &READS, &url(LARGE))?;
+    connected(&http, SLOW).await?;
+    let _heads = slow(plan, folder, &format!("slow-heads-{round}"), "127.0.0.3", &HEADS, &url(SMALL))?;
+    connected(&http, 2 * SLOW).await?;
+    Ok((alone, measured().await?))
+}
+
+/// Until the balancer has nearly so many connections: some end while others begin.
+async fn connected(http: &Http, count: u32) -> Result<()> {
+    let least = f64::from(count - count / 50);
+    wait_until(CONNECTED_WITHIN, &format!("{least} connections"), async || {
+        let answer = http.get("/metrics").await?;
+        let metrics = Metrics::parse(str::from_utf8(&answer.body)?);
+        Ok(metrics.sum("longshore_lb_connections", &[]) >= least)
     })
     .await
-    .with_context(|| format!("{} open files", lb.process.usage().map_or(0, |usage| usage.open_files)))?;
-    Ok((alone, measured().await?))
 }
 
 /// From an address of its own, by which a balancer may count its clients.
