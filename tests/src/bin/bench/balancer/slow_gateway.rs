@@ -44,7 +44,7 @@ pub(super) async fn run(plan: &Plan) -> Result<Section> {
         for is_slow in [false, true] {
             let what = format!(
                 "{PER_SECOND} requests per second, open loop; {WORKERS} workers in each gateway, {WORK_MS} ms of work on average; \
-                 the first {} s do not count",
+                 the first {} s do not count; in MiB what lb holds in the end",
                 SETTLES_IN.as_secs()
             );
             contenders.push((pick, is_slow, Contender { name: title(pick, is_slow), what, runs: Vec::new() }));

@@ -61,7 +61,7 @@ fn cost(text: &mut String, sections: &[&Section]) {
 }
 
 fn withstands(text: &mut String, sections: &[&Section]) {
-    text.push_str("| what | answer p50 ms | p99 ms | MiB |\n|---|---|---|---|\n");
+    text.push_str("| what | answer p50 ms | p99 ms | MiB, held or grown by |\n|---|---|---|---|\n");
     for (_, contender) in each(sections) {
         row(
             text,
