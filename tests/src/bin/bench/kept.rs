@@ -125,7 +125,7 @@ mod tests {
             |received: &str, length| assert_eq!(answer_length(received.as_bytes()).unwrap(), length, "{received}");
         check("HTTP/1.1 200 OK\r\nContent-Le", None);
         check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", Some(41));
-        check("HTTP/1.1 200 OK\r\nserver: x\r\ncontent-length:3\r\n\r\nabc", Some(50));
+        check("HTTP/1.1 200 OK\r\nserver: x\r\ncontent-length:3\r\n\r\nabc", Some(51));
         assert!(answer_length(b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n").is_err());
         assert!(answer_length(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
     }
