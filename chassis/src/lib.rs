@@ -13,6 +13,7 @@ pub mod flights;
 pub mod health;
 pub mod http;
 pub mod instance;
+pub mod listen;
 pub mod program;
 pub mod shutdown;
 pub mod task;

@@ -72,7 +72,7 @@ impl<C> Program<C> {
         let result = runtime.block_on(async {
             let tasks = Tasks::new();
             let shutdown = Trigger::from_signals(common.drain(), &tasks).context("listening for signals")?;
-            let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
+            let listener = crate::listen::listen(listen).await.with_context(|| format!("listening on {listen}"))?;
             let bound = listener.local_addr().context("reading the port")?;
             tracing::info!(program = self.name, listen = %bound, "serving");
             until_ended(run(listener, config, shutdown.clone()), &shutdown).await

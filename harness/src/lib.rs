@@ -7,6 +7,7 @@ pub mod client;
 pub mod cluster;
 pub mod http;
 pub mod ledger;
+pub mod pacer;
 pub mod ports;
 pub mod process;
 pub mod proxy;

@@ -55,7 +55,8 @@ pub(crate) async fn serve(event_loop: Rc<EventLoop>, dealt: Dealt) {
     let client = Client::new(event_loop, watch, peer, is_secured, refused);
     match (is_http2, refused) {
         (false, _) => http1::serve(client, socket).await,
-        (true, None) => http2::serve(client, socket).await,
+        // Boxed, as it is large and most connections are of the other kind.
+        (true, None) => Box::pin(http2::serve(client, socket)).await,
         (true, Some(_)) => {}
     }
 }

@@ -39,10 +39,12 @@ pub(crate) struct Origin {
 pub(crate) enum Refusal {
     Host,
     Target,
+    Framing,
     Method,
     Upgrade,
     TransferCoding,
     Fields,
+    Value,
 }
 
 impl Origin {
@@ -62,7 +64,7 @@ impl Origin {
 impl Refusal {
     pub(crate) fn kind(self) -> Kind {
         match self {
-            Refusal::Host | Refusal::Target => Kind::BadRequest,
+            Refusal::Host | Refusal::Target | Refusal::Framing | Refusal::Value => Kind::BadRequest,
             Refusal::Fields => Kind::HeadersTooLarge,
             Refusal::Method | Refusal::Upgrade | Refusal::TransferCoding => Kind::NotImplemented,
         }
@@ -70,14 +72,18 @@ impl Refusal {
 
     pub(crate) fn detail(self) -> &'static str {
         match self {
-            Refusal::Host => "A request has exactly one Host field, with a host and perhaps a port.",
+            Refusal::Host => {
+                "A request has exactly one Host field, with a host and perhaps a port, and its target names no other."
+            }
             Refusal::Target => "The request target is not a path or an http URL.",
+            Refusal::Framing => "It is ambiguous where the request ends.",
             Refusal::Method => "The method is not supported.",
             Refusal::Upgrade => {
                 "A WebSocket begins with a GET of HTTP/1.1 that has no body and says `Connection: upgrade` and `Upgrade: websocket`."
             }
             Refusal::TransferCoding => "The only transfer coding supported is chunked.",
             Refusal::Fields => "A request has at most 100 fields.",
+            Refusal::Value => "The value of a field neither begins nor ends with white space.",
         }
     }
 }
@@ -90,19 +96,27 @@ pub(crate) fn admit(head: &mut request::Parts, origin: &Origin, random: impl Fn(
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::Method);
     }
+    if head.uri.path() == "*" && head.method != Method::OPTIONS {
+        return Err(Refusal::Target);
+    }
     let headers = &mut head.headers;
     // Of HTTP/1.1, the parser takes no more.
     if headers.len() > FIELDS_MAX {
         return Err(Refusal::Fields);
     }
-    let is_chunked = is_chunked(headers)?;
-    let is_websocket = asks_for_websocket(headers);
+    // Of HTTP/1.1, the parser drops it (RFC 9113 §8.2.1).
+    if head.version == Version::HTTP_2 && headers.values().any(is_padded) {
+        return Err(Refusal::Value);
+    }
+    let is_chunked = frames(headers)?;
+    // HTTP/1.0 upgrades to nothing (RFC 9110 §7.8).
+    let is_websocket = head.version != Version::HTTP_10 && asks_for_websocket(headers);
     if is_websocket && (head.method != Method::GET || head.version != Version::HTTP_11 || !may_upgrade(headers)) {
         return Err(Refusal::Upgrade);
     }
     if head.uri.authority().is_some() || head.uri.scheme().is_some() {
         let (target, host) = origin_form(&head.uri)?;
-        headers.insert(HOST, host);
+        name_host(headers, head.version, host)?;
         head.uri = target;
     } else if head.version < Version::HTTP_11 && !headers.contains_key(HOST) {
         // HTTP/1.0 knows no Host; the backend's version requires one.
@@ -112,7 +126,6 @@ pub(crate) fn admit(head: &mut request::Parts, origin: &Origin, random: impl Fn(
     let takes_trailers = lists(headers, TE, "trailers");
     drop_fields(headers, is_not_for_backends);
     if is_chunked {
-        headers.remove(CONTENT_LENGTH);
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     if takes_trailers {
@@ -144,6 +157,7 @@ pub(crate) fn pass_on(headers: &mut HeaderMap) -> Result<(), Refusal> {
         // The chunks count, whatever else is said (RFC 9112 §6.3).
         headers.remove(CONTENT_LENGTH);
     }
+    plain_length(headers)?;
     drop_fields(headers, is_not_for_clients);
     Ok(())
 }
@@ -196,16 +210,67 @@ fn asks_for_websocket(headers: &HeaderMap) -> bool {
     lists(headers, UPGRADE, "websocket")
 }
 
-fn is_chunked(headers: &HeaderMap) -> Result<bool, Refusal> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(false),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
-        _ => Err(Refusal::TransferCoding),
+fn is_padded(value: &HeaderValue) -> bool {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_space(value.as_bytes().first()) || is_space(value.as_bytes().last())
+}
+
+/// Whether chunks say where the request ends.
+fn frames(headers: &mut HeaderMap) -> Result<bool, Refusal> {
+    // Behind what makes one name of both, these would be framing.
+    if headers.keys().any(|name| matches!(name.as_str(), "transfer_encoding" | "content_length")) {
+        return Err(Refusal::Framing);
+    }
+    let is_chunked = is_chunked(headers)?;
+    match plain_length(headers)? {
+        true if is_chunked => Err(Refusal::Framing),
+        _ => Ok(is_chunked),
     }
 }
 
-/// A target in absolute form as path and host; its Host field does not count (RFC 9112 §3.2.2).
+/// Writes the length so that it has one reading, and says whether there is one. Some take zeros in front for octal.
+fn plain_length(headers: &mut HeaderMap) -> Result<bool, Refusal> {
+    let mut said = headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
+    let Some(first) = said.next() else { return Ok(false) };
+    let length = decimal(first).ok_or(Refusal::Framing)?;
+    let mut is_plain = first.len() == 1 || !first.starts_with(b"0");
+    for other in said {
+        if decimal(other) != Some(length) {
+            return Err(Refusal::Framing);
+        }
+        is_plain = false;
+    }
+    if !is_plain {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(true)
+}
+
+/// Digits and nothing else (RFC 9110 §8.6).
+fn decimal(length: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(length).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits.parse().ok()
+}
+
+/// Whether chunked is the coding. It is the last one and stands there once (RFC 9112 §6.1); an empty one has been read as another.
+fn is_chunked(headers: &HeaderMap) -> Result<bool, Refusal> {
+    if !headers.contains_key(TRANSFER_ENCODING) {
+        return Ok(false);
+    }
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let codings: Vec<_> = entries(headers, TRANSFER_ENCODING).collect();
+    match codings.split_last() {
+        Some((last, [])) if is_chunked(last) => Ok(true),
+        Some((last, others))
+            if is_chunked(last) && others.iter().all(|coding| !coding.is_empty() && !is_chunked(coding)) =>
+        {
+            Err(Refusal::TransferCoding)
+        }
+        _ => Err(Refusal::Framing),
+    }
+}
+
+/// A target in absolute form as path and host.
 fn origin_form(uri: &Uri) -> Result<(Uri, HeaderValue), Refusal> {
     let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or(Refusal::Target)?;
     if !uri.scheme().is_some_and(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS) {
@@ -216,18 +281,51 @@ fn origin_form(uri: &Uri) -> Result<(Uri, HeaderValue), Refusal> {
     Ok((target, host))
 }
 
+/// The host of a target in absolute form counts (RFC 9112 §3.2.2), and whoever says two hosts is refused: who routes by the other one
+/// would be led astray.
+fn name_host(headers: &mut HeaderMap, version: Version, host: HeaderValue) -> Result<(), Refusal> {
+    let named =
+        |value: &HeaderValue| value.as_bytes().strip_suffix(b":80").unwrap_or(value.as_bytes()).to_ascii_lowercase();
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if version != Version::HTTP_11 => {}
+        (Some(said), None) if named(said) == named(&host) => {}
+        _ => return Err(Refusal::Host),
+    }
+    headers.insert(HOST, host);
+    Ok(())
+}
+
 fn the_host(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) if !host.is_empty() && host.as_bytes().iter().copied().all(may_be_in_host) => {
-            Ok(host.clone())
-        }
+        (Some(host), None) if is_host(host.as_bytes()) => Ok(host.clone()),
         _ => Err(Refusal::Host),
     }
 }
 
+/// A name or an address, and perhaps a port (RFC 9110 §7.2).
+fn is_host(host: &[u8]) -> bool {
+    let name_end = match host.strip_prefix(b"[") {
+        Some(rest) => rest.iter().position(|&byte| byte == b']').map_or(0, |end| end + 2),
+        None => host.iter().position(|&byte| byte == b':').unwrap_or(host.len()),
+    };
+    let (name, port) = host.split_at(name_end);
+    let is_name = match name.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")) {
+        Some(address) => !address.is_empty() && address.iter().all(|&byte| byte == b':' || may_be_in_host(byte)),
+        None => !name.is_empty() && name.iter().copied().all(may_be_in_host),
+    };
+    is_name && (port.is_empty() || port.strip_prefix(b":").is_some_and(is_port))
+}
+
+/// Empty means the default one (RFC 3986 §3.2.3).
+fn is_port(port: &[u8]) -> bool {
+    let is_number = port.iter().all(u8::is_ascii_digit);
+    is_number && (port.is_empty() || std::str::from_utf8(port).is_ok_and(|port| port.parse::<u16>().is_ok()))
+}
+
 fn may_be_in_host(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:[]%".contains(&byte)
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(&byte)
 }
 
 /// Drops the fields that `is_dropped` names and those that `Connection` nominates.
@@ -256,8 +354,12 @@ fn is_hop_by_hop(name: &str) -> bool {
 }
 
 fn is_not_for_backends(name: &str) -> bool {
-    // `Expect` is answered on this side, when the body is asked for.
-    matches!(name, "expect" | "forwarded" | "x-real-ip") || name.starts_with("x-forwarded-") || is_hop_by_hop(name)
+    // `Expect` is answered on this side, when the body is asked for. Behind what makes one name of both, the ones with underscores would
+    // be taken for ours.
+    matches!(name, "expect" | "forwarded" | "x-real-ip" | "x_real_ip")
+        || name.starts_with("x-forwarded-")
+        || name.starts_with("x_forwarded_")
+        || is_hop_by_hop(name)
 }
 
 fn is_not_for_clients(name: &str) -> bool {

@@ -96,8 +96,7 @@ fn hop_by_hop_and_nominated_fields_are_dropped() {
 fn framing_and_host_cannot_be_nominated_away() {
     let nominated = [("host", "a"), ("connection", "host, content-length"), ("content-length", "3")];
     check("POST /", &nominated, "/", "host: a, content-length: 3");
-    let chunked =
-        [("host", "a"), ("connection", "transfer-encoding"), ("transfer-encoding", "Chunked"), ("content-length", "3")];
+    let chunked = [("host", "a"), ("connection", "transfer-encoding"), ("transfer-encoding", "Chunked")];
     check("POST /", &chunked, "/", "host: a, transfer-encoding: chunked");
 }
 
@@ -110,6 +109,8 @@ fn what_a_client_says_about_forwarding_is_replaced() {
         ("forwarded", "for=10.0.0.1"),
         ("x-forwarded-port", "443"),
         ("x-real-ip", "10.0.0.1"),
+        ("x_real_ip", "10.0.0.1"),
+        ("x_forwarded_for", "10.0.0.1"),
         ("x-forwarded-host", "evil"),
         ("connection", "x-forwarded-for"),
     ];
@@ -139,9 +140,15 @@ fn ids_are_kept_if_usable_and_the_trace_always() {
 
 #[test]
 fn absolute_targets_become_paths_and_name_the_host() {
-    check("GET http://b:80/x?y", &[("host", "a")], "/x?y", "host: b:80");
-    check("GET http://b", &[], "/", "host: b");
+    check("GET http://b:80/x?y", &[("host", "b:80")], "/x?y", "host: b:80");
+    check("GET http://b:80/", &[("host", "B")], "/", "host: b:80");
+    check("GET http://b 1.0", &[], "/", "host: b");
+    check_refused("GET http://b/", &[], Refusal::Host);
+    check_refused("GET http://b/", &[("host", "a")], Refusal::Host);
+    check_refused("GET http://b/", &[("host", "b"), ("host", "b")], Refusal::Host);
+    check_refused("GET http://b/ 1.0", &[("host", "a")], Refusal::Host);
     check_refused("GET http://user@b/", &[("host", "b")], Refusal::Target);
+    check_refused("GET *", &[("host", "a")], Refusal::Target);
     check_refused("GET ftp://b/", &[("host", "b")], Refusal::Target);
 }
 
@@ -149,8 +156,14 @@ fn absolute_targets_become_paths_and_name_the_host() {
 fn one_plain_host_is_required() {
     check_refused("GET /", &[], Refusal::Host);
     check_refused("GET /", &[("host", "a"), ("host", "a")], Refusal::Host);
-    for bad in ["", "a b", "a,b", "a/b", "user@a", "a#", "a?"] {
+    for bad in [
+        "", "a b", "a,b", "a/b", "user@a", "a#", "a?", ":80", "a:b", "a:1:2", "a:65536", "a:-1", "[::1", "[]",
+        "[::1]x", "a[1]",
+    ] {
         check_refused("GET /", &[("host", bad)], Refusal::Host);
+    }
+    for good in ["a", "a.b-c_d", "a:", "a:8000", "192.0.2.7:80", "[::1]", "[2001:db8::1]:80", "%41"] {
+        check("GET /", &[("host", good)], "/", &format!("host: {good}"));
     }
     check("GET / 1.0", &[], "/", "host: localhost");
     check("GET / 1.0", &[("host", "a")], "/", "host: a");
@@ -170,14 +183,41 @@ fn a_websocket_is_asked_for_in_our_own_words() {
 fn what_would_not_arrive_as_meant_is_refused() {
     check_refused("TRACE /", &[("host", "a")], Refusal::Method);
     check_refused("GET /", &[("host", "a"), ("upgrade", "h2c, WebSocket/13")], Refusal::Upgrade);
-    for coding in ["gzip", "gzip, chunked", "chunked, chunked", "identity", "xchunked"] {
-        check_refused("POST /", &[("host", "a"), ("transfer-encoding", coding)], Refusal::TransferCoding);
+    check_refused("POST /", &[("host", "a"), ("transfer-encoding", "gzip, chunked")], Refusal::TransferCoding);
+}
+
+#[test]
+fn what_may_end_here_or_there_is_refused() {
+    for coding in ["gzip", "chunked, chunked", "identity", "xchunked", "", ",chunked", "chunked,", "chunked;q=1"] {
+        check_refused("POST /", &[("host", "a"), ("transfer-encoding", coding)], Refusal::Framing);
     }
-    check_refused(
-        "POST /",
-        &[("host", "a"), ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
-        Refusal::TransferCoding,
-    );
+    for (name, value) in [
+        ("transfer-encoding", "chunked"),
+        ("content-length", "3"),
+        ("content_length", "3"),
+        ("transfer_encoding", "chunked"),
+    ] {
+        let fields = [("host", "a"), ("transfer-encoding", "chunked"), (name, value)];
+        check_refused("POST /", &fields, Refusal::Framing);
+    }
+    check_refused("POST /", &[("host", "a"), ("content-length", "3"), ("content-length", "4")], Refusal::Framing);
+    for length in ["", "+3", "0x3", "3, 3", "0999999999999999999999"] {
+        check_refused("POST /", &[("host", "a"), ("content-length", length)], Refusal::Framing);
+    }
+}
+
+#[test]
+fn a_length_has_one_reading() {
+    for (said, passed) in [("0", "0"), ("10", "10"), ("00", "0"), ("010", "10")] {
+        let expected = format!("host: a, content-length: {passed}");
+        check("POST /", &[("host", "a"), ("content-length", said)], "/", &expected);
+        check("POST /", &[("host", "a"), ("content-length", said), ("content-length", passed)], "/", &expected);
+    }
+}
+
+#[test]
+fn an_old_client_cannot_ask_for_another_protocol() {
+    check("GET / 1.0", &[("host", "a"), ("connection", "upgrade"), ("upgrade", "websocket")], "/", "host: a");
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -19,18 +20,49 @@ use crate::watch::{Phase, Watch};
 /// What a client is told whose head does not come; there is no request to answer properly.
 const HEAD_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// How a connection ended.
+/// How a stretch of requests ended.
 enum End {
     Closed(hyper::Result<()>),
     Overdue(Phase),
+    /// Nothing has come for a while, and nothing is left to be sent.
+    Rests,
 }
 
-pub(crate) async fn serve(client: Client, socket: Socket) {
+pub(crate) async fn serve(client: Client, mut socket: Socket) {
     let client = Rc::new(client);
-    let (watch, event_loop) = (Rc::clone(&client.watch), Rc::clone(&client.event_loop));
-    let asking = Rc::clone(&client);
-    let service = service_fn(move |request| {
-        let answer = forward::answer(Rc::clone(&asking), request);
+    let watch = Rc::clone(&client.watch);
+    loop {
+        let (end, unread);
+        // Boxed, so that what only requests need takes no place while there are none.
+        (end, socket, unread) = Box::pin(serve_stretch(&client, socket)).await;
+        match end {
+            // The client's doing in most cases: it went away, or sent no HTTP.
+            End::Closed(Err(error)) => return tracing::debug!(%error, "connection ended"),
+            End::Closed(Ok(())) => {
+                if let Some(tunnel) = client.tunnel.take() {
+                    tunnel.run(socket, unread, &watch).await;
+                }
+                return;
+            }
+            End::Overdue(Phase::Head) => return turn_away(socket, &watch).await,
+            End::Overdue(_) => return,
+            End::Rests => {
+                watch.rest_no_further();
+                socket.put_back(unread);
+                // A client that says nothing more, or goes away, is not spoken to.
+                if !until_more(&client, &mut socket).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Serves requests until the connection ends, or the client lets it rest: ten thousand that rest should not hold ten thousand buffers.
+async fn serve_stretch(client: &Rc<Client>, socket: Socket) -> (End, Socket, Bytes) {
+    let (watch, event_loop) = (&client.watch, &client.event_loop);
+    let service = service_fn(|request| {
+        let answer = forward::answer(Rc::clone(client), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut connection = event_loop.http.serve_connection(TokioIo::new(socket), service);
@@ -45,21 +77,27 @@ pub(crate) async fn serve(client: Client, socket: Socket) {
         if watch.phase() != Phase::Busy && watch.is_overdue() {
             return Poll::Ready(End::Overdue(watch.phase()));
         }
-        Pin::new(&mut connection).poll(cx).map(End::Closed)
+        match Pin::new(&mut connection).poll(cx) {
+            Poll::Pending if watch.may_rest() && !is_told => Poll::Ready(End::Rests),
+            polled => polled.map(End::Closed),
+        }
     })
     .await;
-    match end {
-        // The client's doing in most cases: it went away, or sent no HTTP.
-        End::Closed(Err(error)) => tracing::debug!(%error, "connection ended"),
-        End::Overdue(Phase::Head) => turn_away(connection.into_parts().io.into_inner(), &watch).await,
-        End::Closed(Ok(())) => {
-            if let Some(tunnel) = client.tunnel.take() {
-                let http1::Parts { io, read_buf, .. } = connection.into_parts();
-                tunnel.run(io.into_inner(), read_buf, &watch).await;
-            }
+    let http1::Parts { io, read_buf, .. } = connection.into_parts();
+    (end, io.into_inner(), read_buf)
+}
+
+/// Whether the client says something more before its time is over, or ours.
+async fn until_more(client: &Client, socket: &mut Socket) -> bool {
+    let mut more = pin!(socket.wait());
+    poll_fn(|cx| {
+        client.watch.register(cx);
+        if client.watch.is_overdue() || client.event_loop.is_draining() {
+            return Poll::Ready(false);
         }
-        End::Overdue(_) => {}
-    }
+        more.as_mut().poll(cx).map(|said| said.is_ok())
+    })
+    .await
 }
 
 /// Says that the head took too long.

@@ -67,7 +67,7 @@ pub async fn run(plain: TcpListener, config: Config, shutdown: Shutdown) -> anyh
 
 async fn listen(address: Option<&Listen>, what: &str) -> anyhow::Result<Option<TcpListener>> {
     let Some(Listen(address)) = address else { return Ok(None) };
-    TcpListener::bind(address).await.map(Some).with_context(|| format!("listening on {address} for {what}"))
+    chassis::listen::listen(*address).await.map(Some).with_context(|| format!("listening on {address} for {what}"))
 }
 
 /// The same with listeners that are there already.

@@ -100,10 +100,15 @@ impl Known {
         match change {
             Change::Out { until } => {
                 self.backend.counts.ejections.fetch_add(1, Relaxed);
+                let (in_a_row, last) = self.conduct.grounds();
                 let out_ms = u64::try_from(until.saturating_sub(now).as_millis()).unwrap_or(u64::MAX);
                 tracing::warn!(
                     backend = self.backend.name,
                     out_ms,
+                    bad_in_a_row = in_a_row.bad,
+                    unreached_in_a_row = in_a_row.unreached,
+                    answers_in_10_s = last.answers,
+                    bad_in_10_s = last.failures,
                     "left out: its answers are bad, those of others are good"
                 );
             }

@@ -52,20 +52,40 @@ impl Socket {
     pub(crate) async fn begins_http2(&mut self) -> io::Result<bool> {
         let mut first = BytesMut::new();
         while PREFACE.starts_with(&first) && first.len() < PREFACE.len() {
-            poll_fn(|cx| {
-                let mut piece = [0; FIRST_BYTES];
-                let mut piece = ReadBuf::new(&mut piece);
-                ready!(Pin::new(&mut *self).poll_read(cx, &mut piece))?;
-                if piece.filled().is_empty() {
-                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof)));
-                }
-                first.extend_from_slice(piece.filled());
-                Poll::Ready(Ok(()))
-            })
-            .await?;
+            self.read_into(&mut first).await?;
         }
         self.ahead = first.freeze();
         Ok(self.ahead.starts_with(PREFACE))
+    }
+
+    /// What was read and is not wanted yet.
+    pub(crate) fn put_back(&mut self, unread: Bytes) {
+        self.ahead = unread;
+    }
+
+    /// Waits until the client says something more, without a buffer for it meanwhile.
+    ///
+    /// # Errors
+    /// When the connection ends before.
+    pub(crate) async fn wait(&mut self) -> io::Result<()> {
+        let mut next = BytesMut::new();
+        self.read_into(&mut next).await?;
+        self.ahead = next.freeze();
+        Ok(())
+    }
+
+    async fn read_into(&mut self, bytes: &mut BytesMut) -> io::Result<()> {
+        poll_fn(|cx| {
+            let mut piece = [0; FIRST_BYTES];
+            let mut piece = ReadBuf::new(&mut piece);
+            ready!(Pin::new(&mut *self).poll_read(cx, &mut piece))?;
+            if piece.filled().is_empty() {
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof)));
+            }
+            bytes.extend_from_slice(piece.filled());
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 }
 
@@ -87,9 +107,9 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        self.watch.sent();
-        Poll::Ready(Ok(written))
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch.sent(written.is_ready());
+        written
     }
 
     fn poll_write_vectored(
@@ -97,7 +117,9 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watch.sent(written.is_ready());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -105,7 +127,9 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch.stuck(flushed.is_pending());
+        flushed
     }
 
     /// Says that nothing more comes and, if the client may still be sending, reads that away, because closing on unread bytes resets

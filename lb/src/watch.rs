@@ -13,6 +13,9 @@ use crate::core::pace::{Pace, Terms};
 /// A closed connection may take this long to be read by its client.
 const LINGER_MS: u64 = 1_000;
 
+/// After this long without a request, a connection gives up what the next one needs.
+const REST_MS: u64 = 1_000;
+
 /// A connection over the bound gets this long to ask for something, so that it can be told.
 const REFUSED_MS: u64 = 1_000;
 
@@ -48,6 +51,10 @@ pub(crate) struct Watch {
     phase: Cell<Phase>,
     /// On the loop's clock; 0 means none.
     until_ms: Cell<u64>,
+    /// The last write has to be made again, so somebody still has something to say.
+    is_stuck: Cell<bool>,
+    /// When it may rest; 0 means that it does not come to that.
+    rest_ms: Cell<u64>,
     waker: RefCell<Option<Waker>>,
     /// The client may still be sending what nobody will read.
     unread: Cell<bool>,
@@ -102,6 +109,8 @@ impl Watch {
             until_ms: Cell::new(clock.now_ms() + for_ms),
             clock,
             limits,
+            is_stuck: Cell::new(false),
+            rest_ms: Cell::new(0),
             phase: Cell::new(phase),
             waker: RefCell::default(),
             unread: Cell::new(false),
@@ -119,11 +128,25 @@ impl Watch {
         until_ms != 0 && self.clock.now_ms() >= until_ms
     }
 
+    /// Whether it has been between requests for a while.
+    pub(crate) fn may_rest(&self) -> bool {
+        let rest_ms = self.rest_ms.get();
+        rest_ms != 0 && self.clock.now_ms() >= rest_ms && !self.is_stuck.get()
+    }
+
+    /// It rests, or is about to do something.
+    pub(crate) fn rest_no_further(&self) {
+        self.rest_ms.set(0);
+    }
+
     /// Bytes came. The first ones of a head start its time, unless the connection is new: then it runs already.
     pub(crate) fn received(&self) {
         match self.phase.get() {
             Phase::Opened => self.phase.set(Phase::Head),
-            Phase::Idle => self.enter(Phase::Head, self.limits.head_ms),
+            Phase::Idle => {
+                self.rest_no_further();
+                self.enter(Phase::Head, self.limits.head_ms);
+            }
             Phase::Tunnel => return self.tunnel(),
             Phase::Head | Phase::Busy | Phase::Answering | Phase::Kept | Phase::Closing => return,
         }
@@ -137,11 +160,16 @@ impl Watch {
         self.head_since.take()
     }
 
-    /// Bytes went out.
-    pub(crate) fn sent(&self) {
-        if self.phase.get() == Phase::Tunnel {
+    /// Bytes went out, or could not yet.
+    pub(crate) fn sent(&self, could: bool) {
+        self.stuck(!could);
+        if could && self.phase.get() == Phase::Tunnel {
             self.tunnel();
         }
+    }
+
+    pub(crate) fn stuck(&self, is_stuck: bool) {
+        self.is_stuck.set(is_stuck);
     }
 
     /// From here bytes pass both ways, and neither side may be silent for too long while the other one is.
@@ -153,6 +181,7 @@ impl Watch {
     pub(crate) fn begin(&self) {
         self.phase.set(Phase::Busy);
         self.until_ms.set(0);
+        self.rest_no_further();
     }
 
     /// The client must go on sending, as the pace of its body has it.
@@ -199,6 +228,7 @@ impl Watch {
     pub(crate) fn end(&self, unread: bool) {
         self.unread.set(unread);
         self.enter(Phase::Idle, self.limits.idle_ms);
+        self.rest_ms.set(self.clock.now_ms() + REST_MS);
     }
 
     /// The last request of a connection of HTTP/2 is over.
@@ -262,7 +292,8 @@ impl Registry {
     }
 
     pub(crate) fn wake_overdue(&self) {
-        self.watches.borrow().iter().flatten().filter(|watch| watch.is_overdue()).for_each(|watch| watch.wake());
+        let has_to_know = |watch: &&Rc<Watch>| watch.is_overdue() || watch.may_rest();
+        self.watches.borrow().iter().flatten().filter(has_to_know).for_each(|watch| watch.wake());
     }
 
     pub(crate) fn wake_all(&self) {
@@ -364,8 +395,22 @@ mod tests {
         clock.set(1_000_000);
         watch.received();
         check(&watch, &clock, Phase::Tunnel, 4_600_000);
-        watch.sent();
+        watch.sent(true);
         check(&watch, &clock, Phase::Tunnel, 8_200_000);
+    }
+
+    #[test]
+    fn a_connection_rests_between_requests_unless_something_is_still_to_be_sent() {
+        let (clock, watch) = watch(false);
+        watch.begin();
+        watch.sent(false);
+        watch.end(false);
+        clock.set(1_000);
+        assert!(!watch.may_rest());
+        watch.sent(true);
+        assert!(watch.may_rest());
+        watch.received();
+        assert!(!watch.may_rest());
     }
 
     #[test]

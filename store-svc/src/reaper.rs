@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use protocol::ids::SessionId;
 use protocol::lease::{Held, Standstill};
 use protocol::store_api::{IDEMPOTENCY_KEY_MS, JobFence};
@@ -14,6 +15,8 @@ use crate::storage::{Reader, StorageError};
 use crate::writer::Writer;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Leases are looked at more often: what a look comes late, the next owner comes late twice, as standing still is counted in looks.
+const LEASES_LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A session ends when its heartbeat stood still for this long (and the margin of a lease), ms.
 pub(crate) const SESSION_TTL_MS: u64 = 15_000;
 /// Due rows in one transaction.
@@ -30,7 +33,7 @@ const EXPIRED_ROWS: u32 = 256;
 pub(crate) async fn reap(readers: Readers, writer: Writer) {
     let mut reaper = Reaper { readers, writer, leases: Standstill::default(), sessions: Standstill::default() };
     let mut last_ms = chassis::clock::now_ms();
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    let mut ticks = tokio::time::interval(LEASES_LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -53,15 +56,23 @@ impl Reaper {
     async fn look(&mut self, passed_ms: u64) -> anyhow::Result<()> {
         let (leases, sessions) = self.readers.read(held).await?;
         let sessions = sessions.into_iter().map(|(key, renewal)| Held { key, renewal, lease_ms: SESSION_TTL_MS });
-        for lease in self.leases.look(passed_ms, leases) {
-            if self.writer.step(move |transitions| transitions.reap(lease.key, lease.renewal)).await? {
-                tracing::info!(job_id = %lease.key.job_id, fence = %lease.key.fence, "a lease ended: its worker is gone");
-            }
+        // A worker that dies leaves many: side by side they share commits.
+        let (leases, sessions) = (self.leases.look(passed_ms, leases), self.sessions.look(passed_ms, sessions));
+        try_join_all(leases.into_iter().map(|lease| self.end_lease(lease))).await?;
+        try_join_all(sessions.into_iter().map(|session| self.end_session(session))).await?;
+        Ok(())
+    }
+
+    async fn end_lease(&self, lease: Held<JobFence>) -> anyhow::Result<()> {
+        if self.writer.step(move |transitions| transitions.reap(lease.key, lease.renewal)).await? {
+            tracing::info!(job_id = %lease.key.job_id, fence = %lease.key.fence, "a lease ended: its worker is gone");
         }
-        for session in self.sessions.look(passed_ms, sessions) {
-            if self.writer.step(move |transitions| transitions.expire_session(session.key, session.renewal)).await? {
-                tracing::info!(session = %session.key, "a session ended: its worker is gone");
-            }
+        Ok(())
+    }
+
+    async fn end_session(&self, session: Held<SessionId>) -> anyhow::Result<()> {
+        if self.writer.step(move |transitions| transitions.expire_session(session.key, session.renewal)).await? {
+            tracing::info!(session = %session.key, "a session ended: its worker is gone");
         }
         Ok(())
     }

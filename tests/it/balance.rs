@@ -1,12 +1,15 @@
 //! Changes behind the balancer cost no request: another plan of backends, and gateways that are started anew one after the other.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use futures_util::future::{try_join, try_join_all};
+use http::Method;
 use serde_json::json;
 use tests::cluster::Plan;
 use tests::rabbit::Vhost;
@@ -59,9 +62,13 @@ fn write_plan(path: &Path, gateways: &[SocketAddr]) -> Result<()> {
     Ok(fs::write(path, tables.collect::<String>())?)
 }
 
-/// How many backends are asked.
+/// Waits until so many backends are asked.
 async fn until_healthy(cluster: &Cluster, count: usize) -> Result<()> {
-    eventually(SOON, &format!("{count} backends are asked"), async || {
+    healthy_within(SOON, cluster, count).await
+}
+
+async fn healthy_within(limit: Duration, cluster: &Cluster, count: usize) -> Result<()> {
+    eventually(limit, &format!("{count} backends are asked"), async || {
         let healthy = cluster.sum("lb", "longshore_lb_backend_healthy", &[]).await?;
         Ok((healthy == count as f64).then_some(()))
     })
@@ -120,4 +127,79 @@ async fn gateways_started_anew_one_after_the_other_cost_no_request() -> Result<(
         Ok(())
     })
     .await
+}
+
+/// Submits whose jobs are told apart by the names of their tasks, which no worker knows: their jobs fail at once.
+#[derive(Default)]
+struct Submits {
+    made: Cell<u64>,
+    accepted: Cell<u64>,
+    is_over: Cell<bool>,
+}
+
+impl Submits {
+    /// What may be sent twice must never fail; what may not is answered or not, and its fate may be unknown.
+    async fn go_on(&self, balancer: SocketAddr) -> Result<()> {
+        let http = Http::new(balancer);
+        while !self.is_over.get() {
+            let number = self.made.replace(self.made.get() + 1);
+            http.get("/queues").await?.expect(200)?;
+            let body = json!({"task": format!("marked-{number}"), "max_attempts": 1});
+            let key = format!("\"key-{number}\"");
+            let is_keyed = number.is_multiple_of(2);
+            let fields = [("idempotency-key", key.as_str())];
+            let fields = if is_keyed { &fields[..] } else { &[] };
+            let answer = http.send(Method::POST, "/longtask", fields, Some(&body)).await?;
+            let may_fail = !is_keyed && matches!(answer.status.as_u16(), 502 | 503);
+            ensure!(answer.status == 202 || may_fail, "{number}: {answer}");
+            self.accepted.set(self.accepted.get() + u64::from(answer.status == 202));
+        }
+        Ok(())
+    }
+
+    async fn goes_on(&self) -> Result<()> {
+        let enough = self.accepted.get() + 10 * CLIENTS as u64;
+        eventually(SOON, "submits are accepted", async || Ok((self.accepted.get() >= enough).then_some(()))).await
+    }
+}
+
+/// The tasks of all jobs.
+async fn all_tasks(http: &Http) -> Result<Vec<String>> {
+    let (mut tasks, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = http.get(&format!("/jobs?limit=500{cursor}")).await?.expect(200)?;
+        let jobs = page["jobs"].as_array().context("no jobs")?;
+        tasks.extend(jobs.iter().filter_map(|job| job["task"].as_str().map(str::to_owned)));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Ok(tasks),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_killed_gateway_costs_no_repeatable_request_and_doubles_no_other() -> Result<()> {
+    let (mut cluster, gateways) = start(|_, _, _| Ok(())).await?;
+    let balancer = cluster.address("lb")?;
+    let submits = Submits::default();
+    let steps = async {
+        for name in GATEWAYS {
+            submits.goes_on().await?;
+            cluster.process(name)?.kill_9()?;
+            submits.goes_on().await?;
+            cluster.restart(name).await?;
+            // From the moment in which it is ready.
+            healthy_within(Duration::from_secs(5), &cluster, gateways.len()).await?;
+        }
+        submits.goes_on().await?;
+        submits.is_over.set(true);
+        Ok(())
+    };
+    let clients = try_join_all((0..CLIENTS).map(|_| submits.go_on(balancer)));
+    try_join(steps, clients).await?;
+    let tasks = all_tasks(&Http::new(balancer)).await?;
+    let distinct: BTreeSet<_> = tasks.iter().collect();
+    ensure!(distinct.len() == tasks.len(), "a submit made two jobs: {} of {}", distinct.len(), tasks.len());
+    ensure!(tasks.len() as u64 >= submits.accepted.get(), "an accepted job is missing");
+    Ok(())
 }

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::time::{Instant, sleep_until};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use harness::pacer::Pacer;
+use tokio::time::Instant;
 
 /// The first request is due after this, so that it finds everything prepared.
 const LEAD: Duration = Duration::from_millis(100);
+/// Requests may be without an answer for so many seconds of the rate; a further one waits, and its latency goes on counting.
+const IN_SIGHT_SECONDS: usize = 2;
 
 /// Sends `per_second` requests for so long, each made from its number, and gives the time that each took, sorted. One that fails is an error.
 pub async fn at_rate<F>(per_second: u32, length: Duration, request: impl Fn(usize) -> F) -> Result<Vec<Duration>>
@@ -16,17 +20,27 @@ where
 {
     let start = Instant::now() + LEAD;
     let total = per_second * u32::try_from(length.as_secs())?;
-    let requests = stream::iter(0..total).map(|n| {
+    let in_sight = per_second as usize * IN_SIGHT_SECONDS;
+    let (mut pacer, mut running, mut took) = (Pacer::new()?, FuturesUnordered::new(), Vec::new());
+    for n in 0..total {
         let due = start + Duration::from_secs(1) * n / per_second;
+        loop {
+            tokio::select! {
+                // Those under way first: a generator that is late sends in between, not all at once.
+                biased;
+                Some(answered) = running.next() => took.push(answered?),
+                reached = pacer.until(due), if running.len() < in_sight => break reached?,
+            }
+        }
         let request = request(n as usize);
-        async move {
-            sleep_until(due).await;
+        running.push(async move {
             request.await?;
             anyhow::Ok(due.elapsed())
-        }
-    });
-    let in_sight = per_second as usize * 2;
-    let mut took: Vec<Duration> = requests.buffered(in_sight).try_collect().await?;
+        });
+    }
+    while let Some(answered) = running.next().await {
+        took.push(answered?);
+    }
     took.sort_unstable();
     Ok(took)
 }

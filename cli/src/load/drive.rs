@@ -11,10 +11,10 @@ use chassis::shutdown::Shutdown;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
+use harness::pacer::Pacer;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::mix::Draw;
-use super::pacer::Pacer;
 use super::plan::Plan;
 use super::progress::Progress;
 use super::requests::{Outcome, Requests, judge};

@@ -10,7 +10,6 @@ mod jobs;
 mod look_up;
 mod mix;
 mod numbers;
-mod pacer;
 mod plan;
 mod programs;
 mod progress;

@@ -72,7 +72,7 @@ impl Places {
 }
 
 async fn listen(what: &str, variable: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    match TcpListener::bind(address).await {
+    match chassis::listen::listen(address).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             Err(ExitWith { status: TAKEN, sentence: taken(what, variable, address) }.into())

@@ -92,6 +92,11 @@ impl Conduct {
         was_out && !self.is_out()
     }
 
+    /// What speaks for leaving it out, or against it.
+    pub(crate) fn grounds(&self) -> (InARow, Totals) {
+        (self.in_a_row, self.window())
+    }
+
     fn window(&self) -> Totals {
         let add = |sum: Totals, one: &Totals| Totals {
             answers: sum.answers + one.answers,

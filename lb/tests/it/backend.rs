@@ -11,6 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::probe::cases::wire::unchunked;
+
 /// What to do with a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Deed {
@@ -184,7 +186,7 @@ async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Strin
     loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             let head: Vec<u8> = buffer.drain(..end + 4).collect();
-            return Some(String::from_utf8(head).unwrap());
+            return Some(String::from_utf8_lossy(&head).into_owned());
         }
         if stream.read_buf(buffer).await.unwrap_or(0) == 0 {
             return None;
@@ -199,7 +201,7 @@ async fn read_body(stream: &mut TcpStream, buffer: &mut Vec<u8>, head: &str) -> 
     let is_chunked = field("transfer-encoding: ") == Some("chunked");
     loop {
         let end = match is_chunked {
-            true => buffer.windows(5).position(|window| window == b"0\r\n\r\n").map(|at| at + 5),
+            true => unchunked(buffer).map(|(_, end)| end),
             false => (buffer.len() >= length).then_some(length),
         };
         if let Some(end) = end {

@@ -160,9 +160,14 @@ async fn what_http_2_forbids_is_passed_to_nobody() {
         &[("te", "gzip")],
         &[("x\r\nsmuggled", "1")],
         &[("x", "1\r\nsmuggled: 1")],
+        // The garden's two trophies of downgrades to HTTP/1.1.
+        &[("x-one", "\t1\t")],
+        &[("", "")],
         &[("X-Upper", "1")],
         &[("content-length", "5")],
         &[(":path", "/again")],
+        &[("host", "b")],
+        &[("host", "a"), ("host", "b")],
     ] {
         let mut client = balancer.client().await;
         let asked = |stream, path, fields| frame(HEADERS, END_HEADERS | END_STREAM, stream, &head(path, fields));

@@ -45,6 +45,25 @@ async fn an_idle_connection_is_closed_in_time() {
     assert_eq!(client.rest().await, b"");
 }
 
+/// After a second without a request a connection rests, which nobody notices.
+#[tokio::test]
+async fn a_connection_that_has_rested_goes_on_as_before() {
+    let backend = Backend::start().await;
+    let balancer = Balancer::start(&[backend.address], &[("CLIENT_IDLE_MS", "3000")]).await;
+    let mut client = balancer.client().await;
+    for part in ["", "GET / HTTP/1.1\r\nho"] {
+        // A part of the next head may be there already.
+        client.send(format!("GET / HTTP/1.1\r\nhost: a\r\n\r\n{part}")).await;
+        assert_eq!(client.answer().await.status, 200);
+        let mut ticks = tokio::time::interval(Duration::from_millis(1_500));
+        ticks.tick().await;
+        ticks.tick().await;
+        client.send(["st: a\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\n\r\n"][usize::from(part.is_empty())]).await;
+        assert_eq!(client.answer().await.status, 200);
+    }
+    assert_eq!(client.rest().await, b"", "closed in time, too");
+}
+
 #[tokio::test]
 async fn a_backend_that_does_not_answer_in_time_makes_a_504() {
     let backend = Backend::doing([Deed::Ignore]).await;

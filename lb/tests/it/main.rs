@@ -12,6 +12,7 @@ mod heads;
 mod http2;
 mod http2_abuse;
 mod limits;
+mod probe;
 mod retries;
 mod secured;
 mod spread;

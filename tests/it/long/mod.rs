@@ -4,6 +4,7 @@ mod broker_cluster;
 mod caches;
 mod chaos;
 mod fault_points;
+mod garden;
 mod kills;
 mod operator;
 mod upgrade;

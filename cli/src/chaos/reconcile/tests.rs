@@ -227,6 +227,19 @@ fn growth_and_panics_are_found() {
     let storms = |last: u64| [uses(Moment::FirstStorm, 100 << 20, 20, 4), uses(Moment::LastStorm, last << 20, 20, 4)];
     check(storms(110), &[], "");
     check(storms(111), &[Promise::Bounded], "100 MiB after the first storm and 111 MiB after the last");
+    // One that was killed in the first storm is small afterwards; that the others grow is no less seen.
+    let gateways = |moment, each: [u64; 3]| {
+        ["gateway-0", "gateway-1", "gateway-2"].into_iter().zip(each).map(move |(program, mib)| Event::Usage {
+            program: program.to_owned(),
+            moment,
+            resident_bytes: mib << 20,
+            open_files: 20,
+            threads: 4,
+        })
+    };
+    let three = |last| gateways(Moment::FirstStorm, [13, 20, 14]).chain(gateways(Moment::LastStorm, last));
+    check(three([20, 13, 22]), &[], "");
+    check(three([20, 24, 23]), &[Promise::Bounded], "60 MiB after the first storm and 67 MiB after the last");
     check([usage(Moment::Before, 20, 4), usage(Moment::After, 40, 8)], &[], "");
     check([usage(Moment::Before, 20, 4), usage(Moment::After, 400, 8)], &[Promise::Bounded], "open files");
     check([usage(Moment::Before, 20, 4), usage(Moment::After, 20, 80)], &[Promise::Bounded], "threads");

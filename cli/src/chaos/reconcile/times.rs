@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use harness::cluster::program_of;
+
 use super::spans::spans;
 use super::{Promise, Verdict};
 use crate::chaos::faults::ENDED;
@@ -25,7 +27,7 @@ pub(in crate::chaos) fn has_grown(before: (u64, u64), after: (u64, u64)) -> bool
 pub(super) fn judge(history: &[Entry], verdict: &mut Verdict) {
     let spans = spans(history);
     let mut before: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    let (mut first_storm, mut last_storm, mut warming, mut allowed) = (0, 0, 0, 0);
+    let (mut first_storm, mut last_storm, mut warming) = (BTreeMap::new(), 0, 0);
     for Entry { at_ms, event } in history {
         match event {
             Event::Trial { focus: Focus::Caches, .. } => warming = WARMING_BYTES,
@@ -63,10 +65,7 @@ pub(super) fn judge(history: &[Entry], verdict: &mut Verdict) {
             Event::NotCalm { why } => verdict.break_promise(Promise::Recovery, format!("a storm: not got over: {why}")),
             Event::Usage { program, moment, resident_bytes, open_files, threads } => match moment {
                 Moment::Before => drop(before.insert(program, (*open_files, *threads))),
-                Moment::FirstStorm => {
-                    first_storm += resident_bytes;
-                    allowed += warming;
-                }
+                Moment::FirstStorm => drop(first_storm.insert(program.as_str(), *resident_bytes)),
                 Moment::LastStorm => last_storm += resident_bytes,
                 Moment::After => {
                     let Some((files, started)) = before.get(program.as_str()) else { continue };
@@ -81,12 +80,25 @@ pub(super) fn judge(history: &[Entry], verdict: &mut Verdict) {
             _ => {}
         }
     }
-    if last_storm > first_storm + first_storm * MORE_MEMORY_PERCENT / 100 + allowed {
-        let [first, last] = [first_storm, last_storm].map(|bytes| bytes >> 20);
+    let first = as_warm_as_their_peers(&first_storm);
+    let allowed = first + first * MORE_MEMORY_PERCENT / 100 + first_storm.keys().map(|_| warming).sum::<u64>();
+    if last_storm > allowed {
+        let [first, last] = [first, last_storm].map(|bytes| bytes >> 20);
         let detail = format!("all programs took {first} MiB after the first storm and {last} MiB after the last");
         verdict.break_promise(Promise::Bounded, detail);
     }
     all_ended_in_time(history, verdict);
+}
+
+/// What all programs would take together if none had been started anew a moment ago: each as much as the largest of its kind, which does
+/// the same work.
+fn as_warm_as_their_peers(resident_bytes: &BTreeMap<&str, u64>) -> u64 {
+    let mut largest: BTreeMap<&str, u64> = BTreeMap::new();
+    for (program, bytes) in resident_bytes {
+        let kind = largest.entry(program_of(program)).or_default();
+        *kind = (*kind).max(*bytes);
+    }
+    resident_bytes.keys().map(|program| largest[program_of(program)]).sum()
 }
 
 /// After the last storm: from healing to the end of the last job.

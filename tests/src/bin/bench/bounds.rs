@@ -1,17 +1,22 @@
 //! What Longshore is held to: ratios, because two contenders of one run share the machine and its noise, and seconds do not travel; and sizes.
 
+use std::borrow::Cow;
+
 use crate::backlog::{DRAIN, STATUS, STATUS_BESIDE, SUBMIT, SUBMIT_BESIDE};
+use crate::balancer::{
+    ALONE, BESIDE, IDLE_CONNECTIONS, IDLE_SECTION, OPEN_LOOP, SLOW_CLIENTS, SLOW_GATEWAY, matrix, title,
+};
 use crate::record::{Contender, Record, Run};
 
 /// What the medians of two contenders are compared by.
 type Measure = fn(&Run) -> f64;
 
 pub(crate) struct Bound {
-    pub(crate) says: &'static str,
-    pub(crate) section: &'static str,
-    ours: &'static str,
+    pub(crate) says: Cow<'static, str>,
+    section: Cow<'static, str>,
+    ours: Cow<'static, str>,
     /// `None`: ours is held to the limit by itself.
-    theirs: Option<&'static str>,
+    theirs: Option<Cow<'static, str>>,
     measure: Measure,
     limit: Limit,
 }
@@ -31,16 +36,66 @@ const ONE: &str = "Longshore in one process, on RabbitMQ";
 
 /// Jobs per second, ours by theirs.
 const fn jobs(says: &'static str, ours: &'static str, theirs: &'static str, least: f64) -> Bound {
-    Bound { says, section: "jobs", ours, theirs: Some(theirs), measure: Run::per_second, limit: Limit::AtLeast(least) }
+    fixed(says, "jobs", ours, Some(theirs), Run::per_second, Limit::AtLeast(least))
 }
 
 /// The p99 of requests beside a backlog, by that of the same requests where nothing waits.
 const fn beside_a_backlog(says: &'static str, ours: &'static str, theirs: &'static str) -> Bound {
-    let measure: Measure = |run| run.p99_ms;
-    Bound { says, section: "backlog", ours, theirs: Some(theirs), measure, limit: Limit::AtMost(1.5) }
+    fixed(says, "backlog", ours, Some(theirs), P99, Limit::AtMost(1.5))
 }
 
-pub(crate) const BOUNDS: [Bound; 14] = [
+const P99: Measure = |run| run.p99_ms;
+
+/// One whose names are known when this is built.
+const fn fixed(
+    says: &'static str,
+    section: &'static str,
+    ours: &'static str,
+    theirs: Option<&'static str>,
+    measure: Measure,
+    limit: Limit,
+) -> Bound {
+    let theirs = match theirs {
+        Some(theirs) => Some(Cow::Borrowed(theirs)),
+        None => None,
+    };
+    let (says, section, ours) = (Cow::Borrowed(says), Cow::Borrowed(section), Cow::Borrowed(ours));
+    Bound { says, section, ours, theirs, measure, limit }
+}
+
+/// In the order in which they are shown.
+pub(crate) fn all() -> Vec<Bound> {
+    BOUNDS.into_iter().chain(of_the_matrix()).chain(of_the_slow_gateway()).collect()
+}
+
+/// CPU time per request, in each case, by what the others take.
+fn of_the_matrix() -> impl Iterator<Item = Bound> {
+    [("HAProxy", 1.1), ("Pingora", 0.6)].into_iter().flat_map(|(theirs, most)| {
+        matrix::cases().into_iter().map(move |case| Bound {
+            says: format!("CPU time of a request through lb, of {theirs}: {}", case.says()).into(),
+            section: case.section().into(),
+            ours: LB.into(),
+            theirs: Some(theirs.into()),
+            measure: Run::total_us,
+            limit: Limit::AtMost(most),
+        })
+    })
+}
+
+fn of_the_slow_gateway() -> Option<Bound> {
+    Some(Bound {
+        says: "p99 by peak-ewma with one of three gateways ten times slower, of three that are alike".into(),
+        section: SLOW_GATEWAY.into(),
+        ours: title("peak-ewma", true).into(),
+        theirs: Some(title("peak-ewma", false).into()),
+        measure: P99,
+        limit: Limit::AtMost(1.3),
+    })
+}
+
+const LB: &str = "lb";
+
+const BOUNDS: [Bound; 17] = [
     jobs("jobs per second, of the bare AMQP loop's messages per second", SIX, "bare AMQP loop", 0.3),
     jobs("the same, everything but RabbitMQ in one process", ONE, "bare AMQP loop", 0.3),
     jobs("jobs per second, of Fastify + BullMQ on Redis that keeps as much (AOF always)", SIX, BULLMQ_ALWAYS, 1.0),
@@ -48,56 +103,73 @@ pub(crate) const BOUNDS: [Bound; 14] = [
     jobs("of FastAPI + Celery on Redis that may lose two seconds (AOF everysec)", SIX, CELERY_EVERY_SECOND, 8.0),
     jobs("of FastAPI + Celery on RabbitMQ", SIX, CELERY_RABBITMQ, 8.0),
     jobs("the same, everything but RabbitMQ in one process", ONE, CELERY_RABBITMQ, 8.0),
-    Bound {
-        says: "CPU time of a near hit, of a bare axum handler",
-        section: "reads",
-        ours: "Longshore gateway",
-        theirs: Some("bare axum handler"),
-        measure: Run::total_us,
-        limit: Limit::AtMost(1.3),
-    },
-    Bound {
-        says: "CPU time of a near hit, of nginx's proxy_cache",
-        section: "reads",
-        ours: "Longshore gateway",
-        theirs: Some("nginx proxy_cache"),
-        measure: Run::total_us,
-        limit: Limit::AtMost(1.2),
-    },
-    Bound {
-        says: "loads from the store for each invalidation of a hot key",
-        section: "storm",
-        ours: "Longshore",
-        theirs: None,
-        measure: Run::loads_each,
-        limit: Limit::AtMost(1.0),
-    },
-    Bound {
-        says: "CPU time of a request through lb, of HAProxy",
-        section: "balancer",
-        ours: "lb",
-        theirs: Some("HAProxy"),
-        measure: Run::total_us,
-        limit: Limit::AtMost(1.3),
-    },
+    fixed(
+        "CPU time of a near hit, of a bare axum handler",
+        "reads",
+        "Longshore gateway",
+        Some("bare axum handler"),
+        Run::total_us,
+        Limit::AtMost(1.3),
+    ),
+    fixed(
+        "CPU time of a near hit, of nginx's proxy_cache",
+        "reads",
+        "Longshore gateway",
+        Some("nginx proxy_cache"),
+        Run::total_us,
+        Limit::AtMost(1.2),
+    ),
+    fixed(
+        "loads from the store for each invalidation of a hot key",
+        "storm",
+        "Longshore",
+        None,
+        Run::loads_each,
+        Limit::AtMost(1.0),
+    ),
     beside_a_backlog("p99 of a submit beside the backlog, of one where nothing waits", SUBMIT_BESIDE, SUBMIT),
     beside_a_backlog("p99 of a status beside the backlog, of one where nothing waits", STATUS_BESIDE, STATUS),
-    Bound {
-        says: "MiB by which the backlog and its drain made a program grow, RabbitMQ included",
-        section: "backlog",
-        ours: DRAIN,
-        theirs: None,
-        measure: Run::largest_mib,
-        limit: Limit::AtMost(300.0),
-    },
+    fixed(
+        "MiB by which the backlog and its drain made a program grow, RabbitMQ included",
+        "backlog",
+        DRAIN,
+        None,
+        Run::largest_mib,
+        Limit::AtMost(300.0),
+    ),
+    fixed("p99 through lb in an open loop, of HAProxy", OPEN_LOOP, LB, Some("HAProxy"), P99, Limit::AtMost(1.2)),
+    fixed(
+        "MiB by which 10,000 idle connections made lb grow",
+        IDLE_SECTION,
+        IDLE_CONNECTIONS,
+        None,
+        Run::largest_mib,
+        Limit::AtMost(150.0),
+    ),
+    fixed(
+        "p99 beside 5,000 slow heads and 5,000 slow reads, of one where nobody else is",
+        SLOW_CLIENTS,
+        BESIDE,
+        Some(ALONE),
+        P99,
+        Limit::AtMost(1.5),
+    ),
+    fixed(
+        "MiB by which the slow clients made lb grow",
+        SLOW_CLIENTS,
+        BESIDE,
+        None,
+        Run::largest_mib,
+        Limit::AtMost(300.0),
+    ),
 ];
 
 impl Bound {
     /// The ratio in this record, or our own median if there is nothing to compare it with; `None`: it was not measured.
     pub(crate) fn measured(&self, record: &Record) -> Option<f64> {
-        let median = |name| record.contender(self.section, name).map(|found: &Contender| found.median(self.measure));
-        let ours = median(self.ours)?;
-        let Some(theirs) = self.theirs else { return Some(ours) };
+        let median = |name| record.contender(&self.section, name).map(|found: &Contender| found.median(self.measure));
+        let ours = median(&self.ours)?;
+        let Some(theirs) = &self.theirs else { return Some(ours) };
         median(theirs).filter(|theirs| *theirs > 0.0).map(|theirs| ours / theirs)
     }
 
@@ -144,7 +216,9 @@ mod tests {
             machine: Machine::default(),
             sections: vec![Section { name: "backlog".to_owned(), contenders }],
         };
-        let [.., of_a_submit, _, growth] = &BOUNDS;
+        let bounds = all();
+        let growth = bounds.iter().find(|bound| bound.section == "backlog" && bound.theirs.is_none()).unwrap();
+        let of_a_submit = bounds.iter().find(|bound| bound.section == "backlog" && bound.theirs.is_some()).unwrap();
         assert_eq!(growth.measured(&record), Some(299.5));
         assert_eq!(of_a_submit.measured(&record), None, "nothing was submitted");
         assert!(growth.is_met(300.0) && !growth.is_met(300.1));

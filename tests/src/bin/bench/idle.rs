@@ -6,18 +6,16 @@ use std::time::Duration;
 use anyhow::Result;
 use chassis::program::raise_file_limit;
 use chassis::testing::rabbit::ScratchNode;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use tests::http::Http;
 use tests::open_loop::at_rate;
 use tests::rabbit::own_urls;
 use tests::usage::Usage;
 use tests::{Cluster, Setup, wait_until};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use crate::jobs::{NOOP, SLOTS, percentile_ms};
+use crate::kept::crowd;
 use crate::meter::mib;
 use crate::plan::Plan;
 use crate::report::say;
@@ -28,8 +26,6 @@ const RATE: u32 = 200;
 const FENCES: u32 = 50;
 /// As many as a gateway takes by default.
 const WAITERS: u32 = 10_000;
-/// Connections begun at once.
-const CONNECTING: usize = 100;
 /// Well before the first of them has waited long enough.
 const WAITING_WITHIN: Duration = Duration::from_secs(20);
 
@@ -59,12 +55,7 @@ async fn waiting(cluster: &mut Cluster) -> Result<()> {
     let address = cluster.address("gateway-0")?;
     let request = format!("GET /jobs/{id} HTTP/1.1\r\nhost: gateway\r\nprefer: wait=30\r\n\r\n");
     let before = cluster.process("gateway-0")?.usage()?;
-    let wait = |_| async {
-        let mut waiter = TcpStream::connect(address).await?;
-        waiter.write_all(request.as_bytes()).await?;
-        anyhow::Ok(waiter)
-    };
-    let waiters: Vec<_> = stream::iter(0..WAITERS).map(wait).buffer_unordered(CONNECTING).try_collect().await?;
+    let waiters = crowd(address, &request, WAITERS).await?;
     wait_until(WAITING_WITHIN, "all of them wait", async || {
         Ok(cluster.metrics("gateway-0").await?.sum("longshore_waiters", &[]) >= f64::from(WAITERS))
     })

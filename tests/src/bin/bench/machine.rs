@@ -10,6 +10,8 @@ use tokio::process::Command;
 use crate::programs::Installed;
 use crate::record::Machine;
 
+const PINGORA: &str = include_str!("../../../bench/balancer/pingora/Cargo.toml");
+
 /// Read before anything runs.
 pub(crate) async fn describe(installed: &Installed) -> Result<Machine> {
     let read = |path: &str| fs::read_to_string(path).with_context(|| format!("reading {path}"));
@@ -33,18 +35,20 @@ async fn versions(installed: &Installed) -> Result<BTreeMap<String, String>> {
     let python = installed.python("python")?.display().to_string();
     let node = installed.node_modules()?;
     let mut versions = BTreeMap::new();
-    let commands: [(&str, &[&str]); 7] = [
+    let commands: [(&str, &[&str]); 8] = [
         ("HAProxy", &["haproxy", "-v"]),
         ("nginx", &["nginx", "-v"]),
         ("Redis", &["redis-server", "--version"]),
         ("wrk", &["wrk", "-v"]),
         ("Node", &["node", "--version"]),
         ("Python", &[&python, "--version"]),
+        ("slowhttptest", &["dpkg-query", "--show", "--showformat=${Version}", "slowhttptest"]),
         ("RabbitMQ", &["dpkg-query", "--show", "--showformat=${Version}", "rabbitmq-server"]),
     ];
     for (name, command) in commands {
         versions.insert(name.to_owned(), said(command).await);
     }
+    versions.insert("Pingora".to_owned(), pinned(PINGORA, "pingora").unwrap_or("unknown").to_owned());
     for package in ["fastapi", "celery", "uvicorn"] {
         let program = format!("import importlib.metadata as m; print(m.version('{package}'))");
         versions.insert(package.to_owned(), said(&[&python, "-c", &program]).await);
@@ -55,6 +59,12 @@ async fn versions(installed: &Installed) -> Result<BTreeMap<String, String>> {
         versions.insert(package.to_owned(), json["version"].as_str().unwrap_or("unknown").to_owned());
     }
     Ok(versions)
+}
+
+/// The exact version that a manifest asks for.
+fn pinned<'a>(manifest: &'a str, package: &str) -> Option<&'a str> {
+    let of_package = |line: &'a str| line.strip_prefix(package)?.trim_start().strip_prefix('=');
+    manifest.lines().find_map(of_package)?.split_once("\"=")?.1.split('"').next()
 }
 
 /// The first thing in the first line of its output that begins with a digit.
@@ -83,5 +93,15 @@ mod tests {
         check("Redis server v=7.0.15 sha=00000000:0", "7.0.15");
         check("v20.20.2\n", "20.20.2");
         check("", "unknown");
+    }
+
+    #[test]
+    fn a_pinned_version_is_found_in_a_manifest() {
+        let manifest =
+            "[package]\nversion = \"1.0.0\"\n[dependencies]\na-b = \"=1.2.3\"\na = { version = \"=4.5.6\" }\n";
+        let check = |package: &str, version| assert_eq!(pinned(manifest, package), version, "{package}");
+        check("a-b", Some("1.2.3"));
+        check("a", Some("4.5.6"));
+        check("b", None);
     }
 }

@@ -6,6 +6,7 @@ mod balancer;
 mod bounds;
 mod idle;
 mod jobs;
+mod kept;
 mod machine;
 mod meter;
 mod plan;
@@ -36,7 +37,7 @@ use report::say;
 struct Arguments {
     #[arg(value_enum, default_value = "all")]
     what: What,
-    /// Three rounds of two seconds instead of five of six: about six minutes in all.
+    /// Three rounds of two seconds instead of five of six, of the balancers one of one instead of seven of three: about nine minutes in all.
     #[arg(long)]
     quick: bool,
     /// Jobs that wait in `backlog`: a million, or a tenth of them with --quick, unless something else is said.
@@ -64,7 +65,7 @@ enum What {
     Reads,
     /// A hot key that is invalidated all the time.
     Storm,
-    /// A request through the balancer.
+    /// A request through the balancer, and what it withstands.
     Balancer,
     /// Memory and CPU of the programs when they do nothing, and the latency of submits at a fixed rate.
     Idle,
@@ -110,7 +111,7 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         idle::run(&plan).await?;
     }
     if wants(What::Balancer) {
-        record.sections.push(balancer::run(&plan).await?);
+        record.sections.extend(balancer::run(&plan).await?);
     }
     if wants(What::Reads) {
         record.sections.push(reads::run(&plan, &node().await?).await?);
@@ -147,9 +148,18 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
     let installed = arguments.installed.canonicalize();
     let installed =
         installed.with_context(|| format!("{}: start this by tests/bench/run", arguments.installed.display()))?;
-    let (rounds, seconds, backlog) = if arguments.quick { (3, 2, 100_000) } else { (5, 6, 1_000_000) };
-    let backlog = usize::try_from(arguments.backlog.unwrap_or(backlog))?;
-    Ok(Plan { installed: Installed(installed), rounds, length: Duration::from_secs(seconds), backlog })
+    let quick = arguments.quick;
+    let (rounds, seconds, backlog) = if quick { (3, 2, 100_000) } else { (5, 6, 1_000_000) };
+    let (balancer_rounds, balancer_seconds, withstand_rounds) = if quick { (1, 1, 1) } else { (7, 3, 3) };
+    Ok(Plan {
+        installed: Installed(installed),
+        rounds,
+        length: Duration::from_secs(seconds),
+        balancer_rounds,
+        balancer_length: Duration::from_secs(balancer_seconds),
+        withstand_rounds,
+        backlog: usize::try_from(arguments.backlog.unwrap_or(backlog))?,
+    })
 }
 
 fn command(arguments: &Arguments) -> String {

@@ -11,6 +11,11 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// How long one measurement takes, more or less.
     pub(crate) length: Duration,
+    /// The same of the balancers, of which there are many cases.
+    pub(crate) balancer_rounds: usize,
+    pub(crate) balancer_length: Duration,
+    /// Rounds of what the balancer withstands.
+    pub(crate) withstand_rounds: usize,
     /// Jobs that wait.
     pub(crate) backlog: usize,
 }

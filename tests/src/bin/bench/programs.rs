@@ -27,6 +27,15 @@ impl Installed {
         self.path("node/node_modules")
     }
 
+    pub(crate) fn pingora(&self) -> Result<PathBuf> {
+        self.path("pingora/release/pingora-balancer")
+    }
+
+    /// A library that makes a program's connections come from another address.
+    pub(crate) fn source_address(&self) -> Result<PathBuf> {
+        self.path("source-address.so")
+    }
+
     fn path(&self, below: &str) -> Result<PathBuf> {
         let path = self.0.join(below);
         ensure!(path.exists(), "{} is missing: start the bench by tests/bench/run, which installs it", path.display());

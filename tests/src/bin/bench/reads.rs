@@ -52,7 +52,7 @@ pub(crate) async fn run(plan: &Plan, node: &ScratchNode) -> Result<Section> {
             ensure!(reader.hits().await? == body, "{} answers something else", reader.contender.name);
             // The first one warms up.
             let length = if round == 0 { Duration::from_secs(1) } else { plan.length };
-            let run = wrk::measure(&reader.meter, reader.address, PATH, length).await?;
+            let run = wrk::measure(&reader.meter, reader.address, PATH, wrk::CONNECTIONS, length).await?;
             reader.hits().await?;
             if round > 0 {
                 progress("reads", &reader.contender.name, &run);
@@ -115,6 +115,7 @@ async fn nginx(folder: &TempDir, origin: SocketAddr) -> Result<(Reader, Process)
         folder.path(),
         "nginx-cache",
         NGINX,
+        available_parallelism()?.get(),
         &[("listen", address.to_string()), ("origin", origin.to_string())],
     )?;
     until_answers(&mut process, address, PATH).await?;
@@ -126,12 +127,17 @@ async fn nginx(folder: &TempDir, origin: SocketAddr) -> Result<(Reader, Process)
 }
 
 /// nginx with all of its files in a folder below `folder`.
-pub(crate) fn start_nginx(folder: &Path, name: &str, template: &str, values: &[(&str, String)]) -> Result<Process> {
+pub(crate) fn start_nginx(
+    folder: &Path,
+    name: &str,
+    template: &str,
+    workers: usize,
+    values: &[(&str, String)],
+) -> Result<Process> {
     let own = folder.join(name);
     std::fs::create_dir(&own)?;
-    let workers = available_parallelism()?.to_string();
     let mut values = values.to_vec();
-    values.extend([("folder", own.display().to_string()), ("workers", workers)]);
+    values.extend([("folder", own.display().to_string()), ("workers", workers.to_string())]);
     let settings = own.join("nginx.conf");
     std::fs::write(&settings, fill(template, &values)?)?;
     programs::start(folder, name, "nginx", &["-c", &settings.display().to_string()], &[])

@@ -74,9 +74,11 @@ async fn longshore(cluster: &mut Cluster, length: Duration) -> Result<Run> {
     };
     let before = loads().await?;
     let invalidate = |_| async { http.delete(&format!("/cache/{KEY}")).await?.expect(200).map(drop) };
-    let (run, fences) =
-        try_join(wrk::measure(&meter, address, &format!("/data/{KEY}"), length), at_rate(RATE, length, invalidate))
-            .await?;
+    let (run, fences) = try_join(
+        wrk::measure(&meter, address, &format!("/data/{KEY}"), wrk::CONNECTIONS, length),
+        at_rate(RATE, length, invalidate),
+    )
+    .await?;
     Ok(Run { loads_each: Some(per(loads().await? - before, fences.len())), ..run })
 }
 
@@ -85,9 +87,11 @@ async fn cache_aside(meter: &Meter, address: std::net::SocketAddr, redis: &Redis
     let invalidate = |_| async { redis::ask(redis.address, 0, &format!("DEL {KEY}")).await.map(drop) };
     let answer = Http::new(address).get(&format!("/storm/{KEY}")).await?;
     anyhow::ensure!(answer.status == StatusCode::OK, "{answer}");
-    let (run, voided) =
-        try_join(wrk::measure(meter, address, &format!("/storm/{KEY}"), length), at_rate(RATE, length, invalidate))
-            .await?;
+    let (run, voided) = try_join(
+        wrk::measure(meter, address, &format!("/storm/{KEY}"), wrk::CONNECTIONS, length),
+        at_rate(RATE, length, invalidate),
+    )
+    .await?;
     // The sum: a GET would be answered in two lines.
     let loads = redis::count(redis.address, 0, "INCRBY loads 0").await?;
     let loads = u32::try_from(loads).context("a count")?;

@@ -9,13 +9,20 @@ use tokio::process::Command;
 use crate::meter::Meter;
 use crate::record::Run;
 
+/// Of most measurements.
 pub(crate) const CONNECTIONS: u32 = 64;
 
 /// One measurement of `parts` under load. Anything but 2xx and 3xx, and any socket error, is an error.
-pub(crate) async fn measure(parts: &Meter, address: SocketAddr, path: &str, length: Duration) -> Result<Run> {
+pub(crate) async fn measure(
+    parts: &Meter,
+    address: SocketAddr,
+    path: &str,
+    connections: u32,
+    length: Duration,
+) -> Result<Run> {
     let before = parts.read()?;
     let mut wrk = Command::new("wrk");
-    wrk.args(["--threads", "1", "--latency", "--connections", &CONNECTIONS.to_string()]);
+    wrk.args(["--threads", "1", "--latency", "--connections", &connections.to_string()]);
     wrk.args(["--duration", &format!("{}s", length.as_secs()), &format!("http://{address}{path}")]);
     let output = wrk.kill_on_drop(true).output().await.context("wrk (package wrk)")?;
     let report = String::from_utf8_lossy(&output.stdout);

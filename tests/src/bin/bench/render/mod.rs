@@ -1,5 +1,6 @@
 //! Writes a record into the documentation: the tables between two markers of the page, and the plot beside it.
 
+mod balancer;
 mod plot;
 mod tables;
 

@@ -2,17 +2,19 @@
 
 use std::fmt::Write as _;
 
-use crate::bounds::BOUNDS;
+use super::balancer;
+use crate::bounds;
 use crate::record::{Contender, Record, Run, Section};
 
 pub(super) fn all(record: &Record) -> String {
     let mut text = facts(record);
     text.push_str("![The contenders side by side](performance.svg)\n\n");
     text.push_str(&bounds(record));
-    for section in record.sections.iter().filter(|section| section.name != "backlog") {
+    let sections = || record.sections.iter().filter(|section| section.name != "backlog");
+    for section in sections().filter(|section| !balancer::shows(section)) {
         text.push_str(&self::section(section));
     }
-    text
+    text + &balancer::all(record)
 }
 
 fn facts(record: &Record) -> String {
@@ -34,10 +36,10 @@ fn facts(record: &Record) -> String {
 /// A row for each bound that was measured.
 pub(crate) fn bounds(record: &Record) -> String {
     let mut text = String::from("| ratio of medians, or median | bound | measured | |\n|---|---|---|---|\n");
-    for bound in &BOUNDS {
+    for bound in bounds::all() {
         if let Some(measured) = bound.measured(record) {
             let verdict = if bound.is_met(measured) { "pass" } else { "MISS" };
-            row(&mut text, &[bound.says, &bound.limit(), &format!("{measured:.2}"), verdict]);
+            row(&mut text, &[&bound.says, &bound.limit(), &format!("{measured:.2}"), verdict]);
         }
     }
     text + "\n"
@@ -48,7 +50,6 @@ fn section(section: &Section) -> String {
         "jobs" => "Jobs, from submit to done",
         "reads" => "Reads that a cache answers",
         "storm" => "A hot key that is invalidated every 10 ms",
-        "balancer" => "The balancer",
         other => other,
     };
     let rounds = section.contenders.first().map_or(0, |contender| contender.runs.len());
@@ -58,7 +59,6 @@ fn section(section: &Section) -> String {
     for contender in &section.contenders {
         let (least, most) = contender.least_and_most(Run::per_second);
         let median = |value: fn(&Run) -> f64| contender.median(value);
-        let answered = |value: f64| if value > 0.0 { format!("{value:.2}") } else { "–".to_owned() };
         row(
             &mut text,
             &[
@@ -84,12 +84,17 @@ fn section(section: &Section) -> String {
     text + "\n"
 }
 
+/// A time, if there is one.
+pub(super) fn answered(milliseconds: f64) -> String {
+    if milliseconds > 0.0 { format!("{milliseconds:.2}") } else { "–".to_owned() }
+}
+
 fn parts(contender: &Contender) -> String {
     let of_part = |part: &str| contender.median(|run| run.cpu_us.get(part).copied().unwrap_or_default());
     let parts: Vec<_> = contender.parts().into_iter().map(|part| format!("{part} {:.0}", of_part(part))).collect();
     parts.join(", ")
 }
 
-fn row(text: &mut String, cells: &[&str]) {
+pub(super) fn row(text: &mut String, cells: &[&str]) {
     writeln!(text, "| {} |", cells.join(" | ")).expect("writing to a string cannot fail");
 }

@@ -10,7 +10,7 @@ use tokio::time::{Duration, Instant};
 
 /// One timer; it is set anew for each due instant.
 #[derive(Debug)]
-pub(crate) struct Pacer {
+pub struct Pacer {
     timer: AsyncFd<OwnedFd>,
     set_for: Option<Instant>,
 }
@@ -22,13 +22,13 @@ impl Pacer {
         deprecated,
         reason = "its successor is unsafe and asks for what an OwnedFd is: one open file as long as it lives"
     )]
-    pub(crate) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         Ok(Self { timer: AsyncFd::new(timer)?, set_for: None })
     }
 
     /// Returns at the instant, or at once when it has passed. Cancel-safe.
-    pub(crate) async fn until(&mut self, due: Instant) -> io::Result<()> {
+    pub async fn until(&mut self, due: Instant) -> io::Result<()> {
         loop {
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() {
