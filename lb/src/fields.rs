@@ -123,7 +123,7 @@ pub(crate) fn admit(head: &mut request::Parts, origin: &Origin, random: impl Fn(
         headers.insert(HOST, HeaderValue::from_static("localhost"));
     }
     let host = the_host(headers)?;
-    let takes_trailers = lists(headers, TE, "trailers");
+    let takes_trailers = !is_websocket && lists(headers, TE, "trailers");
     drop_fields(headers, is_not_for_backends);
     if is_chunked {
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
