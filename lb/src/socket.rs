@@ -68,6 +68,9 @@ impl Socket {
     /// # Errors
     /// When the connection ends before.
     pub(crate) async fn wait(&mut self) -> io::Result<()> {
+        if !self.ahead.is_empty() {
+            return Ok(());
+        }
         let mut next = BytesMut::new();
         self.read_into(&mut next).await?;
         self.ahead = next.freeze();

@@ -51,7 +51,8 @@ async fn a_connection_that_has_rested_goes_on_as_before() {
     let backend = Backend::start().await;
     let balancer = Balancer::start(&[backend.address], &[("CLIENT_IDLE_MS", "3000")]).await;
     let mut client = balancer.client().await;
-    for part in ["", "GET / HTTP/1.1\r\nho"] {
+    let large = format!("GET / HTTP/1.1\r\nx-large: {}\r\nho", "x".repeat(5_000));
+    for part in ["", "GET / HTTP/1.1\r\nho", &large] {
         // A part of the next head may be there already.
         client.send(format!("GET / HTTP/1.1\r\nhost: a\r\n\r\n{part}")).await;
         assert_eq!(client.answer().await.status, 200);
