@@ -83,10 +83,15 @@ async fn open(
 
 /// `None` if the connection's deadline comes first.
 pub(crate) async fn within<T>(watch: &Watch, work: impl Future<Output = T>) -> Option<T> {
+    unless(watch, || watch.is_overdue(), work).await
+}
+
+/// `None` if it is over first, which is looked at whenever the watch wakes.
+pub(crate) async fn unless<T>(watch: &Watch, is_over: impl Fn() -> bool, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     poll_fn(|cx| {
         watch.register(cx);
-        if watch.is_overdue() { Poll::Ready(None) } else { work.as_mut().poll(cx).map(Some) }
+        if is_over() { Poll::Ready(None) } else { work.as_mut().poll(cx).map(Some) }
     })
     .await
 }

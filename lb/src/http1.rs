@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 
-use crate::connection::{Client, within};
+use crate::connection::{Client, unless, within};
 use crate::forward;
 use crate::socket::Socket;
 use crate::watch::{Phase, Watch};
@@ -89,22 +89,15 @@ async fn serve_stretch(client: &Rc<Client>, socket: Socket) -> (End, Socket, Byt
 
 /// Whether the client says something more before its time is over, or ours.
 async fn until_more(client: &Client, socket: &mut Socket) -> bool {
-    let mut more = pin!(socket.wait());
-    poll_fn(|cx| {
-        client.watch.register(cx);
-        if client.watch.is_overdue() || client.event_loop.is_draining() {
-            return Poll::Ready(false);
-        }
-        more.as_mut().poll(cx).map(|said| said.is_ok())
-    })
-    .await
+    let is_over = || client.watch.is_overdue() || client.event_loop.is_draining();
+    unless(&client.watch, is_over, socket.wait()).await.is_some_and(|said| said.is_ok())
 }
 
 /// Says that the head took too long.
 async fn turn_away(mut socket: Socket, watch: &Watch) {
     let said = socket.say(HEAD_TIMEOUT);
     tracing::debug!(?said, "a head took too long");
-    watch.answering();
-    // Closing sets the next deadline.
+    // The head's deadline has passed; this one bounds what a client that reads nothing can delay.
+    watch.close();
     drop(within(watch, socket.shutdown()).await);
 }

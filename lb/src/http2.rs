@@ -11,7 +11,7 @@ use std::task::Poll;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::header::{CONTENT_LENGTH, COOKIE, HeaderValue, TRANSFER_ENCODING};
-use http::{Method, Request, Response, Version, request};
+use http::{Method, Request, Response, request};
 use hyper::body::{Body, Incoming};
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use crate::answer::AnswerBody;
-use crate::connection::Client;
+use crate::connection::{Client, unless};
 use crate::event_loop::{BUFFER_BYTES, HEAD_BYTES_MAX};
 use crate::forward;
 use crate::socket::Socket;
@@ -146,13 +146,9 @@ impl Counted {
     /// Answers the request, unless the client takes too long to take the answer.
     async fn run(self, answering: impl Future<Output = ()>) {
         let _entry = self.open.client.event_loop.connections.enter(&self.watch);
-        let mut answering = pin!(answering);
-        poll_fn(|cx| {
-            self.watch.register(cx);
-            let is_given_up = self.watch.phase() == Phase::Answering && self.watch.is_overdue();
-            if is_given_up { Poll::Ready(()) } else { answering.as_mut().poll(cx) }
-        })
-        .await;
+        let is_given_up = || self.watch.phase() == Phase::Answering && self.watch.is_overdue();
+        // What is given up is reset when it is dropped.
+        unless(&self.watch, is_given_up, answering).await;
     }
 }
 
@@ -178,7 +174,6 @@ fn as_http1(head: &mut request::Parts, has_body: bool) {
     if has_body && !head.headers.contains_key(CONTENT_LENGTH) {
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    debug_assert_eq!(head.version, Version::HTTP_2, "hyper says so");
 }
 
 /// The answer to a HEAD: what it would be, without the content.

@@ -94,19 +94,18 @@ impl Watch {
             tunnel_ms: config.tunnel_idle_ms,
             is_timed: config.access_log,
         };
-        Watch::in_phase(clock, limits, Phase::Opened, limits.head_ms)
+        let until_ms = clock.now_ms() + limits.head_ms;
+        Watch::in_phase(clock, limits, Phase::Opened, until_ms)
     }
 
     /// That of a request of HTTP/2, which has a deadline of its own beside that of its connection.
     pub(crate) fn of_stream(&self) -> Watch {
-        let watch = Watch::in_phase(Rc::clone(&self.clock), self.limits, Phase::Busy, 0);
-        watch.until_ms.set(0);
-        watch
+        Watch::in_phase(Rc::clone(&self.clock), self.limits, Phase::Busy, 0)
     }
 
-    fn in_phase(clock: Rc<Clock>, limits: Limits, phase: Phase, for_ms: u64) -> Watch {
+    fn in_phase(clock: Rc<Clock>, limits: Limits, phase: Phase, until_ms: u64) -> Watch {
         Watch {
-            until_ms: Cell::new(clock.now_ms() + for_ms),
+            until_ms: Cell::new(until_ms),
             clock,
             limits,
             is_stuck: Cell::new(false),

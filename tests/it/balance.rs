@@ -22,39 +22,51 @@ const GATEWAYS: [&str; 3] = ["gateway-0", "gateway-1", "gateway-2"];
 /// In the cluster's folder.
 const PLAN: &str = "backends.toml";
 
-/// Clients that ask and submit, on kept connections. Whatever happens to one of their requests is an error.
+/// Clients on kept connections. Whatever must not happen to one of their requests is an error.
 #[derive(Default)]
 struct Load {
-    answered: Cell<u64>,
+    made: Cell<u64>,
+    good: Cell<u64>,
     is_over: Cell<bool>,
 }
 
 impl Load {
-    async fn during(&self, balancer: SocketAddr, steps: impl Future<Output = Result<()>>) -> Result<()> {
+    /// `ask` makes requests, which it may tell apart by a number, and says how many were answered well.
+    async fn during(
+        &self,
+        balancer: SocketAddr,
+        ask: impl AsyncFn(&Http, u64) -> Result<u64>,
+        steps: impl Future<Output = Result<()>>,
+    ) -> Result<()> {
         let steps = async {
             let stepped = steps.await;
             self.is_over.set(true);
             stepped
         };
-        let clients = try_join_all((0..CLIENTS).map(|_| self.ask(balancer)));
+        let client = async || {
+            let http = Http::new(balancer);
+            while !self.is_over.get() {
+                let number = self.made.replace(self.made.get() + 1);
+                let good = ask(&http, number).await?;
+                self.good.set(self.good.get() + good);
+            }
+            Ok(())
+        };
+        let clients = try_join_all((0..CLIENTS).map(|_| client()));
         try_join(steps, clients).await.map(drop)
-    }
-
-    async fn ask(&self, balancer: SocketAddr) -> Result<()> {
-        let http = Http::new(balancer);
-        while !self.is_over.get() {
-            http.get("/queues").await?.expect(200)?;
-            http.post("/longtask", &json!({"task": "noop"})).await?.expect(202)?;
-            self.answered.set(self.answered.get() + 2);
-        }
-        Ok(())
     }
 
     /// So that it is seen that what has just changed works.
     async fn goes_on(&self) -> Result<()> {
-        let enough = self.answered.get() + 20 * CLIENTS as u64;
-        eventually(SOON, "requests are answered", async || Ok((self.answered.get() >= enough).then_some(()))).await
+        let enough = self.good.get() + 20 * CLIENTS as u64;
+        eventually(SOON, "requests are answered", async || Ok((self.good.get() >= enough).then_some(()))).await
     }
+}
+
+async fn ask_and_submit(http: &Http, _: u64) -> Result<u64> {
+    http.get("/queues").await?.expect(200)?;
+    http.post("/longtask", &json!({"task": "noop"})).await?.expect(202)?;
+    Ok(2)
 }
 
 fn write_plan(path: &Path, gateways: &[SocketAddr]) -> Result<()> {
@@ -96,7 +108,7 @@ async fn another_plan_of_backends_costs_no_request() -> Result<()> {
     .await?;
     let (balancer, path) = (cluster.address("lb")?, cluster.folder().join(PLAN));
     let load = Load::default();
-    load.during(balancer, async {
+    load.during(balancer, ask_and_submit, async {
         for without in &gateways {
             let left: Vec<_> = gateways.iter().copied().filter(|gateway| gateway != without).collect();
             for named in [&left, &gateways] {
@@ -115,7 +127,7 @@ async fn another_plan_of_backends_costs_no_request() -> Result<()> {
 async fn gateways_started_anew_one_after_the_other_cost_no_request() -> Result<()> {
     let (mut cluster, gateways) = start(|_, _, _| Ok(())).await?;
     let load = Load::default();
-    load.during(cluster.address("lb")?, async {
+    load.during(cluster.address("lb")?, ask_and_submit, async {
         for name in GATEWAYS {
             cluster.process(name)?.term()?;
             let status = cluster.process(name)?.exited(SOON).await?;
@@ -129,38 +141,19 @@ async fn gateways_started_anew_one_after_the_other_cost_no_request() -> Result<(
     .await
 }
 
-/// Submits whose jobs are told apart by the names of their tasks, which no worker knows: their jobs fail at once.
-#[derive(Default)]
-struct Submits {
-    made: Cell<u64>,
-    accepted: Cell<u64>,
-    is_over: Cell<bool>,
-}
-
-impl Submits {
-    /// What may be sent twice must never fail; what may not is answered or not, and its fate may be unknown.
-    async fn go_on(&self, balancer: SocketAddr) -> Result<()> {
-        let http = Http::new(balancer);
-        while !self.is_over.get() {
-            let number = self.made.replace(self.made.get() + 1);
-            http.get("/queues").await?.expect(200)?;
-            let body = json!({"task": format!("marked-{number}"), "max_attempts": 1});
-            let key = format!("\"key-{number}\"");
-            let is_keyed = number.is_multiple_of(2);
-            let fields = [("idempotency-key", key.as_str())];
-            let fields = if is_keyed { &fields[..] } else { &[] };
-            let answer = http.send(Method::POST, "/longtask", fields, Some(&body)).await?;
-            let may_fail = !is_keyed && matches!(answer.status.as_u16(), 502 | 503);
-            ensure!(answer.status == 202 || may_fail, "{number}: {answer}");
-            self.accepted.set(self.accepted.get() + u64::from(answer.status == 202));
-        }
-        Ok(())
-    }
-
-    async fn goes_on(&self) -> Result<()> {
-        let enough = self.accepted.get() + 10 * CLIENTS as u64;
-        eventually(SOON, "submits are accepted", async || Ok((self.accepted.get() >= enough).then_some(()))).await
-    }
+/// What may be sent twice must never fail; what may not is answered or not, and its fate may be unknown. Jobs are told apart by the names of
+/// their tasks, which no worker knows: they fail at once. Only the submits count.
+async fn ask_and_submit_marked(http: &Http, number: u64) -> Result<u64> {
+    http.get("/queues").await?.expect(200)?;
+    let body = json!({"task": format!("marked-{number}"), "max_attempts": 1});
+    let key = format!("\"key-{number}\"");
+    let is_keyed = number.is_multiple_of(2);
+    let fields = [("idempotency-key", key.as_str())];
+    let fields = if is_keyed { &fields[..] } else { &[] };
+    let answer = http.send(Method::POST, "/longtask", fields, Some(&body)).await?;
+    let may_fail = !is_keyed && matches!(answer.status.as_u16(), 502 | 503);
+    ensure!(answer.status == 202 || may_fail, "{number}: {answer}");
+    Ok(u64::from(answer.status == 202))
 }
 
 /// The tasks of all jobs.
@@ -181,25 +174,22 @@ async fn all_tasks(http: &Http) -> Result<Vec<String>> {
 async fn a_killed_gateway_costs_no_repeatable_request_and_doubles_no_other() -> Result<()> {
     let (mut cluster, gateways) = start(|_, _, _| Ok(())).await?;
     let balancer = cluster.address("lb")?;
-    let submits = Submits::default();
-    let steps = async {
+    let load = Load::default();
+    load.during(balancer, ask_and_submit_marked, async {
         for name in GATEWAYS {
-            submits.goes_on().await?;
+            load.goes_on().await?;
             cluster.process(name)?.kill_9()?;
-            submits.goes_on().await?;
+            load.goes_on().await?;
             cluster.restart(name).await?;
             // From the moment in which it is ready.
             healthy_within(Duration::from_secs(5), &cluster, gateways.len()).await?;
         }
-        submits.goes_on().await?;
-        submits.is_over.set(true);
-        Ok(())
-    };
-    let clients = try_join_all((0..CLIENTS).map(|_| submits.go_on(balancer)));
-    try_join(steps, clients).await?;
+        load.goes_on().await
+    })
+    .await?;
     let tasks = all_tasks(&Http::new(balancer)).await?;
     let distinct: BTreeSet<_> = tasks.iter().collect();
     ensure!(distinct.len() == tasks.len(), "a submit made two jobs: {} of {}", distinct.len(), tasks.len());
-    ensure!(tasks.len() as u64 >= submits.accepted.get(), "an accepted job is missing");
+    ensure!(tasks.len() as u64 >= load.good.get(), "an accepted job is missing");
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,11 +10,11 @@ use anyhow::{Context, Result, ensure};
 use axum::Router;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use bytes::Bytes;
+use chassis::listen::listen;
 use chassis::task::Tasks;
 use tempfile::TempDir;
 use tests::ports::free_address;
 use tests::process::{Process, Spec};
-use tokio::net::TcpListener;
 
 /// A request that a server has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,8 @@ enum Record {
 
 impl Backend {
     pub(super) async fn axum() -> Result<Backend> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        // With room for as many connects at once as HTTP/2 can make of one connection.
+        let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
         let address = listener.local_addr()?;
         let counted: Arc<Mutex<Vec<Request>>> = Arc::default();
         let tasks = Tasks::new();
