@@ -277,7 +277,9 @@ fn origin_form(uri: &Uri) -> Result<(Uri, HeaderValue), Refusal> {
         return Err(Refusal::Target);
     }
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::Target)?;
-    let target = uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
+    // What is left of a target that had only a fragment says "/", but is empty.
+    let target = uri.path_and_query().filter(|target| *target != "/").cloned();
+    let target = target.map_or_else(|| Uri::from_static("/"), Uri::from);
     Ok((target, host))
 }
 

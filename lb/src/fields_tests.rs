@@ -143,6 +143,8 @@ fn absolute_targets_become_paths_and_name_the_host() {
     check("GET http://b:80/x?y", &[("host", "b:80")], "/x?y", "host: b:80");
     check("GET http://b:80/", &[("host", "B")], "/", "host: b:80");
     check("GET http://b 1.0", &[], "/", "host: b");
+    check("GET http://b#x", &[("host", "b")], "/", "host: b");
+    check("GET http://b?y", &[("host", "b")], "/?y", "host: b");
     check_refused("GET http://b/", &[], Refusal::Host);
     check_refused("GET http://b/", &[("host", "a")], Refusal::Host);
     check_refused("GET http://b/", &[("host", "b"), ("host", "b")], Refusal::Host);
