@@ -3,6 +3,7 @@
 //! A head is lines of text: of a request `method target version`, then `name: value`.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::slice;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE};
 use http::header::{TRANSFER_ENCODING, UPGRADE};
@@ -10,6 +11,7 @@ use http::{Method, Request, Version, request};
 
 use crate::core::pick::Policy;
 use crate::fields::{self, Origin};
+use crate::framing::Framing;
 use crate::plan::{BACKENDS_MAX, Plan, WEIGHT_MAX};
 
 /// Whether the request was admitted.
@@ -54,6 +56,18 @@ pub fn request_head(input: &[u8]) -> bool {
     assert_eq!(fields::admit(&mut head, &origin, || 8), Ok(()), "admitted once: {before:?}");
     assert_eq!((head.uri, head.headers), (uri, before), "admitting again changes it");
     true
+}
+
+/// Whether all that a connection says was let through. Where it is refused does not depend on how its bytes are cut.
+pub fn requests(input: &[u8]) -> bool {
+    let whole = Framing::default().pass(input);
+    let mut framing = Framing::default();
+    let refused = input.iter().position(|byte| framing.pass(slice::from_ref(byte)).is_err());
+    assert_eq!(whole.is_ok(), refused.is_none(), "{whole:?} at once, {refused:?} byte by byte");
+    if let (Err(passed), Some(at)) = (whole, refused) {
+        assert!(at >= passed && !input[passed..at].contains(&b'\n'), "{passed} at once, {at} byte by byte");
+    }
+    whole.is_ok()
 }
 
 /// Whether the answer was passed on.

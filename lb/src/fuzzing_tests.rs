@@ -57,6 +57,11 @@ fn what_goes_to_a_backend_is_unambiguous_whatever_a_client_says() {
 }
 
 #[test]
+fn what_is_refused_of_a_connection_does_not_depend_on_how_it_comes() {
+    check("requests", requests);
+}
+
+#[test]
 fn what_goes_to_a_client_is_unambiguous_whatever_a_backend_says() {
     check("answer_head", answer_head);
 }

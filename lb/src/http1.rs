@@ -31,6 +31,7 @@ enum End {
 pub(crate) async fn serve(client: Client, mut socket: Socket) {
     let client = Rc::new(client);
     let watch = Rc::clone(&client.watch);
+    socket.expect_requests();
     loop {
         let (end, unread);
         // Boxed, so that what only requests need takes no place while there are none.

@@ -15,6 +15,7 @@ mod core;
 mod event_loop;
 mod fields;
 mod forward;
+mod framing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod http1;

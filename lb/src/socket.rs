@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
+use crate::framing::Framing;
 use crate::watch::Watch;
 
 /// What every connection of HTTP/2 begins with (RFC 9113 §3.4).
@@ -19,6 +20,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What is read at a time to see which protocol it is.
 const FIRST_BYTES: usize = 1_024;
+
+/// What the parser gets instead of a line that no request has: an error wherever it comes, and the end of a head, for which it waits.
+const REFUSAL: &[u8] = b"\r\0\r\n\r\n";
 
 /// As it came, or secured. Boxed, as most are not.
 pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
@@ -31,13 +35,17 @@ pub(crate) struct Socket {
     watch: Rc<Watch>,
     /// Read before it was known who would want it.
     ahead: Bytes,
+    /// Of requests, from when they are what comes.
+    framing: Option<Framing>,
+    /// What is left of the refusal, behind which nothing is read any more.
+    refusal: Option<&'static [u8]>,
     /// Set once the writing side is shut down: whether to read on until the client closes too.
     lingers: Option<bool>,
 }
 
 impl Socket {
     pub(crate) fn new(stream: Stream, watch: Rc<Watch>) -> Socket {
-        Socket { stream, watch, ahead: Bytes::new(), lingers: None }
+        Socket { stream, watch, ahead: Bytes::new(), framing: None, refusal: None, lingers: None }
     }
 
     /// Writes what fits at once; for the few words before a close.
@@ -56,6 +64,16 @@ impl Socket {
         }
         self.ahead = first.freeze();
         Ok(self.ahead.starts_with(PREFACE))
+    }
+
+    /// What comes is requests of HTTP/1.1.
+    pub(crate) fn expect_requests(&mut self) {
+        let mut framing = Framing::default();
+        if let Err(passed) = framing.pass(&self.ahead) {
+            self.ahead.truncate(passed);
+            self.refusal = Some(REFUSAL);
+        }
+        self.framing = Some(framing);
     }
 
     /// What was read and is not wanted yet.
@@ -99,13 +117,33 @@ impl AsyncRead for Socket {
             buf.put_slice(&self.ahead.split_to(fitting));
             return Poll::Ready(Ok(()));
         }
+        if let Some(left) = &mut self.refusal {
+            return hand_over(left, buf);
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            self.watch.received();
+        if buf.filled().len() == before {
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+        self.watch.received();
+        let Some(Err(passed)) = self.framing.as_mut().map(|framing| framing.pass(&buf.filled()[before..])) else {
+            return Poll::Ready(Ok(()));
+        };
+        buf.set_filled(before + passed);
+        let left = self.refusal.insert(REFUSAL);
+        if passed == 0 { hand_over(left, buf) } else { Poll::Ready(Ok(())) }
     }
+}
+
+/// What the client says behind it is not waited for; the deadline of what it began is.
+fn hand_over(left: &mut &'static [u8], buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    if left.is_empty() {
+        return Poll::Pending;
+    }
+    let (now, later) = left.split_at(left.len().min(buf.remaining()));
+    buf.put_slice(now);
+    *left = later;
+    Poll::Ready(Ok(()))
 }
 
 impl AsyncWrite for Socket {

@@ -187,34 +187,7 @@ fn no_case_is_missing_or_there_twice() {
 /// What is not as it ought to be is known by name: whoever mends it takes it off this list.
 #[test]
 fn deviations_are_these() {
-    let two_framings = [
-        "SMUG-CL-TE-BOTH",
-        "SMUG-TE-TRAILING-SPACE",
-        "SMUG-TE-CASE-MISMATCH",
-        "SMUG-TE-TAB-BEFORE-VALUE",
-        "SMUG-CLTE-PIPELINE",
-        "SMUG-TECL-PIPELINE",
-        "SMUG-CLTE-CONN-CLOSE",
-        "SMUG-TECL-CONN-CLOSE",
-        "SMUG-CLTE-DESYNC",
-        "SMUG-TECL-DESYNC",
-        "SMUG-CLTE-SMUGGLED-GET",
-        "SMUG-CLTE-SMUGGLED-HEAD",
-        "SMUG-CLTE-SMUGGLED-GET-TE-TRAILING-SPACE",
-        "SMUG-CLTE-SMUGGLED-GET-TE-CASE-MISMATCH",
-        "SMUG-TECL-SMUGGLED-GET",
-        "PROXY-23",
-    ];
-    let the_parsers = [
-        "RFC9112-3.2-FRAGMENT-IN-TARGET",
-        "COMP-HTTP12-VERSION",
-        "SMUG-CHUNK-SIZE-TRAILING-OWS",
-        "SMUG-CHUNK-BARE-SEMICOLON",
-        "SMUG-CHUNK-EXT-INVALID-TOKEN",
-        "SMUG-CHUNK-EXT-CTRL",
-        "SMUG-CHUNK-LF-TRAILER",
-    ];
-    let known: BTreeSet<_> = two_framings.into_iter().chain(the_parsers).collect();
-    let deviations = cases::all().into_iter().filter(|case| case.deviation.is_some()).map(|case| case.id);
-    assert_eq!(deviations.collect::<BTreeSet<_>>(), known);
+    let deviations: Vec<_> =
+        cases::all().into_iter().filter(|case| case.deviation.is_some()).map(|case| case.id).collect();
+    assert_eq!(deviations, ["COMP-HTTP12-VERSION"]);
 }
