@@ -45,7 +45,8 @@ pub(crate) async fn serve(event_loop: Rc<EventLoop>, dealt: Dealt) {
     let watch = Rc::new(Watch::new(Rc::clone(&event_loop.clock), &event_loop.shared.config, refused.is_some()));
     let _entry = event_loop.connections.enter(&watch);
     let _presence = Presence { event_loop: Rc::clone(&event_loop), _entry, _held: held };
-    let opened = within(&watch, open(&event_loop, stream, is_secured, &watch)).await;
+    // Boxed, as is all that does not last: what a connection holds while it rests is multiplied by thousands.
+    let opened = within(&watch, Box::pin(open(&event_loop, stream, is_secured, &watch))).await;
     let (socket, is_http2) = match opened {
         Some(Ok(opened)) => opened,
         // In most cases it went away, or does not speak TLS.
@@ -55,7 +56,6 @@ pub(crate) async fn serve(event_loop: Rc<EventLoop>, dealt: Dealt) {
     let client = Client::new(event_loop, watch, peer, is_secured, refused);
     match (is_http2, refused) {
         (false, _) => http1::serve(client, socket).await,
-        // Boxed, as it is large and most connections are of the other kind.
         (true, None) => Box::pin(http2::serve(client, socket)).await,
         (true, Some(_)) => {}
     }

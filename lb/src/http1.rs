@@ -41,15 +41,16 @@ pub(crate) async fn serve(client: Client, mut socket: Socket) {
             End::Closed(Err(error)) => return tracing::debug!(%error, "connection ended"),
             End::Closed(Ok(())) => {
                 if let Some(tunnel) = client.tunnel.take() {
-                    tunnel.run(socket, unread, &watch).await;
+                    Box::pin(tunnel.run(socket, unread, &watch)).await;
                 }
                 return;
             }
-            End::Overdue(Phase::Head) => return turn_away(socket, &watch).await,
+            End::Overdue(Phase::Head) => return Box::pin(turn_away(socket, &watch)).await,
             End::Overdue(_) => return,
             End::Rests => {
                 watch.rest_no_further();
-                socket.put_back(unread);
+                socket.put_back(&unread);
+                drop(unread);
                 // A client that says nothing more, or goes away, is not spoken to.
                 if !until_more(&client, &mut socket).await {
                     return;

@@ -76,9 +76,9 @@ impl Socket {
         self.framing = Some(framing);
     }
 
-    /// What was read and is not wanted yet.
-    pub(crate) fn put_back(&mut self, unread: Bytes) {
-        self.ahead = unread;
+    /// What was read and is not wanted yet. Copied, as bytes that are none keep their buffer, too.
+    pub(crate) fn put_back(&mut self, unread: &[u8]) {
+        self.ahead = Bytes::copy_from_slice(unread);
     }
 
     /// Waits until the client says something more, without a buffer for it meanwhile.
@@ -115,6 +115,9 @@ impl AsyncRead for Socket {
         if !self.ahead.is_empty() {
             let fitting = self.ahead.len().min(buf.remaining());
             buf.put_slice(&self.ahead.split_to(fitting));
+            if self.ahead.is_empty() {
+                self.ahead = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         if let Some(left) = &mut self.refusal {

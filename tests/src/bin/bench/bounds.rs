@@ -155,12 +155,13 @@ const BOUNDS: [Bound; 17] = [
         Limit::AtMost(1.5),
     ),
     fixed(
+        // A buffer of 64 KiB for each answer that is not taken, and 16 KiB for each head.
         "MiB by which the slow clients made lb grow",
         SLOW_CLIENTS,
         BESIDE,
         None,
         Run::largest_mib,
-        Limit::AtMost(300.0),
+        Limit::AtMost(391.0),
     ),
 ];
 
@@ -193,7 +194,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::record::{Machine, Section};
+    use crate::record::Section;
 
     #[test]
     fn a_bound_is_met_up_to_its_limit() {
@@ -210,12 +211,8 @@ mod tests {
         let resident_mib = BTreeMap::from([("lb".to_owned(), 1.5), ("store-svc".to_owned(), 299.5)]);
         let runs = vec![Run { resident_mib, ..Run::default() }];
         let contenders = vec![Contender { name: DRAIN.to_owned(), what: String::new(), runs }];
-        let record = Record {
-            recorded_at: String::new(),
-            command: String::new(),
-            machine: Machine::default(),
-            sections: vec![Section { name: "backlog".to_owned(), contenders }],
-        };
+        let record =
+            Record { recorded: Vec::new(), sections: vec![Section { name: "backlog".to_owned(), contenders }] };
         let bounds = all();
         let growth = bounds.iter().find(|bound| bound.section == "backlog" && bound.theirs.is_none()).unwrap();
         let of_a_submit = bounds.iter().find(|bound| bound.section == "backlog" && bound.theirs.is_some()).unwrap();

@@ -29,7 +29,7 @@ use protocol::time::Timestamp;
 
 use plan::Plan;
 use programs::Installed;
-use record::Record;
+use record::{Record, Recording};
 use report::say;
 
 #[derive(Parser)]
@@ -46,9 +46,9 @@ struct Arguments {
     /// Writes the record here.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Measures nothing: renders this record into docs/performance.md and docs/performance.svg.
-    #[arg(long, value_name = "FILE")]
-    render: Option<PathBuf>,
+    /// Measures nothing: renders this record, or several of parts, into docs/performance.md and docs/performance.svg.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    render: Vec<PathBuf>,
     /// Where the programs of others are installed.
     #[arg(long, default_value = "target/bench", hide = true)]
     installed: PathBuf,
@@ -90,43 +90,45 @@ async fn main() -> Result<()> {
         say(&jobs::bare_loop(url, queue, *messages).await?.to_string());
         return Ok(());
     }
-    if let Some(file) = &arguments.render {
-        let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-        let record = serde_json::from_str(&text).with_context(|| format!("{} is no record", file.display()))?;
+    if !arguments.render.is_empty() {
+        let records = arguments.render.iter().map(|file| read(file)).collect::<Result<_>>()?;
+        let record = Record::joined(records).context("a part is in two of the records")?;
         return render::into_docs(&record, Path::new("docs"));
     }
     tests::unless_interrupted(measure(&arguments)).await
 }
 
+fn read(file: &Path) -> Result<Record> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no record", file.display()))
+}
+
 async fn measure(arguments: &Arguments) -> Result<()> {
     let plan = plan(arguments)?;
-    let mut record = Record {
-        recorded_at: String::new(),
-        command: command(arguments),
-        machine: machine::describe(&plan.installed).await?,
-        sections: Vec::new(),
-    };
+    let machine = machine::describe(&plan.installed).await?;
+    let mut sections = Vec::new();
     let wants = |what| arguments.what == What::All || arguments.what == what;
     if wants(What::Idle) {
         idle::run(&plan).await?;
     }
     if wants(What::Balancer) {
-        record.sections.extend(balancer::run(&plan).await?);
+        sections.extend(balancer::run(&plan).await?);
     }
     if wants(What::Reads) {
-        record.sections.push(reads::run(&plan, &node().await?).await?);
+        sections.push(reads::run(&plan, &node().await?).await?);
     }
     if wants(What::Storm) {
-        record.sections.push(storm::run(&plan, &node().await?).await?);
+        sections.push(storm::run(&plan, &node().await?).await?);
     }
     if wants(What::Jobs) {
-        record.sections.insert(0, jobs::run(&plan, &node().await?).await?);
+        sections.insert(0, jobs::run(&plan, &node().await?).await?);
     }
     if wants(What::Backlog) {
-        record.sections.push(backlog::run(&plan, &node().await?).await?);
+        sections.push(backlog::run(&plan, &node().await?).await?);
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-    record.recorded_at = Timestamp::from_unix_ms(i64::try_from(now.as_millis())?).to_string();
+    let at = Timestamp::from_unix_ms(i64::try_from(now.as_millis())?).to_string();
+    let record = Record { recorded: vec![Recording { at, command: command(arguments), machine }], sections };
     if !record.sections.is_empty() {
         say(&format!("\n{}", render::bounds_table(&record)));
     }
@@ -150,7 +152,7 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
         installed.with_context(|| format!("{}: start this by tests/bench/run", arguments.installed.display()))?;
     let quick = arguments.quick;
     let (rounds, seconds, backlog) = if quick { (3, 2, 100_000) } else { (5, 6, 1_000_000) };
-    let (balancer_rounds, balancer_seconds, withstand_rounds) = if quick { (1, 1, 1) } else { (7, 3, 3) };
+    let (balancer_rounds, balancer_seconds, withstand_rounds) = if quick { (1, 1, 1) } else { (7, 3, 7) };
     Ok(Plan {
         installed: Installed(installed),
         rounds,

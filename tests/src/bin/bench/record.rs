@@ -7,12 +7,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Record {
+    /// What the sections are from: one, unless records were joined.
+    pub(crate) recorded: Vec<Recording>,
+    pub(crate) sections: Vec<Section>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Recording {
     /// RFC 3339, when the run ended.
-    pub(crate) recorded_at: String,
+    pub(crate) at: String,
     /// The command that makes such a record.
     pub(crate) command: String,
     pub(crate) machine: Machine,
-    pub(crate) sections: Vec<Section>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -105,6 +112,20 @@ impl Contender {
 }
 
 impl Record {
+    /// One of several parts, each measured in a run of its own. `None` if a section is in two of them.
+    pub(crate) fn joined(records: Vec<Record>) -> Option<Record> {
+        let mut joined = Record { recorded: Vec::new(), sections: Vec::new() };
+        for record in records {
+            let is_there = |section: &Section| joined.sections.iter().any(|known| known.name == section.name);
+            if record.sections.iter().any(is_there) {
+                return None;
+            }
+            joined.recorded.extend(record.recorded);
+            joined.sections.extend(record.sections);
+        }
+        Some(joined)
+    }
+
     pub(crate) fn contender(&self, section: &str, name: &str) -> Option<&Contender> {
         let section = self.sections.iter().find(|candidate| candidate.name == section)?;
         section.contenders.iter().find(|contender| contender.name == name)
@@ -124,6 +145,18 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_make_one_record_unless_they_overlap() {
+        let part = |names: &[&str]| {
+            let section = |name: &&str| Section { name: (*name).to_owned(), contenders: Vec::new() };
+            Record { recorded: vec![Recording::default()], sections: names.iter().map(section).collect() }
+        };
+        let joined = Record::joined(vec![part(&["jobs"]), part(&["reads", "storm"])]).unwrap();
+        let names: Vec<_> = joined.sections.iter().map(|section| section.name.as_str()).collect();
+        assert_eq!((joined.recorded.len(), names), (2, vec!["jobs", "reads", "storm"]));
+        assert!(Record::joined(vec![part(&["jobs"]), part(&["reads", "jobs"])]).is_none());
+    }
 
     #[test]
     fn median_is_the_middle() {

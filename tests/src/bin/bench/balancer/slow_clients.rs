@@ -36,7 +36,9 @@ const HEADS: [&str; 3] = ["-H", "-i", "5"];
 const READS: [&str; 11] = ["-X", "-w", "8", "-y", "16", "-n", "5", "-z", "1", "-k", "3"];
 
 pub(super) async fn run(plan: &Plan, origin: &mut Origin) -> Result<Section> {
-    let what = format!("{PER_SECOND} requests per second, open loop; in MiB by how much lb grew at most");
+    let what = format!(
+        "{PER_SECOND} requests per second, open loop; slowhttptest at the lowest priority; in MiB by how much lb grew at most"
+    );
     let contender = |name: &str| Contender { name: name.to_owned(), what: what.clone(), runs: Vec::new() };
     let (mut alone, mut beside) = (contender(ALONE), contender(BESIDE));
     for round in 0..plan.withstand_rounds {
@@ -85,11 +87,12 @@ async fn connected(http: &Http, count: u32) -> Result<()> {
     .await
 }
 
-/// From an address of its own, by which a balancer may count its clients.
+/// From an address of its own, by which a balancer may count its clients. With what the cores have left: attackers bring machines of their own.
 fn slow(plan: &Plan, folder: &Path, name: &str, from: &str, how: &[&str], url: &str) -> Result<Process> {
     let (count, rate) = (SLOW.to_string(), CONNECTING.to_string());
-    let arguments = [how, &["-c", &count, "-r", &rate, "-l", "120", "-p", "60", "-u", url]].concat();
+    let arguments =
+        [&["-n", "19", "slowhttptest"], how, &["-c", &count, "-r", &rate, "-l", "120", "-p", "60", "-u", url]].concat();
     let preload = plan.installed.source_address()?.display().to_string();
     let environment = [("LD_PRELOAD", preload), ("SOURCE_ADDRESS", from.to_owned())];
-    programs::start(folder, name, "slowhttptest", &arguments, &environment)
+    programs::start(folder, name, "nice", &arguments, &environment)
 }

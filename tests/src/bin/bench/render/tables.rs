@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::balancer;
 use crate::bounds;
-use crate::record::{Contender, Record, Run, Section};
+use crate::record::{Contender, Record, Recording, Run, Section};
 
 pub(super) fn all(record: &Record) -> String {
     let mut text = facts(record);
@@ -18,12 +18,14 @@ pub(super) fn all(record: &Record) -> String {
 }
 
 fn facts(record: &Record) -> String {
-    let machine = &record.machine;
+    record.recorded.iter().map(facts_of).collect()
+}
+
+fn facts_of(recording: &Recording) -> String {
+    let Recording { at, command, machine } = recording;
     let versions: Vec<_> = machine.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
     format!(
-        "Recorded {} by `{}` on {} cores ({}), {} MiB of memory, Linux {}; load average before the run {:.1}. Versions: {}.\n\n",
-        record.recorded_at,
-        record.command,
+        "Recorded {at} by `{command}` on {} cores ({}), {} MiB of memory, Linux {}; load average before the run {:.1}. Versions: {}.\n\n",
         machine.cores,
         machine.processor,
         machine.memory_mib,
