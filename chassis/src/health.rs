@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use protocol::invalidation::guards;
 use serde::Serialize;
 
+/// The version of this program, as `/ready` says it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// The health of one program. Clones share it; it begins as `starting`.
 #[derive(Debug, Clone)]
 pub struct Health {
@@ -25,6 +28,8 @@ struct Inner {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     pub program: &'static str,
+    /// Of all programs together.
+    pub version: &'static str,
     pub status: Status,
     /// What is missing, by part: `{"broker": "connection refused"}`.
     pub reasons: BTreeMap<&'static str, String>,
@@ -90,7 +95,7 @@ impl Health {
             (false, true) if reasons.is_empty() => Status::Ready,
             (false, true) => Status::Degraded,
         };
-        Report { program: self.inner.program, status, reasons, unguarded: guards::unguarded() }
+        Report { program: self.inner.program, version: VERSION, status, reasons, unguarded: guards::unguarded() }
     }
 }
 

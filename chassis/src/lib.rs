@@ -9,6 +9,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod fault_points;
+pub mod finding;
 pub mod flights;
 pub mod health;
 pub mod http;

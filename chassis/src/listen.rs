@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 /// Connections that wait to be accepted; the system's own bound may be lower (`net.core.somaxconn`). Beyond it a connect is dropped and comes again
 /// after a second or more, so bursts of clients must fit.
-const BACKLOG: u32 = 4_096;
+pub const BACKLOG: u32 = 4_096;
 
 /// Listens at an address, also right after another process did.
 ///

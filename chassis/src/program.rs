@@ -25,7 +25,7 @@ const LAST_MOMENT: Duration = Duration::from_secs(2);
 const OPEN_FILES: u64 = 65_536;
 
 /// Of these, so many are kept for what is no client's connection: other programs, the broker, files of data; half of them, where there are few.
-const OWN_FILES: u64 = 256;
+pub const OWN_FILES: u64 = 256;
 
 /// What makes a program out of a service's library.
 #[derive(Debug, Clone, Copy)]
@@ -143,6 +143,14 @@ pub async fn until_ended(service: impl Future<Output = anyhow::Result<()>>, shut
 pub fn runtime(common: &Common, unless_set: usize) -> anyhow::Result<Runtime> {
     let threads = if common.threads == 0 { unless_set } else { usize::from(common.threads) };
     Builder::new_multi_thread().worker_threads(threads).enable_all().build().context("starting the runtime")
+}
+
+/// So many files a program can have open, once it has raised its limit; `None`: any number.
+#[must_use]
+pub fn open_files_max() -> Option<u64> {
+    let limits = getrlimit(Resource::Nofile);
+    let soft = limits.current?;
+    Some(soft.max(limits.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES)))
 }
 
 /// Connections are files: the soft limit (1024 on most systems) is raised as far as the hard one allows, within reason.

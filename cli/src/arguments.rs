@@ -1,11 +1,13 @@
 //! The command line: what may be said, and how a value is read. Typos get clap's suggestions.
 
+mod data;
+mod names;
+mod operate;
+
 use std::path::PathBuf;
 
 use chassis::config::Address;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use protocol::api::{ErrorKind, Priority, Status};
-use protocol::bulk_retry::Unsuccessful;
+use clap::{Args, Parser, Subcommand};
 use protocol::ids::{JobId, RetryId};
 use protocol::key::{DataKey, QueueName, TaskName, UniqueKey};
 use protocol::time::Timestamp;
@@ -15,9 +17,14 @@ use crate::chaos::handler::Handler;
 use crate::durations;
 use crate::load::{self, arguments::Load};
 
+pub(crate) use data::{Data, DataDelete, DataGet, DataPut, DataWrite, Inspect, Invalidate};
+pub(crate) use names::{ErrorKindName, PriorityName, StatusName, UnsuccessfulName};
+pub(crate) use operate::{BackendAction, Backends, Completions, Doctor, Program, Top};
+
 const EXIT_STATUSES: &str = "Exit status: 0 the job succeeded, 1 it failed, 3 it was cancelled, 64 a wrong argument, \
                              65 refused, 69 Longshore is not there.";
 
+const INTERVAL_MS_MIN: u64 = 200;
 const GATEWAYS: &str = "Number of gateways, 1 to 64 [default: LONGSHORE_GATEWAYS, else 3]";
 const DATA_DIR: &str =
     "Where the store keeps its data, unless DATABASE_URL says it [default: LONGSHORE_DATA_DIR, else ./var]";
@@ -40,26 +47,45 @@ pub(crate) enum Command {
     /// Follow a job to its end and print its result
     #[command(after_help = EXIT_STATUSES)]
     Watch(Watch),
+    /// Submit many jobs from a file and print their ids
+    Batch(Batch),
+    /// Show a job as it is
+    Show(Show),
+    /// Print the result of a job that succeeded
+    Result(OneJob),
     /// Say why a job does not run
-    Explain(Explain),
+    Explain(JobAnswer),
     /// List jobs, newest first
     Jobs(Jobs),
     /// Print what the last attempts of a job wrote to stdout and stderr
-    Logs(OneJob),
+    Logs(JobAnswer),
     /// Cancel a job
-    Cancel(OneJob),
+    Cancel(JobAnswer),
+    /// Drop a job that has ended, with all that belongs to it
+    Purge(OneJob),
     /// Open the next run of a job that failed or was cancelled, or of many of them by filter
     Retry(Box<Retry>),
     /// List the retries of many jobs that run and the last ones that have ended, or stop one
     Retries(Retries),
     /// What each queue holds, and what came and went within the last minute
-    Queues(QueueList),
+    Queues(List),
     /// Begin nothing new from a queue; what runs goes on, and jobs are still accepted
     Pause(OneQueue),
     /// Go on with a paused queue
     Resume(OneQueue),
-    /// Make sure that nobody reads an older value of these keys any more
+    /// The workers that are there now
+    Workers(List),
+    /// The gateways as the balancer sees them; add, weigh and remove them
+    Backends(Backends),
+    /// Everything at a glance, again and again
+    Top(Top),
+    /// Read, write and delete hot data
+    #[command(subcommand)]
+    Data(Data),
+    /// Make sure that nobody reads an older value of these keys, or of those with a tag or prefix, any more
     Invalidate(Invalidate),
+    /// What each gateway would answer for a data key, and what the shared cache holds
+    Inspect(Inspect),
     /// Offer a fixed rate of requests, and say what became of them
     #[command(after_help = load::arguments::EXIT_STATUSES)]
     Load(Box<Load>),
@@ -78,6 +104,11 @@ pub(crate) enum Command {
     Definitions(Definitions),
     /// Ask a program whether it lives; for container checks
     Health(Health),
+    /// Look for what is wrong with this machine and this set-up, and say what to do about it
+    #[command(after_help = "Exit status: 0 no fault, 1 a fault.")]
+    Doctor(Doctor),
+    /// Print what makes a shell complete commands and options
+    Completions(Completions),
 }
 
 /// Where the service is.
@@ -85,6 +116,27 @@ pub(crate) enum Command {
 pub(crate) struct Service {
     #[arg(long, value_name = "URL", help = "Where Longshore is [default: LONGSHORE_URL, else http://127.0.0.1:8000]")]
     pub(crate) url: Option<String>,
+}
+
+/// How a list is shown.
+#[derive(Debug, Args)]
+pub(crate) struct Shown {
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show it again and again, every 2 s or so often (--watch=10s), until Ctrl-C
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "2s",
+          value_parser = interval)]
+    pub(crate) watch: Option<u64>,
+}
+
+/// A list without filters.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) service: Service,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
 }
 
 #[derive(Debug, Default, Args)]
@@ -138,6 +190,21 @@ pub(crate) struct Submit {
     /// Follow it to its end and print its result instead of its id
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Print the answer as JSON instead of the id
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Batch {
+    #[command(flatten)]
+    pub(crate) service: Service,
+    /// What `POST /jobs:batch` takes: a JSON array of jobs, or a job in each line; - for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Print what became of each job, as JSON in a line of its own
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -150,13 +217,29 @@ pub(crate) struct Watch {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Explain {
+pub(crate) struct Show {
     #[command(flatten)]
     pub(crate) service: Service,
     /// Which job: the id that `longshore submit` printed
     #[arg(value_name = "JOB_ID")]
     pub(crate) job_id: JobId,
-    /// Print it as JSON
+    /// Print it as JSON; with --watch, a line for each change
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show it again at each change, until it has ended
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+/// Something of one job, in words or as JSON.
+#[derive(Debug, Args)]
+pub(crate) struct JobAnswer {
+    #[command(flatten)]
+    pub(crate) service: Service,
+    /// Which job: the id that `longshore submit` printed
+    #[arg(value_name = "JOB_ID")]
+    pub(crate) job_id: JobId,
+    /// Print the answer as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -180,9 +263,8 @@ pub(crate) struct Jobs {
     /// Go on after a former page: what it gave as next cursor
     #[arg(long)]
     pub(crate) cursor: Option<String>,
-    /// Print the page as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
 }
 
 #[derive(Debug, Args)]
@@ -228,6 +310,9 @@ pub(crate) struct Retry {
     /// Only say which jobs these are
     #[arg(long, requires = "status")]
     pub(crate) dry_run: bool,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -235,20 +320,10 @@ pub(crate) struct Retries {
     #[command(flatten)]
     pub(crate) service: Service,
     /// Stop this one; what it has retried stays retried
-    #[arg(long, value_name = "RETRY_ID")]
+    #[arg(long, value_name = "RETRY_ID", conflicts_with = "watch")]
     pub(crate) stop: Option<RetryId>,
-    /// Print them as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct QueueList {
     #[command(flatten)]
-    pub(crate) service: Service,
-    /// Print them as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) shown: Shown,
 }
 
 #[derive(Debug, Args)]
@@ -258,15 +333,9 @@ pub(crate) struct OneQueue {
     /// Its name
     #[arg(value_parser = name::<QueueName>)]
     pub(crate) queue: QueueName,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Invalidate {
-    #[command(flatten)]
-    pub(crate) service: Service,
-    /// Data keys
-    #[arg(value_name = "KEY", required = true, value_parser = name::<DataKey>)]
-    pub(crate) keys: Vec<DataKey>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -305,84 +374,14 @@ pub(crate) struct Health {
     pub(crate) ready: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum PriorityName {
-    High,
-    Normal,
-    Low,
-}
-
-impl From<PriorityName> for Priority {
-    fn from(name: PriorityName) -> Self {
-        match name {
-            PriorityName::High => Self::High,
-            PriorityName::Normal => Self::Normal,
-            PriorityName::Low => Self::Low,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum StatusName {
-    Scheduled,
-    Queued,
-    Running,
-    Succeeded,
-    Failed,
-    Cancelled,
-}
-
-impl From<StatusName> for Status {
-    fn from(name: StatusName) -> Self {
-        match name {
-            StatusName::Scheduled => Self::Scheduled,
-            StatusName::Queued => Self::Queued,
-            StatusName::Running => Self::Running,
-            StatusName::Succeeded => Self::Succeeded,
-            StatusName::Failed => Self::Failed,
-            StatusName::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum UnsuccessfulName {
-    Failed,
-    Cancelled,
-}
-
-impl From<UnsuccessfulName> for Unsuccessful {
-    fn from(name: UnsuccessfulName) -> Self {
-        match name {
-            UnsuccessfulName::Failed => Self::Failed,
-            UnsuccessfulName::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum ErrorKindName {
-    Failed,
-    Timeout,
-    Panic,
-    Crashed,
-    Deadline,
-}
-
-impl From<ErrorKindName> for ErrorKind {
-    fn from(name: ErrorKindName) -> Self {
-        match name {
-            ErrorKindName::Failed => Self::Failed,
-            ErrorKindName::Timeout => Self::Timeout,
-            ErrorKindName::Panic => Self::Panic,
-            ErrorKindName::Crashed => Self::Crashed,
-            ErrorKindName::Deadline => Self::Deadline,
-        }
-    }
-}
-
 pub(crate) fn name<T: for<'a> TryFrom<&'a str, Error = protocol::key::NameError>>(text: &str) -> Result<T, String> {
     T::try_from(text).map_err(|error| format!("it {error}"))
+}
+
+/// Of `--watch`, in ms. More often nobody can look.
+fn interval(text: &str) -> Result<u64, String> {
+    let ms = durations::parse_ms(text)?;
+    if ms < INTERVAL_MS_MIN { Err(format!("must be at least {INTERVAL_MS_MIN}ms")) } else { Ok(ms) }
 }
 
 fn address(text: &str) -> Result<Address, String> {
@@ -418,6 +417,16 @@ mod tests {
         check("longshore retry --task noop", "--status");
         check("longshore retry --status succeeded", "possible values: failed, cancelled");
         check("longshore retry 01890000-0000-7000-8000-000000000001 --status failed", "cannot be used with");
+        check("longshore jobs --watch=10ms", "at least 200ms");
+        check("longshore jobs --watch=soon", "a number with a unit");
+        check("longshore batch", "<FILE>");
+        check("longshore data put k", "<VALUE>");
+        check("longshore data gett k", "'get'");
+        check("longshore invalidate", "KEY");
+        check("longshore invalidate k --all", "cannot be used with");
+        check("longshore backends set 127.0.0.1:1", "<WEIGHT>");
+        check("longshore completions tcsh", "possible values: bash");
+        check("longshore doctor --program gatway", "'gateway'");
         check("longshore up --gateways 0", "'--gateways <N>': 0 is not in 1..=64");
     }
 

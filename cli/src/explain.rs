@@ -5,26 +5,18 @@ use std::process::ExitCode;
 use chassis::config::Source;
 use protocol::explain::Explanation;
 
-use crate::arguments::Explain;
-use crate::client::{Client, get, job_path, unless_unknown};
+use crate::arguments::JobAnswer;
+use crate::client::{Client, get, job_path};
 use crate::output;
 
-pub(crate) async fn run(arguments: &Explain, source: &Source) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(arguments: &JobAnswer, source: &Source) -> anyhow::Result<ExitCode> {
     let client = Client::new(&arguments.service, source)?;
-    let answer =
-        client.send(&get(job_path(arguments.job_id, "/explain"))).await.map_err(|error| client.absent(&error))?;
-    if let Some(unknown) = unless_unknown(arguments.job_id, answer.status) {
-        return Err(unknown.into());
-    }
-    if answer.status.is_client_error() || answer.status.is_server_error() {
-        return Err(client.refusal(&answer).into());
-    }
+    let answer = client.call_job(arguments.job_id, &get(job_path(arguments.job_id, "/explain"))).await?;
     if arguments.json {
-        output::line(String::from_utf8_lossy(&answer.body).trim_end())?;
+        output::json(&answer.body)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let explained: Explanation = serde_json::from_slice(&answer.body).map_err(|error| client.misunderstood(&error))?;
-    for line in lines(&explained) {
+    for line in lines(&client.read(&answer.body)?) {
         output::line(line)?;
     }
     Ok(ExitCode::SUCCESS)

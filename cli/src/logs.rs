@@ -6,20 +6,18 @@ use std::process::ExitCode;
 use chassis::config::Source;
 use protocol::logs::{AttemptEnd, AttemptLog, JobLogs, LogTail};
 
-use crate::arguments::OneJob;
-use crate::client::{Client, get, job_path, unless_unknown};
+use crate::arguments::JobAnswer;
+use crate::client::{Client, get, job_path};
 use crate::output;
 
-pub(crate) async fn run(arguments: &OneJob, source: &Source) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(arguments: &JobAnswer, source: &Source) -> anyhow::Result<ExitCode> {
     let client = Client::new(&arguments.service, source)?;
-    let answer = client.send(&get(job_path(arguments.job_id, "/logs"))).await.map_err(|error| client.absent(&error))?;
-    if let Some(unknown) = unless_unknown(arguments.job_id, answer.status) {
-        return Err(unknown.into());
+    let answer = client.call_job(arguments.job_id, &get(job_path(arguments.job_id, "/logs"))).await?;
+    if arguments.json {
+        output::json(&answer.body)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    if !answer.status.is_success() {
-        return Err(client.refusal(&answer).into());
-    }
-    let logs: JobLogs = serde_json::from_slice(&answer.body).map_err(|error| client.misunderstood(&error))?;
+    let logs: JobLogs = client.read(&answer.body)?;
     if logs.attempts.is_empty() {
         output::note("No attempt that has ended wrote anything.");
     }

@@ -2,15 +2,13 @@
 
 use std::process::ExitCode;
 
-use bytes::Bytes;
-use chassis::client::Answer;
 use chassis::config::Source;
 use http::Method;
 use protocol::bulk_retry::{BulkRetries, BulkRetry, BulkState, RetryMany, RetryPreview};
-use serde::de::DeserializeOwned;
 
 use crate::arguments::{Retries, Retry};
 use crate::client::{Client, get, post, request};
+use crate::output::listing::{self, Page};
 use crate::{control, output};
 
 const PATH: &str = "/jobs:retry";
@@ -18,7 +16,7 @@ const PATH: &str = "/jobs:retry";
 pub(crate) async fn run(arguments: Retry, source: &Source) -> anyhow::Result<ExitCode> {
     let client = Client::new(&arguments.service, source)?;
     let status = match (arguments.job_id, arguments.status) {
-        (Some(job_id), _) => return control::retry(&client, job_id).await,
+        (Some(job_id), _) => return control::retry(&client, job_id, arguments.json).await,
         (None, Some(status)) => status.into(),
         (None, None) => anyhow::bail!("neither a job nor --status was given"),
     };
@@ -34,15 +32,17 @@ pub(crate) async fn run(arguments: Retry, source: &Source) -> anyhow::Result<Exi
         limit: arguments.limit,
     };
     let answer = client.call(&post(PATH, &asked)?).await?;
-    if arguments.dry_run {
-        let preview: RetryPreview = read(&client, &answer)?;
+    if arguments.json {
+        output::json(&answer.body)?;
+    } else if arguments.dry_run {
+        let preview: RetryPreview = client.read(&answer.body)?;
         for job in &preview.sample {
             let error = job.error.as_ref().map_or("", |error| error.message.as_str());
             output::line(format!("{}  {}  {error}", job.job_id, job.task).trim_end())?;
         }
         output::note(counted(&preview));
     } else {
-        let retry: BulkRetry = read(&client, &answer)?;
+        let retry: BulkRetry = client.read(&answer.body)?;
         output::line(retry.retry_id.to_string())?;
         output::note(format!("They are retried at {} per second. See `longshore retries`.", retry.rate_per_second));
     }
@@ -53,26 +53,20 @@ pub(crate) async fn list(arguments: &Retries, source: &Source) -> anyhow::Result
     let client = Client::new(&arguments.service, source)?;
     if let Some(retry_id) = arguments.stop {
         let answer = client.call(&request(Method::DELETE, format!("{PATH}/{retry_id}"))).await?;
-        output::line(line(&read(&client, &answer)?))?;
+        if arguments.shown.json {
+            output::json(&answer.body)?;
+        } else {
+            output::line(line(&client.read(&answer.body)?))?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
-    let answer = client.call(&get(PATH)).await?;
-    if arguments.json {
-        output::line(String::from_utf8_lossy(&answer.body).trim_end())?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let BulkRetries { retries } = read(&client, &answer)?;
-    if retries.is_empty() {
-        output::note("There are none: begin one with `longshore retry --status failed`, perhaps with --dry-run first.");
-    }
-    for retry in &retries {
-        output::line(line(retry))?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn read<T: DeserializeOwned>(client: &Client, answer: &Answer<Bytes>) -> anyhow::Result<T> {
-    Ok(serde_json::from_slice(&answer.body).map_err(|error| client.misunderstood(&error))?)
+    let page = |body: &[u8], _| {
+        let BulkRetries { retries } = client.read(body)?;
+        let hint = "There are none: begin one with `longshore retry --status failed`, perhaps with --dry-run first.";
+        let notes = if retries.is_empty() { vec![hint.to_owned()] } else { Vec::new() };
+        Ok(Page { lines: retries.iter().map(line).collect(), notes })
+    };
+    listing::show(&client, &get(PATH), &arguments.shown, page).await
 }
 
 fn counted(preview: &RetryPreview) -> String {

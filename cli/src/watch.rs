@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bytes::Bytes;
-use chassis::client::{Answer, Call};
+use chassis::client::Call;
 use chassis::config::{ExitWith, Source};
 use console::Term;
 use http::HeaderValue;
@@ -14,7 +13,7 @@ use protocol::ids::JobId;
 use tokio::time::Instant;
 
 use crate::arguments::Watch;
-use crate::client::{Client, job_path, unless_unknown};
+use crate::client::{Client, job_path};
 use crate::{durations, output};
 
 const FAILED: u8 = 1;
@@ -27,8 +26,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How often progress is asked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long the service may be away while we watch.
-const PATIENCE: Duration = Duration::from_secs(60);
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Between tries meanwhile.
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(arguments: Watch, source: &Source) -> anyhow::Result<ExitCode> {
     let client = Client::new(&arguments.service, source)?;
@@ -70,14 +70,8 @@ async fn look(client: &Client, job_id: JobId, at_once: bool) -> Result<JobView, 
         let prefer = HeaderValue::try_from(format!("wait={HOLD_S}")).expect("digits are a header value");
         call = call.header("prefer", prefer).within(Duration::from_secs(HOLD_S) + GRACE);
     }
-    let answer: Answer<Bytes> = client.send(&call).await.map_err(|error| client.absent(&error))?;
-    if let Some(unknown) = unless_unknown(job_id, answer.status) {
-        return Err(unknown);
-    }
-    if answer.status.is_client_error() || answer.status.is_server_error() {
-        return Err(client.refusal(&answer));
-    }
-    serde_json::from_slice(&answer.body).map_err(|error| client.misunderstood(&error))
+    let answer = client.call_job(job_id, &call).await?;
+    client.read(&answer.body)
 }
 
 fn is_passing(error: &ExitWith) -> bool {

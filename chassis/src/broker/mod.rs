@@ -17,7 +17,10 @@ mod watched;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use protocol::key::QueueName;
 use tokio::sync::watch;
+
+use crate::finding::Finding;
 
 pub use delivery::{Delivery, SlotConsumer};
 pub use embedded::EmbeddedBroker;
@@ -102,6 +105,12 @@ pub trait Port: Send + Sync + std::fmt::Debug {
 
     /// Writes out what was acknowledged and closes the connections, within 2 s. Consumers stay silent afterwards, publishes are `Busy`.
     fn close(&self) -> BoxFuture<'static, ()>;
+}
+
+/// Looks at a RabbitMQ as this program would use it with these job queues: whether it is there, lets the user in, has what it should have with
+/// the right arguments, and takes and confirms messages; and what the user may do. Nothing is left behind but canaries.
+pub async fn examine(url: &AmqpUrl, program: Program, queues: &[QueueName]) -> Vec<Finding> {
+    amqp::examine::examine(&url.uri, program, queues).await
 }
 
 /// Starts the adapter for a source. It returns at once, also when the broker is away: the link says when it came.

@@ -54,11 +54,22 @@ impl Call {
         Call { method, path: path.into(), headers, body, deadline: DEADLINE, is_repeatable }
     }
 
+    /// What is asked, for people: `GET /jobs?limit=20`.
+    pub fn asked(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
     /// A body that is JSON already.
     #[must_use]
-    pub fn json_bytes(mut self, body: impl Into<Bytes>) -> Call {
+    pub fn json_bytes(self, body: impl Into<Bytes>) -> Call {
+        self.bytes(body, HeaderValue::from_static("application/json"))
+    }
+
+    /// A body of any kind.
+    #[must_use]
+    pub fn bytes(mut self, body: impl Into<Bytes>, media_type: HeaderValue) -> Call {
         self.body = body.into();
-        self.header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        self.header(CONTENT_TYPE, media_type)
     }
 
     #[must_use]

@@ -16,4 +16,4 @@ pub use error::Error;
 pub use path::segment;
 pub use peer::Peer;
 pub use services::{CacheClient, DataRead, StoreClient};
-pub use transport::Http;
+pub use transport::{Http, Pieces};

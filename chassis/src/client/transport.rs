@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::{PathAndQuery, Scheme, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Collected, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -75,23 +76,81 @@ impl Http {
         }
     }
 
-    async fn exchange(&self, address: &Address, request: http::Request<Full<Bytes>>) -> Result<Answer<Bytes>, Error> {
-        let response = match self.client.request(request).await {
-            Ok(response) => response,
-            Err(error) if error.is_connect() => {
-                return Err(Error::Unreachable { address: address.clone(), reason: causes(&error) });
-            }
-            Err(error) => return Err(Error::Broken { address: address.clone(), reason: causes(&error) }),
+    /// Sends one call to one address, once, for an answer that goes on: its head must come within the call's deadline, its body may take
+    /// as long as it takes. Any status is an answer.
+    ///
+    /// # Errors
+    /// All but [`Error::Problem`].
+    pub async fn open(&self, address: &Address, call: &Call) -> Result<Answer<Pieces>, Error> {
+        let request = request(address, call)?;
+        let response = match tokio::time::timeout(call.deadline, self.begin(address, request)).await {
+            Ok(response) => response?,
+            Err(_) => return Err(Error::Timeout { address: address.clone(), deadline: call.deadline }),
         };
         let (parts, body) = response.into_parts();
-        match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
-            Ok(body) => {
-                let (status, headers) = (parts.status, parts.headers);
-                Ok(Answer { address: address.clone(), status, headers, body: body.to_bytes() })
+        let body = Pieces { address: address.clone(), body };
+        Ok(Answer { address: address.clone(), status: parts.status, headers: parts.headers, body })
+    }
+
+    async fn exchange(&self, address: &Address, request: http::Request<Full<Bytes>>) -> Result<Answer<Bytes>, Error> {
+        let (parts, body) = self.begin(address, request).await?.into_parts();
+        let (status, headers) = (parts.status, parts.headers);
+        let body = collected(address, body).await?;
+        Ok(Answer { address: address.clone(), status, headers, body })
+    }
+
+    async fn begin(
+        &self,
+        address: &Address,
+        request: http::Request<Full<Bytes>>,
+    ) -> Result<http::Response<Incoming>, Error> {
+        self.client.request(request).await.map_err(|error| {
+            let (address, reason) = (address.clone(), causes(&error));
+            if error.is_connect() { Error::Unreachable { address, reason } } else { Error::Broken { address, reason } }
+        })
+    }
+}
+
+/// The body of an answer that goes on, as its pieces come.
+#[derive(Debug)]
+pub struct Pieces {
+    address: Address,
+    body: Incoming,
+}
+
+impl Pieces {
+    /// The next piece; `None` at the end. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] when the connection ended before the answer did.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(error)) => {
+                    return Err(Error::Broken { address: self.address.clone(), reason: error.to_string() });
+                }
             }
-            Err(error) => Err(Error::Broken { address: address.clone(), reason: error.to_string() }),
         }
     }
+
+    /// All of it, within the bound of other answers.
+    ///
+    /// # Errors
+    /// As [`Pieces::next`].
+    pub async fn whole(self) -> Result<Bytes, Error> {
+        collected(&self.address, self.body).await
+    }
+}
+
+async fn collected(address: &Address, body: Incoming) -> Result<Bytes, Error> {
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+    body.map(Collected::to_bytes).map_err(|error| Error::Broken { address: address.clone(), reason: error.to_string() })
 }
 
 impl Default for Http {

@@ -91,7 +91,7 @@ pub(crate) async fn run(arguments: Load, source: &Source) -> anyhow::Result<Exit
 /// Makes sure that it is Longshore that answers, and that there is something to read.
 async fn prepare(plan: &Plan, requests: &Requests, client: &Client) -> anyhow::Result<()> {
     let answer = client.call(&get("/jobs?limit=1")).await?;
-    serde_json::from_slice::<JobPage>(&answer.body).map_err(|error| client.misunderstood(&error))?;
+    client.read::<JobPage>(&answer.body)?;
     if plan.mix.touches_data() {
         let writes = stream::iter((0..plan.keys).map(|key| client.call(requests.call(Kind::Write, key))));
         writes.buffer_unordered(PREPARED_AT_A_TIME).try_for_each(|_| async { Ok(()) }).await?;

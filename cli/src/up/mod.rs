@@ -3,7 +3,7 @@
 mod banner;
 mod bound;
 mod parts;
-mod plan;
+pub(crate) mod plan;
 
 use std::process::ExitCode;
 use std::time::Duration;

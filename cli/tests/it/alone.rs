@@ -15,6 +15,12 @@ async fn wrong_command_lines_are_told_what_was_meant() {
     check(&["sumbit", "noop"], &[], 64, "a similar subcommand exists: 'submit'").await;
     check(&["submit"], &[], 64, "<TASK>").await;
     check(&["submit", "noop", "--payload", "{"], &[], 65, "is not JSON").await;
+    check(&["batch", "jobs.json"], &[], 65, "jobs.json cannot be read").await;
+    check(&["data", "put", "k", "{"], &[], 65, "VALUE is not JSON").await;
+    check(&["data", "put", "k", "x", "--media-type", "text/plain"], &[], 65, "bytes are given as @FILE").await;
+    check(&["data", "put", "k", "1", "--media-type", "text"], &[], 64, "type/subtype").await;
+    check(&["backends"], &[], 64, "start it with LONGSHORE_ADMIN_LISTEN=127.0.0.1:8001").await;
+    check(&["backends", "--admin", "here"], &[], 64, "--admin is \"here\", but must be host:port").await;
     check(&["jobs", "--url", "nowhere"], &[], 64, "--url is \"nowhere\", but must be host:port").await;
     check(&["load", "--stages", "hold 5"], &[], 64, "which lacks its time after a slash; it must be stages").await;
     check(&["load", "--mix", "sumbit=1"], &[], 64, "the kinds are submit, wait, read, write, invalidate").await;
@@ -35,6 +41,17 @@ async fn without_a_service_the_next_step_is_said() {
         vec!["cancel", id],
         vec!["invalidate", "k"],
         vec!["load"],
+        vec!["show", id],
+        vec!["show", id, "--watch"],
+        vec!["result", id],
+        vec!["logs", id],
+        vec!["purge", id],
+        vec!["workers"],
+        vec!["queues", "--watch"],
+        vec!["data", "get", "k"],
+        vec!["data", "put", "k", "1"],
+        vec!["inspect", "k"],
+        vec!["top", "--once"],
     ] {
         let arguments: Vec<&str> = command.into_iter().chain(nobody).collect();
         check(&arguments, &[], 69, "start Longshore with `longshore up`").await;

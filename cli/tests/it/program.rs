@@ -27,6 +27,25 @@ fn command(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Com
     command
 }
 
+/// The first lines of a command that goes on; it is killed then.
+pub(crate) async fn first_lines(
+    folder: &Path,
+    variables: &[(&str, &str)],
+    arguments: &[&str],
+    count: usize,
+) -> Vec<String> {
+    let mut child = command(folder, variables, arguments).spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut first = Vec::new();
+    let read = async {
+        while first.len() < count {
+            first.push(lines.next_line().await.expect("readable").expect("it goes on"));
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.expect("in time");
+    first
+}
+
 pub(crate) async fn run(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
     Running::start(folder, variables, arguments).ended().await
 }
@@ -94,7 +113,11 @@ pub(crate) const FREE_PORTS: [(&str, &str); 5] = [
 
 impl Up {
     pub(crate) async fn start(folder: &Path) -> Self {
-        let mut child = command(folder, &FREE_PORTS, &["up"]).spawn().expect("it starts");
+        Self::start_with(folder, &FREE_PORTS).await
+    }
+
+    pub(crate) async fn start_with(folder: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut child = command(folder, variables, &["up"]).spawn().expect("it starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let mut errors = child.stderr.take().expect("piped");
         // The log must go somewhere, or the program would wait for a reader.

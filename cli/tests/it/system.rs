@@ -6,11 +6,11 @@ use tokio::task::LocalSet;
 
 use crate::program::{Ended, FREE_PORTS, Up, run};
 
-async fn ask(up: &Up, folder: &Path, arguments: &[&str]) -> Ended {
+pub(crate) async fn ask(up: &Up, folder: &Path, arguments: &[&str]) -> Ended {
     run(folder, &[("LONGSHORE_URL", up.url())], arguments).await
 }
 
-fn told(ended: &Ended, status: i32, out: &str, err: &str) {
+pub(crate) fn told(ended: &Ended, status: i32, out: &str, err: &str) {
     assert_eq!(ended.status, status, "{ended:?}");
     assert!(ended.out.contains(out) && ended.err.contains(err), "{ended:?}");
 }
@@ -50,7 +50,7 @@ async fn walk(folder: &Path) {
     told(&ask(&up, folder, &["resume", "default"]).await, 0, "The queue default goes on", "");
     told(&ask(&up, folder, &["watch", waits.out.trim()]).await, 0, "{\"task\":\"noop\"", "");
     told(&ask(&up, folder, &["pause", "nope"]).await, 65, "", "There is no queue nope");
-    told(&ask(&up, folder, &["invalidate", "my_data"]).await, 0, "my_data", "");
+    told(&ask(&up, folder, &["invalidate", "my_data", "other"]).await, 0, "my_data", "");
     told(&ask(&up, folder, &["retry", "--status", "cancelled", "--dry-run"]).await, 0, id, "1 job would be retried");
     told(&ask(&up, folder, &["retries"]).await, 0, "", "There are none");
     let begun = ask(&up, folder, &["retry", "--status", "cancelled", "--task", "slow"]).await;

@@ -68,7 +68,7 @@ impl<'a> Needed<'a> {
 
     /// Names of what does not exist.
     async fn missing(&self, connection: &Connection) -> Result<Vec<String>, Failure> {
-        let mut asserting = Asserting { connection, channel: None };
+        let mut asserting = Asserting::on(connection);
         let mut missing = Vec::new();
         for exchange in &self.exchanges {
             if !asserting.exchange(exchange).await? {
@@ -85,13 +85,17 @@ impl<'a> Needed<'a> {
 }
 
 /// A channel for asserting: "not found" ends it, so that it is opened again when needed.
-struct Asserting<'a> {
+pub(super) struct Asserting<'a> {
     connection: &'a Connection,
     channel: Option<Channel>,
 }
 
-impl Asserting<'_> {
-    async fn exchange(&mut self, exchange: &Exchange) -> Result<bool, Failure> {
+impl<'a> Asserting<'a> {
+    pub(super) fn on(connection: &'a Connection) -> Self {
+        Self { connection, channel: None }
+    }
+
+    pub(super) async fn exchange(&mut self, exchange: &Exchange) -> Result<bool, Failure> {
         let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
         let channel = self.channel().await?;
         let kind = kind(exchange);
@@ -100,7 +104,7 @@ impl Asserting<'_> {
         self.found(declared)
     }
 
-    async fn queue(&mut self, name: &str) -> Result<bool, Failure> {
+    pub(super) async fn queue(&mut self, name: &str) -> Result<bool, Failure> {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let channel = self.channel().await?;
         let declared = channel.queue_declare(name.into(), options, FieldTable::default());
@@ -155,7 +159,7 @@ async fn declare(connection: &Connection, whole: &Topology, missing: &[String]) 
     Ok(())
 }
 
-fn kind(exchange: &Exchange) -> ExchangeKind {
+pub(super) fn kind(exchange: &Exchange) -> ExchangeKind {
     match exchange.kind {
         topology::ExchangeKind::Direct => ExchangeKind::Direct,
         topology::ExchangeKind::Fanout => ExchangeKind::Fanout,
@@ -163,7 +167,7 @@ fn kind(exchange: &Exchange) -> ExchangeKind {
 }
 
 /// A policy needs the management API; arguments say the same.
-fn arguments(limits: &Limits) -> FieldTable {
+pub(super) fn arguments(limits: &Limits) -> FieldTable {
     let mut table = FieldTable::default();
     let mut text = |name: &str, value: &str| {
         table.insert(name.into(), AMQPValue::LongString(value.into()));

@@ -30,7 +30,35 @@ pub(super) enum Failure {
 impl Failure {
     /// The channel was told that the object does not exist.
     pub(super) fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused { source, .. } if reply_code(source) == Some(404))
+        self.reply_code() == Some(404)
+    }
+
+    /// The user lacks the right.
+    pub(super) fn is_access_refused(&self) -> bool {
+        self.reply_code() == Some(403)
+    }
+
+    /// The object is there, and differs.
+    pub(super) fn is_precondition_failed(&self) -> bool {
+        self.reply_code() == Some(406)
+    }
+
+    fn reply_code(&self) -> Option<u16> {
+        match self {
+            Self::Refused { source, .. } => reply_code(source),
+            _ => None,
+        }
+    }
+
+    /// The broker's own words, where it said any.
+    pub(super) fn reply_text(&self) -> String {
+        match self {
+            Self::Refused { source, .. } => match source.kind() {
+                lapin::ErrorKind::ProtocolError(error) => error.get_message().to_string(),
+                _ => source.to_string(),
+            },
+            other => other.to_string(),
+        }
     }
 }
 

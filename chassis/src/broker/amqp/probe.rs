@@ -11,22 +11,66 @@ use tokio::time::timeout;
 /// The protocol header of AMQP 0-9-1.
 const HEADER: &[u8; 8] = b"AMQP\0\0\x09\x01";
 const DEADLINE: Duration = Duration::from_secs(2);
+/// The first frame is shorter than any broker's least limit for frames, but for who sends garbage.
+const FRAME_BYTES_MAX: u32 = 64 * 1024;
 
 /// Whether `address` (`host:port`) speaks AMQP, within two seconds.
 ///
 /// # Errors
 /// Refused, silent, or something else.
 pub(crate) async fn probe(address: &str) -> io::Result<()> {
-    let asked = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(HEADER).await?;
-        // A broker answers with the frame of connection.start: a method frame, type 1.
-        match stream.read_u8().await? {
-            1 => Ok(()),
-            other => {
-                Err(io::Error::new(io::ErrorKind::InvalidData, format!("not AMQP 0-9-1: it answered {other:#04x}")))
-            }
-        }
-    };
+    in_time(greet(address)).await.map(drop)
+}
+
+/// The broker's product and version, as its first frame says them: `RabbitMQ 4.0.5`.
+///
+/// # Errors
+/// As [`probe`].
+pub(super) async fn server(address: &str) -> io::Result<String> {
+    in_time(async {
+        let mut stream = greet(address).await?;
+        let _channel = stream.read_u16().await?;
+        let mut frame = vec![0; usize::try_from(stream.read_u32().await?.min(FRAME_BYTES_MAX)).unwrap_or(0)];
+        stream.read_exact(&mut frame).await?;
+        let said = |name| text_of(&frame, name).unwrap_or("unknown");
+        Ok(format!("{} {}", said("product"), said("version")))
+    })
+    .await
+}
+
+async fn in_time<T>(asked: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout(DEADLINE, asked).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+/// The connection behind the first byte of its answer.
+async fn greet(address: &str) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(HEADER).await?;
+    // A broker answers with the frame of connection.start: a method frame, type 1.
+    match stream.read_u8().await? {
+        1 => Ok(stream),
+        other => Err(io::Error::new(io::ErrorKind::InvalidData, format!("not AMQP 0-9-1: it answered {other:#04x}"))),
+    }
+}
+
+/// A text of the server's properties, a table of AMQP 0-9-1: the name with its length, `S`, four bytes of length, the text.
+fn text_of<'a>(frame: &'a [u8], name: &str) -> Option<&'a str> {
+    let mut head = vec![u8::try_from(name.len()).ok()?];
+    head.extend_from_slice(name.as_bytes());
+    head.push(b'S');
+    let at = frame.windows(head.len()).position(|window| window == head)? + head.len();
+    let (length, rest) = frame.get(at..)?.split_first_chunk::<4>()?;
+    std::str::from_utf8(rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_found_in_the_servers_properties() {
+        let frame = b"\0\x0a\x07productS\0\0\0\x08RabbitMQ\x07versionS\0\0\0\x054.0.5";
+        assert_eq!((text_of(frame, "product"), text_of(frame, "version")), (Some("RabbitMQ"), Some("4.0.5")));
+        assert_eq!((text_of(frame, "platform"), text_of(b"\x07versionS\0\0\0\x09x", "version")), (None, None));
+    }
 }

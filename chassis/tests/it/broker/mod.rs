@@ -2,6 +2,7 @@
 
 mod bench;
 mod conformance;
+mod examine;
 mod node;
 mod proxy;
 mod rabbit;

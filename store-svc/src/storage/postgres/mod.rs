@@ -27,6 +27,7 @@ pub use url::{ACCEPTED, Url, UrlError};
 
 mod bound;
 mod connection;
+pub mod examine;
 mod fault;
 mod follow;
 mod heard;
