@@ -14,6 +14,7 @@ use crate::chaos::arguments::{Chaos, EXIT_STATUSES as CHAOS_EXIT_STATUSES};
 use crate::chaos::handler::Handler;
 use crate::durations;
 use crate::load::{self, arguments::Load};
+use crate::schedules::Schedules;
 
 const EXIT_STATUSES: &str = "Exit status: 0 the job succeeded, 1 it failed, 3 it was cancelled, 64 a wrong argument, \
                              65 refused, 69 Longshore is not there.";
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Retry(Box<Retry>),
     /// List the retries of many jobs that run and the last ones that have ended, or stop one
     Retries(Retries),
+    /// Jobs that are made again and again: list, show, put, delete, pause, resume or run schedules
+    Schedules(Schedules),
     /// What each queue holds, and what came and went within the last minute
     Queues(QueueList),
     /// Begin nothing new from a queue; what runs goes on, and jobs are still accepted
@@ -415,6 +418,10 @@ mod tests {
         check("longshore watch 7", "invalid");
         check("longshore jobs --limit 0", "1..=500");
         check("longshore retry", "JOB_ID");
+        check("longshore schedules put nightly noop", "--cron");
+        check("longshore schedules put nightly noop --cron @dayly", "it is not one of @hourly");
+        check("longshore schedules put nightly noop --cron @daily --time-zone Berlin", "such as Europe/Berlin");
+        check("longshore schedules show a/b", "letters, digits");
         check("longshore retry --task noop", "--status");
         check("longshore retry --status succeeded", "possible values: failed, cancelled");
         check("longshore retry 01890000-0000-7000-8000-000000000001 --status failed", "cannot be used with");

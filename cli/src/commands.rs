@@ -6,7 +6,9 @@ use anyhow::Context;
 use chassis::config::Source;
 
 use crate::arguments::{Arguments, Command};
-use crate::{backup, chaos, control, definitions, explain, health, jobs, load, logs, queues, retry, submit, up, watch};
+use crate::{
+    backup, chaos, control, definitions, explain, health, jobs, load, logs, queues, retry, schedules, submit, up, watch,
+};
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let source = Source::from_process();
@@ -33,6 +35,7 @@ async fn client_command(command: Command, source: &Source) -> anyhow::Result<Exi
         Command::Cancel(arguments) => control::cancel(&arguments, source).await,
         Command::Retry(arguments) => retry::run(*arguments, source).await,
         Command::Retries(arguments) => retry::list(&arguments, source).await,
+        Command::Schedules(arguments) => schedules::run(arguments, source).await,
         Command::Queues(arguments) => queues::list(&arguments, source).await,
         Command::Pause(arguments) => queues::pause(&arguments, source).await,
         Command::Resume(arguments) => queues::resume(&arguments, source).await,

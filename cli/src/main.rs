@@ -16,6 +16,7 @@ mod logs;
 mod output;
 mod queues;
 mod retry;
+mod schedules;
 mod submit;
 mod up;
 mod watch;

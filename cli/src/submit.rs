@@ -76,7 +76,7 @@ fn call(body: &api::Submit, key: Option<&str>) -> anyhow::Result<Call> {
 }
 
 /// JSON as it is, `@FILE`, or `-`.
-fn read_payload(argument: &str) -> Result<Box<RawValue>, ExitWith> {
+pub(crate) fn read_payload(argument: &str) -> Result<Box<RawValue>, ExitWith> {
     let (text, place) = match (argument, argument.strip_prefix('@')) {
         ("-", _) => {
             let mut text = String::new();
