@@ -16,6 +16,7 @@ use crate::chaos::arguments::{Chaos, EXIT_STATUSES as CHAOS_EXIT_STATUSES};
 use crate::chaos::handler::Handler;
 use crate::durations;
 use crate::load::{self, arguments::Load};
+use crate::operate::schedules::Schedules;
 
 pub(crate) use data::{Data, DataDelete, DataGet, DataPut, DataWrite, Inspect, Invalidate};
 pub(crate) use names::{ErrorKindName, PriorityName, StatusName, UnsuccessfulName};
@@ -67,6 +68,8 @@ pub(crate) enum Command {
     Retry(Box<Retry>),
     /// List the retries of many jobs that run and the last ones that have ended, or stop one
     Retries(Retries),
+    /// Jobs that are made again and again: list, show, put, delete, pause, resume or run schedules
+    Schedules(Schedules),
     /// What each queue holds, and what came and went within the last minute
     Queues(List),
     /// Begin nothing new from a queue; what runs goes on, and jobs are still accepted
@@ -414,6 +417,10 @@ mod tests {
         check("longshore watch 7", "invalid");
         check("longshore jobs --limit 0", "1..=500");
         check("longshore retry", "JOB_ID");
+        check("longshore schedules put nightly noop", "--cron");
+        check("longshore schedules put nightly noop --cron @dayly", "it is not one of @hourly");
+        check("longshore schedules put nightly noop --cron @daily --time-zone Berlin", "such as Europe/Berlin");
+        check("longshore schedules show a/b", "letters, digits");
         check("longshore retry --task noop", "--status");
         check("longshore retry --status succeeded", "possible values: failed, cancelled");
         check("longshore retry 01890000-0000-7000-8000-000000000001 --status failed", "cannot be used with");

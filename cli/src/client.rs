@@ -23,7 +23,7 @@ pub(crate) const REFUSED: u8 = 65;
 pub(crate) const UNAVAILABLE: u8 = 69;
 
 /// A call that is not given another deadline; longer than the service's own, so that its answer says what was slow.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The settings of the client commands.
 #[derive(Debug, Deserialize)]

@@ -9,6 +9,7 @@ mod jobs;
 mod leases;
 mod queues;
 mod router;
+mod schedules;
 mod state;
 mod store;
 

@@ -9,6 +9,7 @@ use crate::data::{inspect, read, write};
 use crate::jobs::{batch, control, events, list, retry_many, status, submit};
 use crate::leases;
 use crate::queues;
+use crate::schedules;
 use crate::state::Gateway;
 
 pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
@@ -35,6 +36,14 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/queues", get(queues::list))
         .route("/queues/{queue}/pause", post(queues::pause))
         .route("/queues/{queue}/resume", post(queues::resume))
+        .route("/schedules", get(schedules::list))
+        .route(
+            "/schedules/{name}",
+            get(schedules::one).merge(put(schedules::put).layer(admitted.clone())).delete(schedules::delete),
+        )
+        .route("/schedules/{name}/pause", post(schedules::pause))
+        .route("/schedules/{name}/resume", post(schedules::resume))
+        .route("/schedules/{name}/run", post(schedules::run))
         .route("/workers", get(list::workers))
         .route("/data", get(read::default_key))
         .route("/data/{key}", get(read::key).merge(put(write::put).layer(admitted.clone())).delete(write::delete))

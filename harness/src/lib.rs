@@ -13,6 +13,7 @@ pub mod process;
 pub mod proxy;
 pub mod rabbit;
 pub mod wait;
+pub mod wall_clock;
 
 pub use client::Client;
 pub use cluster::{Cluster, Setup};

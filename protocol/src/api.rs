@@ -7,6 +7,7 @@ use crate::ids::JobId;
 use crate::job::State;
 use crate::key::{DataKey, QueueName, TaskName, UniqueKey};
 use crate::problem::Problem;
+use crate::schedule::MadeBy;
 use crate::time::Timestamp;
 
 pub const DEFAULT_QUEUE: &str = "default";
@@ -195,6 +196,9 @@ pub struct JobView {
     pub start_deadline_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_key: Option<String>,
+    /// Which schedule made it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<MadeBy>,
     pub created_at: Timestamp,
     /// When it is due, while it is scheduled.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use crate::topology::RESERVED_QUEUES;
 pub const KEY_BYTES_MAX: usize = 256;
 /// Longest unique key, in bytes.
 pub const UNIQUE_KEY_BYTES_MAX: usize = 255;
-/// Longest queue or task name, in bytes.
+/// Longest name of a queue, a task or a schedule, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 
 /// Why a name was refused; the text is made for people.
@@ -102,6 +102,12 @@ name_type!(
 name_type!(
     /// A task: what a worker is asked to do.
     TaskName,
+    check_name
+);
+
+name_type!(
+    /// A schedule.
+    ScheduleName,
     check_name
 );
 

@@ -20,6 +20,7 @@ pub mod logs;
 pub mod problem;
 pub mod queue;
 pub mod retry;
+pub mod schedule;
 pub mod store_api;
 pub mod time;
 pub mod topology;

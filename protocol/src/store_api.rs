@@ -17,6 +17,7 @@ use crate::key::{DataKey, MediaType, QueueName, Tag, TaskName, TaskPattern, Uniq
 use crate::logs::Output;
 use crate::problem::{Kind, Problem};
 use crate::queue::Pause;
+use crate::schedule::{ScheduleCommand, ScheduleView};
 use crate::time::Timestamp;
 
 /// Most commands in one request.
@@ -76,6 +77,7 @@ pub enum Command {
     StopRetry {
         retry_id: RetryId,
     },
+    Schedule(ScheduleCommand),
     /// From now on nothing of the queue is rung or claimed; what runs goes on.
     PauseQueue {
         queue: QueueName,
@@ -133,6 +135,18 @@ pub enum Reply {
     },
     /// As far as it has come.
     BulkRetry(Box<BulkRetry>),
+    /// The schedule as it is now.
+    Schedule {
+        created: bool,
+        schedule: Box<ScheduleView>,
+    },
+    /// `false`: there was none.
+    ScheduleDeleted {
+        deleted: bool,
+    },
+    ScheduleRun {
+        job: Box<JobView>,
+    },
     /// The queue as it is now.
     Pause(Pause),
     /// `false`: the job has not ended.
@@ -167,6 +181,9 @@ impl Reply {
             Self::Retried { .. } => "retried",
             Self::Purged { .. } => "purged",
             Self::BulkRetry(_) => "bulk_retry",
+            Self::Schedule { .. } => "schedule",
+            Self::ScheduleDeleted { .. } => "schedule_deleted",
+            Self::ScheduleRun { .. } => "schedule_run",
             Self::Pause(_) => "pause",
             Self::DataWritten { .. } => "data_written",
             Self::Sequencer(_) => "sequencer",

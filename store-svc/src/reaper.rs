@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use protocol::ids::SessionId;
 use protocol::lease::{Held, Standstill};
+use protocol::schedule::ClockWatch;
 use protocol::store_api::{IDEMPOTENCY_KEY_MS, JobFence};
 use tokio::time::MissedTickBehavior;
 
@@ -87,10 +88,13 @@ fn held(reader: &mut dyn Reader) -> Result<Watched, StorageError> {
 /// Queues rows when their time has come.
 pub(crate) async fn queue_due(readers: Readers, writer: Writer, hub: Arc<Hub>) {
     let mut next = hub.due_ms.subscribe();
+    let mut clocks = ClockWatch::default();
+    let mut recount = true;
     loop {
         // Whatever is scheduled from here on lowers it again.
         hub.due_ms.send_replace(i64::MAX);
-        let queued = queue_all_due(&readers, &writer, &hub).await;
+        recount |= clocks.was_put_back(chassis::clock::wall_ms(), chassis::clock::now_ms());
+        let queued = queue_all_due(&readers, &writer, &hub, &mut recount).await;
         if let Err(error) = queued {
             tracing::warn!(error = format!("{error:#}"), "due rows could not be queued");
             tokio::time::sleep(LOOK_EVERY).await;
@@ -99,7 +103,8 @@ pub(crate) async fn queue_due(readers: Readers, writer: Writer, hub: Arc<Hub>) {
         loop {
             let due_ms = *next.borrow_and_update();
             let wait_ms = due_ms.saturating_sub(chassis::clock::wall_ms());
-            if wait_ms <= 0 {
+            recount |= clocks.was_put_back(chassis::clock::wall_ms(), chassis::clock::now_ms());
+            if wait_ms <= 0 || recount {
                 break;
             }
             let wait = Duration::from_millis(wait_ms.unsigned_abs()).min(DUE_LOOK);
@@ -111,7 +116,11 @@ pub(crate) async fn queue_due(readers: Readers, writer: Writer, hub: Arc<Hub>) {
     }
 }
 
-async fn queue_all_due(readers: &Readers, writer: &Writer, hub: &Hub) -> anyhow::Result<()> {
+async fn queue_all_due(readers: &Readers, writer: &Writer, hub: &Hub, recount: &mut bool) -> anyhow::Result<()> {
+    if *recount {
+        writer.step(|transitions| transitions.recount_ticks()).await?;
+        *recount = false;
+    }
     while writer.step(|transitions| transitions.due(DUE_ROWS)).await? {}
     if let Some(due_ms) = readers.read(|reader| reader.next_due_ms()).await? {
         hub.expect_due(due_ms);

@@ -89,6 +89,10 @@ impl Transitions for Transaction {
         unused()
     }
 
+    fn recount_ticks(&mut self) -> Result<(), StorageError> {
+        unused()
+    }
+
     fn retry_some(&mut self, _: RetryId, _: u32) -> Result<RetryStep, StorageError> {
         unused()
     }

@@ -90,6 +90,12 @@ async fn bad_paths(http: &Http) -> Result<()> {
         (Method::GET, "/jobs?limit=none".to_owned(), 422),
         (Method::GET, "/jobs?cursor=%00".to_owned(), 422),
         (Method::GET, "/jobs?colour=red".to_owned(), 422),
+        (Method::GET, "/schedules/absent".to_owned(), 404),
+        (Method::POST, "/schedules/absent/run".to_owned(), 404),
+        (Method::DELETE, "/schedules/absent".to_owned(), 404),
+        (Method::GET, "/schedules?limit=501".to_owned(), 422),
+        (Method::GET, "/schedules?cursor=%00".to_owned(), 422),
+        (Method::POST, "/schedules/absent".to_owned(), 405),
         (Method::DELETE, "/longtask".to_owned(), 405),
         (Method::PATCH, format!("/jobs/{unknown}"), 405),
         (Method::POST, "/data/k".to_owned(), 405),
@@ -97,6 +103,16 @@ async fn bad_paths(http: &Http) -> Result<()> {
         check(http, method, &path, "", Bytes::new(), status).await?;
     }
     check(http, Method::PUT, "/jobs/not-an-id", JSON, "{\"task\": \"noop\"}", 404).await?;
+    for (path, schedule) in [
+        ("/schedules/a%20b", json!({"cron": "@daily", "job": {"task": "noop"}})),
+        ("/schedules/a", json!({"cron": "0 0 30 2 *", "job": {"task": "noop"}})),
+        ("/schedules/a", json!({"cron": "@daily", "time_zone": "Mars/Olympus", "job": {"task": "noop"}})),
+        ("/schedules/a", json!({"cron": "@daily", "job": {"task": "noop", "queue": "nowhere"}})),
+        ("/schedules/a", json!({"cron": "@daily", "job": {"task": "noop", "delay_ms": 5}})),
+        ("/schedules/a", json!({"cron": "@daily", "job": {"task": "noop", "payload": "x".repeat(65_536)}})),
+    ] {
+        check(http, Method::PUT, path, JSON, schedule.to_string(), 422).await?;
+    }
     check(http, Method::PUT, "/data/k", JSON, "{\"value\": 1}", 422).await?;
     check(http, Method::PUT, "/data/k", JSON, "{", 400).await?;
     check(http, Method::PUT, "/data/k", "text/plain", "{\"data\": 1}", 415).await

@@ -16,6 +16,7 @@ mod postgres;
 mod queues;
 mod reads;
 mod real_input;
+mod schedules;
 mod secrets;
 mod tidy;
 mod transcripts;

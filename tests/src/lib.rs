@@ -15,6 +15,6 @@ pub mod usage;
 
 pub use harness::{
     Answer, Client, Cluster, Http, Process, Setup, TcpProxy, binaries, client, cluster, eventually, http, ledger,
-    pacer, ports, process, proxy, unless_interrupted, wait, wait_until,
+    pacer, ports, process, proxy, unless_interrupted, wait, wait_until, wall_clock,
 };
 pub use scenario::scenario;

@@ -67,7 +67,7 @@ pub(crate) async fn run(arguments: &Chaos) -> Result<ExitCode> {
     let seed = arguments.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let length = Duration::from_secs(arguments.seconds);
     raise_file_limit();
-    let faketime = site::faketime();
+    let faketime = harness::wall_clock::faketime();
     let focus = if arguments.cache { Focus::Caches } else { Focus::Everything };
     let clocks_moved = faketime.is_some() && focus == Focus::Everything;
     let trial = Trial { seed, jobs: arguments.jobs, seconds: arguments.seconds, focus, clocks_moved };

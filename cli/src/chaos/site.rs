@@ -2,14 +2,13 @@
 //! them. Everything on loopback and free ports; dropped, nothing of it is left.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use chassis::testing::rabbit::ScratchNode;
 use harness::cluster::Plan;
-use harness::process::Spec;
 use harness::rabbit::own_urls;
+use harness::wall_clock::WallClock;
 use harness::{Cluster, Setup, TcpProxy};
 
 use super::faults::{LEASE, Link, Member};
@@ -19,17 +18,13 @@ use super::plan::{Focus, whole_ms};
 const SLOTS: &str = "24";
 /// What runs longer is handed to its lease, so that also long jobs meet the broker's faults in a trial of minutes.
 const HAND_OVER_MS: &str = "1000";
-/// Where Debian and its like install libfaketime.
-const LIBRARIES: &str = "/usr/lib";
-const FAKETIME: &str = "faketime/libfaketimeMT.so.1";
 
 /// The programs and what stands between them.
 #[derive(Debug)]
 pub(super) struct Programs {
     pub(super) cluster: Cluster,
     pub(super) proxies: BTreeMap<Link, TcpProxy>,
-    /// By process: what its wall clock is off.
-    clocks: BTreeMap<Member, PathBuf>,
+    clocks: BTreeMap<Member, WallClock>,
 }
 
 #[derive(Debug)]
@@ -37,12 +32,6 @@ pub(super) struct Site {
     pub(super) programs: Programs,
     pub(super) node: ScratchNode,
     pub(super) handlers_log: PathBuf,
-}
-
-/// libfaketime, where it is installed.
-pub(super) fn faketime() -> Option<PathBuf> {
-    let folders = fs::read_dir(LIBRARIES).ok()?.filter_map(Result::ok).map(|entry| entry.path());
-    folders.chain([PathBuf::from(LIBRARIES)]).map(|folder| folder.join(FAKETIME)).find(|library| library.is_file())
 }
 
 impl Site {
@@ -72,8 +61,7 @@ impl Site {
 impl Programs {
     /// Sets how many seconds the wall clock of a process is off; it learns it within a second.
     pub(super) fn step_clock(&self, member: Member, seconds: i64) -> Result<()> {
-        let file = self.clocks.get(&member).with_context(|| format!("{} has no clock of its own", member.name()))?;
-        Ok(fs::write(file, format!("{seconds:+}\n"))?)
+        self.clocks.get(&member).with_context(|| format!("{} has no clock of its own", member.name()))?.set(seconds)
     }
 
     pub(super) fn proxy(&self, link: Link) -> &TcpProxy {
@@ -99,31 +87,17 @@ async fn put_between(link: Link, node: &ScratchNode, plan: &mut Plan) -> Result<
     Ok(proxy)
 }
 
-/// The wall clock alone is moved: leases and timers of the programs use others.
-fn give_clocks(plan: &mut Plan, library: &Path) -> Result<BTreeMap<Member, PathBuf>> {
+fn give_clocks(plan: &mut Plan, library: &Path) -> Result<BTreeMap<Member, WallClock>> {
     let members = Member::GATEWAYS.into_iter().chain(Member::WORKERS).chain([Member::StoreSvc, Member::CacheSvc]);
     let mut clocks = BTreeMap::new();
     for member in members {
-        let file = plan.folder.join(format!("{}.clock", member.name()));
-        fs::write(&file, "+0\n")?;
-        plan.specs
-            .iter_mut()
-            .filter(|spec| spec.name == member.name())
-            .for_each(|spec| give_clock(spec, library, &file));
-        clocks.insert(member, file);
+        let clock = WallClock::create(library, &plan.folder, member.name())?;
+        for spec in plan.specs.iter_mut().filter(|spec| spec.name == member.name()) {
+            spec.environment.extend(clock.environment().map(|(variable, value)| (variable.to_owned(), value)));
+        }
+        clocks.insert(member, clock);
     }
     Ok(clocks)
-}
-
-fn give_clock(spec: &mut Spec, library: &Path, file: &Path) {
-    let variables = [
-        ("LD_PRELOAD", library.display().to_string()),
-        ("FAKETIME_TIMESTAMP_FILE", file.display().to_string()),
-        ("FAKETIME_CACHE_DURATION", "1".to_owned()),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ("DONT_FAKE_MONOTONIC", "1".to_owned()),
-    ];
-    spec.environment.extend(variables.map(|(name, value)| (name.to_owned(), value)));
 }
 
 /// The task names end in the number of the submit, so that every job of the store names the request that made it.

@@ -21,22 +21,22 @@ const EXACT_INTEGER_MAX: u64 = 1 << 53;
 
 /// What the rest of a `Create` comes from: who asks, and how.
 #[derive(Clone, Debug)]
-pub(super) struct Origin {
-    pub(super) job_id: JobId,
-    pub(super) idempotency_key: Option<String>,
+pub(crate) struct Origin {
+    pub(crate) job_id: JobId,
+    pub(crate) idempotency_key: Option<String>,
     /// The client chose the id.
-    pub(super) is_own_id: bool,
-    pub(super) trace: Option<String>,
-    pub(super) wants_bell: bool,
+    pub(crate) is_own_id: bool,
+    pub(crate) trace: Option<String>,
+    pub(crate) wants_bell: bool,
     /// Unix time in ms.
-    pub(super) now_ms: i64,
+    pub(crate) now_ms: i64,
 }
 
 /// The command that records the job.
 ///
 /// # Errors
 /// 422 with every field that is out of bounds.
-pub(super) fn to_create(submit: Submit, queues: &[QueueName], origin: Origin) -> Result<Create, Problem> {
+pub(crate) fn to_create(submit: Submit, queues: &[QueueName], origin: Origin) -> Result<Create, Problem> {
     let mut errors = Vec::new();
     let queue = known_queue(submit.queue.as_ref(), queues, &mut errors);
     let max_attempts = submit.max_attempts.unwrap_or(MAX_ATTEMPTS_DEFAULT);

@@ -56,7 +56,7 @@ pub(crate) async fn purge(State(gateway): State<Gateway>, Path(job_id): Path<Job
     }
 }
 
-fn under_way(job: JobView) -> Response {
+pub(crate) fn under_way(job: JobView) -> Response {
     let headers = [(LOCATION, job.links.this.clone()), (RETRY_AFTER, "1".to_owned())];
     (StatusCode::ACCEPTED, headers, Json(job)).into_response()
 }

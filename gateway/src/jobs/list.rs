@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::state::Gateway;
 
 /// Most jobs on one page.
-const LIMIT_MAX: u16 = 500;
+pub(crate) const LIMIT_MAX: u16 = 500;
 
 /// The filters of `GET /jobs`; a parameter that is not here is a 422.
 #[derive(Debug, Deserialize)]

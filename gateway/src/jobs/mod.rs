@@ -2,7 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod bells;
-mod body;
+pub(crate) mod body;
 pub(crate) mod control;
 pub(crate) mod events;
 mod fates;

@@ -31,6 +31,7 @@ mod news;
 mod pull;
 mod queues;
 mod retries;
+mod schedules;
 
 /// Long-polls at once; one more is answered 503.
 const LONG_POLLS_MAX: usize = 1_024;
@@ -81,6 +82,8 @@ impl Service {
             .route("/queues", get(queues::list))
             .route("/retries", get(retries::list))
             .route("/retries:preview", post(retries::preview))
+            .route("/schedules", get(schedules::list))
+            .route("/schedules/{name}", get(schedules::one))
             .route("/log", get(log::log))
             .route("/pull", post(pull::pull))
             .route("/fenced", get(log::fenced))

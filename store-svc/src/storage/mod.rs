@@ -9,9 +9,11 @@ use protocol::bulk_retry::{BulkRetry, RetryFilter, RetryPreview};
 use protocol::envelope::Bell;
 use protocol::explain::Explanation;
 use protocol::ids::{Epoch, Incarnation, JobId, Position, RetryId, SessionId};
+use protocol::key::ScheduleName;
 use protocol::logs::AttemptLog;
 use protocol::queue::{DEPTH_MAX_DEFAULT, Depth, Flow, QueueView};
 use protocol::retry::Backoff;
+use protocol::schedule::ScheduleView;
 use protocol::store_api::{Answer, BellId, Command, DataView, JobFence, QueuePause};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -127,8 +129,10 @@ pub trait Transitions {
     /// The broker starts empty: all places are free, all rows that were rung are ready.
     fn forget_bells(&mut self) -> Result<(), StorageError>;
 
-    /// Queues what is due, at most `limit` rows; `true`: there may be more.
+    /// Queues what is due and makes the jobs of ticks that are, at most `limit` of each; `true`: there may be more.
     fn due(&mut self, limit: u32) -> Result<bool, StorageError>;
+    /// The wall clock may have been put back: counts anew which ticks of schedules lie ahead.
+    fn recount_ticks(&mut self) -> Result<(), StorageError>;
     /// Retries at most so many jobs of a retry of many, the oldest first.
     fn retry_some(&mut self, retry: RetryId, jobs: u32) -> Result<RetryStep, StorageError>;
     /// Ends a lease that stood still at `renewal`; `false`: it did not any more.
@@ -262,6 +266,9 @@ pub trait Reader: Send {
     fn queues(&mut self, always: &BTreeSet<String>) -> Result<At<Vec<QueueView>>, StorageError>;
     /// Retries of many jobs, newest first: those that run, and the last ones that have ended.
     fn bulk_retries(&mut self) -> Result<At<Vec<BulkRetry>>, StorageError>;
+    fn schedule(&mut self, name: &ScheduleName) -> Result<At<Option<ScheduleView>>, StorageError>;
+    /// Schedules after this name, at most so many, by name.
+    fn schedules(&mut self, after: &str, limit: u32) -> Result<At<SchedulesPage>, StorageError>;
     /// What a retry of many jobs would do.
     fn preview_retry(&mut self, filter: &RetryFilter) -> Result<At<RetryPreview>, StorageError>;
     /// Leases of running jobs, for the reaper.
@@ -327,6 +334,13 @@ pub struct JobsPage {
     pub jobs: Vec<JobView>,
     /// Where the next page begins; `None`: this was the last.
     pub before: Option<i64>,
+}
+
+#[derive(Debug)]
+pub struct SchedulesPage {
+    pub schedules: Vec<ScheduleView>,
+    /// After which name the next page begins; `None`: this was the last.
+    pub after: Option<String>,
 }
 
 /// Which log entries a follower wants.

@@ -3,6 +3,7 @@
 use protocol::api::{ErrorKind, JobError, Priority};
 use protocol::ids::{ClaimId, Dispatch, Fence, JobId, Position, SessionId};
 use protocol::job::{Job, State};
+use protocol::schedule::CatchUp;
 
 use super::sql::{Columns, Sql, values};
 use super::{StorageError, TENANT};
@@ -13,7 +14,7 @@ macro_rules! job_columns {
         "n, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts, dispatch, fence, claim, renewal, \
          settled, ring, ring_at, refusals, session, pulled, lease_ms, timeout_ms, progress, error_kind, error_message, \
          fingerprint, invalidates, invalidation, unique_key, start_deadline_ms, start_by, trace, created_at, due_at, \
-         started_at, finished_at, cancel_requested_at, changed"
+         started_at, finished_at, cancel_requested_at, changed, schedule"
     };
 }
 pub(super) use job_columns;
@@ -54,6 +55,8 @@ pub(super) struct Row {
     pub(super) cancel_requested_at: Option<i64>,
     /// Where in the log it last changed.
     pub(super) changed: Position,
+    /// JSON: which schedule made it.
+    pub(super) schedule: Option<String>,
 }
 
 impl Row {
@@ -90,11 +93,10 @@ impl Row {
         let start_deadline_ms = columns.maybe_int()?.map(i64::cast_unsigned);
         let start_by = columns.maybe_int()?;
         let trace = columns.maybe_text()?;
-        let created_at = columns.int()?;
-        let due_at = columns.maybe_int()?;
+        let (created_at, due_at) = (columns.int()?, columns.maybe_int()?);
         let (started_at, finished_at) = (columns.maybe_int()?, columns.maybe_int()?);
         let cancel_requested_at = columns.maybe_int()?;
-        let changed = Position(columns.counter()?);
+        let (changed, schedule) = (Position(columns.counter()?), columns.maybe_text()?);
         job.invalidates = invalidates.is_some();
         job.started = started_at.is_some();
         job.cancel_requested = cancel_requested_at.is_some();
@@ -127,6 +129,7 @@ impl Row {
             finished_at,
             cancel_requested_at,
             changed,
+            schedule,
         })
     }
 
@@ -145,8 +148,8 @@ impl Row {
         let query =
             "INSERT INTO jobs (n, tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts,
                          dispatch, fence, renewal, settled, ring, refusals, pulled, lease_ms, timeout_ms, fingerprint,
-                         invalidates, unique_key, start_deadline_ms, start_by, trace, created_at, due_at, changed)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                         invalidates, unique_key, start_deadline_ms, start_by, trace, created_at, due_at, changed, schedule)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sql.write(
             query,
             values![
@@ -179,6 +182,7 @@ impl Row {
                 self.created_at,
                 self.due_at,
                 self.changed.0,
+                &self.schedule,
             ],
         )
     }
@@ -298,6 +302,8 @@ words!(
     Ring::NoMatch = "no_match",
     Ring::Deferred = "deferred",
 );
+
+words!(catch_up_word, catch_up, CatchUp, CatchUp::Latest = "latest", CatchUp::All = "all", CatchUp::None = "none",);
 
 pub(super) fn priority_number(priority: Priority) -> i64 {
     match priority {

@@ -4,6 +4,7 @@ use protocol::api::{Links, Priority};
 use protocol::ids::{JobId, Position};
 use protocol::job::{Job, State};
 use protocol::problem::{Kind, Problem};
+use protocol::schedule::MadeBy;
 use protocol::store_api::{Change, Create, Created, Replayed, Reply};
 use protocol::time::Timestamp;
 
@@ -14,7 +15,8 @@ use crate::storage::sql::values;
 use crate::storage::{StorageError, TENANT};
 
 impl Transaction<'_> {
-    pub(super) fn create(&mut self, create: &Create) -> Result<Decided, StorageError> {
+    /// A job of a client, or one that a schedule makes.
+    pub(super) fn create_by(&mut self, create: &Create, made_by: Option<&MadeBy>) -> Result<Decided, StorageError> {
         if let Some(key) = &create.idempotency_key
             && let Some((job_id, fingerprint)) = self.keyed_job(key)?
         {
@@ -35,8 +37,8 @@ impl Transaction<'_> {
         if self.is_expired(create.job_id)? {
             return Ok(Err(expired(create.job_id)));
         }
-        if !self.context.settings.queues.contains(create.queue.as_str()) {
-            return Ok(Err(unknown_queue(create.queue.as_str(), &self.context.settings.queues)));
+        if let Some(unknown) = self.unknown_queue(create.queue.as_str()) {
+            return Ok(Err(unknown));
         }
         if let Some(key) = &create.unique_key
             && let Some(holder) = self.holder_of(key.as_str())?
@@ -46,11 +48,20 @@ impl Transaction<'_> {
         if let Some(full) = self.full(create.queue.as_str()) {
             return Ok(Err(full));
         }
-        self.insert(create).map(Ok)
+        self.insert(create, made_by).map(Ok)
     }
 
-    fn insert(&mut self, create: &Create) -> Result<Reply, StorageError> {
+    /// Why no job may name the queue.
+    pub(super) fn unknown_queue(&self, queue: &str) -> Option<Problem> {
+        let known = &self.context.settings.queues;
+        let names = || known.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let detail = || format!("there is no queue {queue:?}; there is: {}", names());
+        (!known.contains(queue)).then(|| Problem::invalid("/queue", detail()))
+    }
+
+    fn insert(&mut self, create: &Create, made_by: Option<&MadeBy>) -> Result<Reply, StorageError> {
         let mut row = self.new_row(create)?;
+        row.schedule = made_by.map(serde_json::to_string).transpose()?;
         let granted = create.wants_bell && row.ring == Some(Ring::Ready) && self.may_grant(&row)?;
         if granted {
             row.ring = Some(Ring::Rung);
@@ -126,6 +137,7 @@ impl Transaction<'_> {
             finished_at: None,
             cancel_requested_at: None,
             changed: Position(0),
+            schedule: None,
         })
     }
 
@@ -160,9 +172,4 @@ pub(super) fn held_by(holder: JobId) -> Problem {
     let links = serde_json::to_value(Links::of(holder)).unwrap_or_default();
     let detail = format!("The job {holder} has this unique key and has not ended.");
     Kind::UniqueConflict.detail(detail).with("job_id", holder.to_string()).with("links", links)
-}
-
-fn unknown_queue(queue: &str, known: &std::collections::BTreeSet<String>) -> Problem {
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    Problem::invalid("/queue", format!("there is no queue {queue:?}; there is: {}", known.join(", ")))
 }

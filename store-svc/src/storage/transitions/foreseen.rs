@@ -120,6 +120,7 @@ impl<'c> Named<'c> {
                 | Command::EndSession { .. }
                 | Command::RetryJobs(_)
                 | Command::StopRetry { .. }
+                | Command::Schedule(_)
                 | Command::PauseQueue { .. }
                 | Command::ResumeQueue { .. }
                 | Command::PutData(_)

@@ -34,9 +34,11 @@ mod pull;
 mod queue;
 mod read;
 mod ring;
+mod schedules;
 mod sequencer;
 mod session;
 mod settle;
+mod ticks;
 mod trim;
 mod view;
 
@@ -203,7 +205,7 @@ impl Transitions for Transaction<'_> {
 
     fn apply(&mut self, command: &Command) -> Result<Answer, StorageError> {
         let decided = match command {
-            Command::Create(create) => self.create(create),
+            Command::Create(create) => self.create_by(create, None),
             Command::Claim(claim) => self.claim(claim),
             Command::Complete(complete) => self.complete(complete),
             Command::Release(release) => self.release(release),
@@ -215,6 +217,7 @@ impl Transitions for Transaction<'_> {
             Command::Retry { job_id } => self.retry(*job_id),
             Command::RetryJobs(asked) => self.begin_retry(asked),
             Command::StopRetry { retry_id } => self.stop_retry(*retry_id),
+            Command::Schedule(command) => self.command_schedule(command),
             Command::PauseQueue { queue } => self.set_paused(queue, true),
             Command::ResumeQueue { queue } => self.set_paused(queue, false),
             Command::Purge { job_id } => self.purge(*job_id),
@@ -256,7 +259,12 @@ impl Transitions for Transaction<'_> {
     }
 
     fn due(&mut self, limit: u32) -> Result<bool, StorageError> {
-        self.queue_due(limit)
+        let more_ticks = self.run_due_ticks(limit)?;
+        Ok(self.queue_due(limit)? || more_ticks)
+    }
+
+    fn recount_ticks(&mut self) -> Result<(), StorageError> {
+        self.recount_all_ticks()
     }
 
     fn retry_some(&mut self, retry: RetryId, jobs: u32) -> Result<RetryStep, StorageError> {

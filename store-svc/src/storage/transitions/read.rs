@@ -7,21 +7,22 @@ use protocol::bulk_retry::{BulkRetry, RetryFilter, RetryPreview};
 use protocol::explain::Explanation;
 use protocol::ids::{Fence, JobId, Position, SessionId, Version};
 use protocol::job::State;
-use protocol::key::MediaType;
+use protocol::key::{MediaType, ScheduleName};
 use protocol::lease::Held;
 use protocol::queue::QueueView;
+use protocol::schedule::ScheduleView;
 use protocol::store_api::{DataView, JobFence};
 use protocol::time::Timestamp;
 
 use super::expire::{ended_before, is_expired};
 use super::logs::logs;
 use super::view::{result, view};
-use super::{bulk_retry, memory};
+use super::{bulk_retry, memory, schedules};
 use crate::storage::row::Row;
 use crate::storage::sql::{Columns, Sql, values};
 use crate::storage::{
     At, AttemptsRead, BellSeq, JobRead, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, Reader,
-    ResultRead, StorageError, TENANT,
+    ResultRead, SchedulesPage, StorageError, TENANT,
 };
 
 mod explain;
@@ -182,6 +183,14 @@ impl<S: Snapshots> Reader for Viewed<S> {
         self.at(|sql| pages::preview_retry(sql, filter))
     }
 
+    fn schedule(&mut self, name: &ScheduleName) -> Result<At<Option<ScheduleView>>, StorageError> {
+        self.at(|sql| schedules::view_one(sql, name))
+    }
+
+    fn schedules(&mut self, after: &str, limit: u32) -> Result<At<SchedulesPage>, StorageError> {
+        self.at(|sql| schedules::page(sql, after, limit))
+    }
+
     fn leases(&mut self) -> Result<Vec<Held<JobFence>>, StorageError> {
         let query = "SELECT job_id, fence, renewal, lease_ms FROM jobs
                      WHERE tenant = ? AND state = 'running' AND state <> 'succeeded'";
@@ -214,9 +223,10 @@ impl<S: Snapshots> Reader for Viewed<S> {
         let scheduled = "SELECT min(due_at) FROM jobs WHERE tenant = ? AND state = 'scheduled'";
         let deferred = "SELECT min(ring_at) FROM jobs WHERE tenant = ? AND ring = 'deferred'";
         let to_start = "SELECT min(start_by) FROM jobs WHERE tenant = ? AND start_by IS NOT NULL";
+        let tick = "SELECT min(next_tick) FROM schedules WHERE tenant = ? AND next_tick IS NOT NULL";
         self.of_one_instant(|sql| {
             let mut earliest: Option<i64> = None;
-            for query in [scheduled, deferred, to_start] {
+            for query in [scheduled, deferred, to_start, tick] {
                 let due = sql.single(query, values![TENANT], |columns| columns.maybe_int())?;
                 earliest = [earliest, due].into_iter().flatten().min();
             }

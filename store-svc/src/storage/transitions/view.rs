@@ -39,6 +39,7 @@ pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, paused: bool) -> R
         timeout_ms: row.timeout_ms,
         start_deadline_ms: row.start_deadline_ms,
         unique_key: row.unique_key.clone(),
+        schedule: row.schedule.as_deref().map(serde_json::from_str).transpose()?,
         created_at: Timestamp::from_unix_ms(row.created_at),
         run_at: row.due_at.filter(|_| state == State::Scheduled).map(Timestamp::from_unix_ms),
         start_by: row.start_by.map(Timestamp::from_unix_ms),

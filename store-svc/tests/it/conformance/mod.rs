@@ -33,6 +33,7 @@ mod pulling;
 mod random;
 mod retrying;
 mod ringing;
+pub(crate) mod scheduling;
 mod sqlite;
 mod unique;
 
@@ -132,6 +133,12 @@ suite! {
         bells_that_may_still_be_there_are_not_lost, an_unknown_task_waits_longer_each_time,
         unsent_bells_give_their_places_back, an_empty_broker_frees_all_places, tasks_that_are_forgotten_lie_apart,
         a_wider_session_ends_the_wait_for_it,
+    }
+    scheduling {
+        a_tick_is_one_job, missed_ticks_are_caught_up_as_asked, a_late_tick_is_missed_where_none_is_caught_up,
+        a_clock_that_is_put_back_repeats_no_tick, a_tick_whose_job_is_forgotten_is_not_run_again,
+        a_paused_schedule_lets_its_ticks_pass, what_is_put_anew_goes_on_or_begins_again, a_tick_that_is_refused_says_why,
+        one_is_run_by_hand_beside_its_ticks, only_so_many_are_kept_and_listed_by_name, a_schedule_names_a_queue_that_is_there,
     }
     unique {
         one_job_with_a_key_is_open, a_key_is_free_when_its_job_has_ended, a_repeat_is_the_same_job_and_no_conflict,

@@ -7,7 +7,7 @@ use protocol::job::Settled;
 use store_svc::storage::sqlite::Sqlite;
 use store_svc::storage::sqlite::backup::{back_up, restore};
 use store_svc::storage::sqlite::lock::OpenError;
-use store_svc::storage::{JobRead, Storage};
+use store_svc::storage::{JobRead, JobsQuery, Storage};
 use tempfile::TempDir;
 
 use super::{Fixture, Lab, create, succeeded};
@@ -64,6 +64,20 @@ fn a_newer_schema_is_left_alone() {
     drop(file);
     let error = Sqlite::open(&path, "an old program").expect_err("refused").to_string();
     assert!(error.contains("schema version 99"), "{error}");
+}
+
+#[test]
+fn an_older_schema_is_brought_up_to_date() {
+    let folder = TempDir::new().expect("a folder");
+    drop(open(folder.path()));
+    let path = folder.path().join("store.db");
+    let file = rusqlite::Connection::open(&path).expect("it opens");
+    let first = "DROP TABLE schedules; ALTER TABLE jobs DROP COLUMN schedule; PRAGMA user_version = 1;";
+    file.execute_batch(first).expect("as the first version made it");
+    drop(file);
+    let mut reader = open(folder.path()).reader().expect("a reader");
+    assert!(reader.schedules("", 1).expect("read").read.schedules.is_empty());
+    assert!(reader.jobs(&JobsQuery { limit: 1, ..JobsQuery::default() }).expect("read").read.jobs.is_empty());
 }
 
 #[test]

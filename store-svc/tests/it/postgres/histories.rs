@@ -3,8 +3,8 @@
 use protocol::api::Status;
 use protocol::ids::Fence;
 use protocol::store_api::{Command, Complete, Outcome};
-use store_svc::storage::Storage;
 use store_svc::storage::postgres::{OpenError, Postgres, Url};
+use store_svc::storage::{JobsQuery, Storage};
 
 use super::{claimed, exists, seen, try_apply, try_create};
 use crate::conformance::postgres::{cluster, fresh_url, open};
@@ -65,6 +65,18 @@ fn a_newer_schema_is_left_alone() {
         Err(error @ OpenError::Unusable { .. }) => assert!(error.to_string().contains("schema version 99"), "{error}"),
         other => panic!("not refused: {other:?}"),
     }
+}
+
+#[test]
+fn an_older_schema_is_brought_up_to_date() {
+    let url = fresh_url();
+    drop(open(&url));
+    let first = "DROP TABLE longshore.schedules; ALTER TABLE longshore.jobs DROP COLUMN schedule;
+                 DELETE FROM longshore.schema_version WHERE version > 1";
+    cluster().sql(&database(&url), first).expect("as the first version made it");
+    let mut reader = open(&url).reader().expect("a reader");
+    assert!(reader.schedules("", 1).expect("read").read.schedules.is_empty());
+    assert!(reader.jobs(&JobsQuery { limit: 1, ..JobsQuery::default() }).expect("read").read.jobs.is_empty());
 }
 
 #[test]

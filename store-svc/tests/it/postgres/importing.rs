@@ -7,6 +7,7 @@ use protocol::api::{JobError, Status};
 use protocol::ids::{ClaimId, Dispatch, Fence, JobId, Position, RetryId, SessionId};
 use protocol::job::ClaimRefusal;
 use protocol::logs::{LogTail, Output};
+use protocol::schedule::ScheduleCommand;
 use protocol::store_api::{Answer, Claim, Command, Complete, Create, Outcome, PutData, Reply, RetryJobs};
 use protocol::time::Timestamp;
 use serde_json::value::RawValue;
@@ -17,6 +18,7 @@ use tempfile::TempDir;
 
 use super::seen;
 use crate::conformance::postgres::{fresh_url, open};
+use crate::conformance::scheduling::every_minute;
 use crate::conformance::{BEGIN_MS, create, heartbeat};
 use crate::service::retries::CANCELLED;
 
@@ -100,6 +102,9 @@ fn fill(storage: &mut dyn Storage) -> (SessionId, JobId, JobId) {
         storage,
         &Command::RetryJobs(Box::new(RetryJobs { retry_id, filter: CANCELLED, rate_per_second: 7, limit: 100 })),
     );
+    apply(storage, &Command::Schedule(ScheduleCommand::Put(Box::new(every_minute("often")))));
+    let by_hand = ScheduleCommand::Run { name: "often".try_into().expect("a name"), job_id: JobId::generate() };
+    apply(storage, &Command::Schedule(by_hand));
     apply(storage, &Command::PauseQueue { queue: "reports".try_into().expect("a queue") });
     let waiting = make(storage, Create { idempotency_key: Some("key".to_owned()), wants_bell: true, ..with() });
     let put = PutData {
@@ -124,6 +129,7 @@ fn everything(reader: &mut dyn Reader) -> Vec<String> {
     told.push(format!("{:?}", reader.outstanding().expect("read")));
     told.extend(jobs.read.jobs.iter().map(|job| format!("{:?}", reader.logs(job.job_id).expect("read").read)));
     told.push(format!("{:?}", reader.bulk_retries().expect("read").read));
+    told.push(format!("{:?}", reader.schedules("", 10).expect("read").read));
     told.push(format!("{:?}", reader.queues(&BTreeSet::new()).expect("read").read));
     told.push(format!("{:?}", reader.next_due_ms().expect("read")));
     let mut workers: Vec<_> = reader.workers().expect("read").read.workers;
@@ -153,8 +159,9 @@ fn everything_moves_and_goes_on_in_a_history_of_its_own() {
     drop(sqlite);
 
     let moved = import(&file, &url).expect("moved");
-    assert_eq!((moved["jobs"], moved["results"], moved["idempotency_keys"]), (11, 1, 1));
+    assert_eq!((moved["jobs"], moved["results"], moved["idempotency_keys"]), (12, 1, 1));
     assert_eq!((moved["logs"], moved["tombstones"], moved["retries"], moved["queues"]), (4, 1, 1, 2));
+    assert_eq!(moved["schedules"], 1);
     let mut postgres = open(&url);
     assert_eq!(everything(postgres.reader().expect("a reader").as_mut()), before);
     assert_ne!(postgres.incarnation(), incarnation);

@@ -1,0 +1,49 @@
+//! Reads of schedules.
+
+use axum::extract::State;
+use axum::response::Response;
+use chassis::http::{Json, Path, Query, Rejection};
+use protocol::key::ScheduleName;
+use protocol::problem::Problem;
+use protocol::schedule::{SchedulePage, unknown};
+use serde::Deserialize;
+
+use super::Service;
+use crate::storage::At;
+
+const PAGE_DEFAULT: u32 = 50;
+const PAGE_MAX: u32 = 500;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+pub(super) async fn list(
+    State(service): State<Service>,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, Rejection> {
+    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Problem::invalid("/limit", format!("must be from 1 to {PAGE_MAX}")).into());
+    }
+    let after = match query.cursor.map(ScheduleName::try_from) {
+        None => String::new(),
+        Some(Ok(name)) => name.into(),
+        Some(Err(_)) => return Err(Problem::invalid("/cursor", "must be the next_cursor of a page").into()),
+    };
+    let At { position, read } = service.inner.readers.read(move |reader| reader.schedules(&after, limit)).await?;
+    let page = SchedulePage { schedules: read.schedules, next_cursor: read.after };
+    Ok(service.read(At { position, read: page }))
+}
+
+pub(super) async fn one(State(service): State<Service>, Path(name): Path<ScheduleName>) -> Result<Response, Rejection> {
+    let asked = name.clone();
+    let found = service.inner.readers.read(move |reader| reader.schedule(&asked)).await?;
+    Ok(match found.read {
+        Some(schedule) => service.at(found.position, Json(schedule)),
+        None => service.at(found.position, Rejection::from(unknown(&name))),
+    })
+}
