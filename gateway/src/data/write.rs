@@ -273,6 +273,10 @@ fn precondition(headers: &HeaderMap) -> Result<Option<Precondition>, Problem> {
             let text = value.to_str().map_err(|_| Kind::BadRequest.detail(format!("{name} is not text.")))?;
             tags.extend(text.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()));
         }
+        if tags.is_empty() && headers.contains_key(&name) {
+            // A client that lost its tag on the way must not write as if it had set no condition.
+            return Err(Kind::BadRequest.detail(format!("{name} is empty: it has entity tags, or is *.")));
+        }
         if let Some(bad) = tags.iter().find(|tag| !is_tag(tag)) {
             return Err(Kind::BadRequest.detail(format!("{name} has {bad:?}: entity tags are quoted, or it is *.")));
         }
@@ -310,6 +314,12 @@ mod tests {
         check(IF_MATCH, "\"a\", \"b\"", Some(Precondition::AnyOf(tags(&["\"a\"", "\"b\""]))));
         check(IF_NONE_MATCH, "\"a\"", Some(Precondition::NoneOf(tags(&["\"a\""]))));
         check(IF_MATCH, "a", None);
+        for empty in [
+            HeaderMap::from_iter([(IF_MATCH, HeaderValue::from_static(""))]),
+            HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_static(" , "))]),
+        ] {
+            assert!(precondition(&empty).is_err(), "{empty:?}");
+        }
         assert_eq!(precondition(&HeaderMap::new()), Ok(None));
         let both = [(IF_MATCH, HeaderValue::from_static("*")), (IF_NONE_MATCH, HeaderValue::from_static("*"))];
         assert!(precondition(&HeaderMap::from_iter(both)).is_err());
