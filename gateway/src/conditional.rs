@@ -1,12 +1,31 @@
 //! Conditional requests (RFC 9110 §13): whether the client has the present representation already.
 
-use http::header::IF_NONE_MATCH;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use protocol::etag::entity_tag;
 
 /// Whether `If-None-Match` names the tag; the comparison is the weak one (RFC 9110 §13.1.2).
 pub(crate) fn is_known(tag: &[u8], headers: &HeaderMap) -> bool {
     members(headers, IF_NONE_MATCH)
         .any(|stated| stated == "*" || stated.strip_prefix("W/").unwrap_or(stated).as_bytes() == tag)
+}
+
+/// 200 with this body, or 304. The tag is a hash of the bytes, so it changes with whatever changes them.
+pub(crate) fn with_etag(media_type: &'static str, body: Bytes, headers: &HeaderMap) -> Response {
+    let tag = entity_tag(&body);
+    let fixed = [(CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
+    let mut response = if is_known(tag.as_bytes(), headers) {
+        (StatusCode::NOT_MODIFIED, fixed).into_response()
+    } else {
+        let media_type = [(CONTENT_TYPE, HeaderValue::from_static(media_type))];
+        (StatusCode::OK, fixed, media_type, body).into_response()
+    };
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
 }
 
 /// The members of a field that is a list; a line that is no text has none.

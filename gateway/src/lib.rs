@@ -7,6 +7,7 @@ mod data;
 mod dependencies;
 mod jobs;
 mod leases;
+mod openapi;
 mod queues;
 mod router;
 mod schedules;

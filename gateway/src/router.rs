@@ -8,6 +8,7 @@ use crate::admission::{Room, admit};
 use crate::data::{inspect, read, write};
 use crate::jobs::{batch, control, events, list, retry_many, status, submit};
 use crate::leases;
+use crate::openapi;
 use crate::queues;
 use crate::schedules;
 use crate::state::Gateway;
@@ -51,5 +52,8 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/cache/debug/{key}", get(inspect::debug))
         .route("/cache/{key}", delete(write::invalidate_key))
         .route("/cache:invalidate", post(write::invalidate_many).layer(admitted))
+        .route("/openapi.json", get(openapi::document))
+        .route("/docs", get(openapi::page::page))
+        .route("/docs/{file}", get(openapi::page::file))
         .with_state(gateway)
 }

@@ -37,27 +37,42 @@ pub const ERROR_BYTES_MAX: usize = 66_000;
 
 /// `POST /longtask`, `PUT /jobs/{id}` and an item of `POST /jobs:batch`; only `task` is needed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Submit {
+    /// What to do. A task that no worker knows waits until one does.
     pub task: TaskName,
+    /// The task's input, any JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Value))]
     pub payload: Option<Box<RawValue>>,
+    /// One that the gateway knows; `default` unless it says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueName>,
     #[serde(default)]
     pub priority: Priority,
+    /// Run it so much later; not together with `run_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(maximum = 31_622_400_000_i64))]
     pub delay_ms: Option<u64>,
+    /// Run it then, at most 366 days from now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_at: Option<Timestamp>,
+    /// 5 unless it says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100))]
     pub max_attempts: Option<u32>,
+    /// The longest one attempt may take; the task's, unless it says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2_592_000_000_i64))]
     pub timeout_ms: Option<u64>,
     /// It ends failed when it has not started so long after it was due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 31_622_400_000_i64))]
     pub start_deadline_ms: Option<u64>,
+    /// Keys of data that it changes: it is reported as succeeded when nobody is answered with their old values any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 100))]
     pub invalidates: Vec<DataKey>,
     /// Refused while another job with it has not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,11 +82,13 @@ pub struct Submit {
     pub job_id: Option<JobId>,
     /// In a batch only, as in the header of a `POST`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
     pub idempotency_key: Option<String>,
 }
 
 /// Which of the waiting jobs of a queue is rung first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
     High,
@@ -82,6 +99,7 @@ pub enum Priority {
 
 /// A job's state as clients see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     Scheduled,
@@ -114,6 +132,7 @@ impl From<State> for Status {
 
 /// What a job that does not run is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WaitingFor {
     /// Its time: a delay, or the backoff after a failed attempt.
@@ -128,6 +147,7 @@ pub enum WaitingFor {
 
 /// How an unsuccessful run, or the last attempt of one, ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// The handler said so: an error, a non-zero exit.
@@ -142,6 +162,7 @@ pub enum ErrorKind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JobError {
     pub kind: ErrorKind,
     pub message: String,
@@ -159,6 +180,7 @@ impl JobError {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Progress {
     /// 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,6 +191,7 @@ pub struct Progress {
 
 /// `GET /jobs/{id}`. `attempt`, `started_at`, `finished_at`, `result` and `error` are of the present run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JobView {
     pub job_id: JobId,
     pub task: String,
@@ -184,8 +207,11 @@ pub struct JobView {
     pub crashes: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// Of a job that succeeded, as its task gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Value))]
     pub result: Option<Box<RawValue>>,
+    /// Of a job that failed, or of its last attempt while it waits for the next one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<JobError>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -217,6 +243,7 @@ pub struct JobView {
 
 /// Where to go from a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Links {
     #[serde(rename = "self")]
     pub this: String,
@@ -234,6 +261,7 @@ impl Links {
 
 /// The body of 202 to a submit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Accepted {
     pub job_id: JobId,
     pub task: String,
@@ -243,12 +271,14 @@ pub struct Accepted {
 
 /// The answer to `POST /jobs:batch`: one item for each submit, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Batch {
     pub items: Vec<BatchItem>,
 }
 
 /// What became of one submit of a batch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum BatchItem {
     Accepted {
@@ -266,13 +296,17 @@ pub enum BatchItem {
 
 /// `GET /jobs`: one page, newest first.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JobPage {
     pub jobs: Vec<JobView>,
+    /// `null` on the last page.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub next_cursor: Option<String>,
 }
 
 /// One session in `GET /workers`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkerView {
     pub session_id: crate::ids::SessionId,
     pub worker: String,
@@ -285,6 +319,7 @@ pub struct WorkerView {
 
 /// `GET /workers`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Workers {
     pub workers: Vec<WorkerView>,
 }

@@ -24,6 +24,7 @@ pub const PREVIEW_LOOKED_AT_MAX: u64 = 100_000;
 
 /// `POST /jobs:retry`; only `status` is needed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RetryMany {
     pub status: Unsuccessful,
@@ -33,21 +34,27 @@ pub struct RetryMany {
     pub task: Option<TaskName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_kind: Option<ErrorKind>,
+    /// Only jobs that ended then or later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Timestamp>,
+    /// Only jobs that ended earlier; now, unless it says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Timestamp>,
     /// Only say what would be retried.
     #[serde(default)]
     pub dry_run: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 10_000))]
     pub rate_per_second: Option<u32>,
+    /// Retry at most so many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 10_000_000))]
     pub limit: Option<u64>,
 }
 
 /// The ends after which a job may be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Unsuccessful {
     Failed,
@@ -66,6 +73,7 @@ impl Unsuccessful {
 
 /// Which jobs: what is not said does not matter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RetryFilter {
     pub status: Unsuccessful,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,6 +112,7 @@ impl RetryFilter {
 
 /// The answer to a dry run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RetryPreview {
     pub matching: u64,
     /// `false`: there may be more than were looked at.
@@ -114,6 +123,7 @@ pub struct RetryPreview {
 
 /// One in `GET /jobs:retry`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BulkRetry {
     pub retry_id: RetryId,
     pub state: BulkState,
@@ -130,6 +140,7 @@ pub struct BulkRetry {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BulkState {
     Running,
@@ -141,6 +152,7 @@ pub enum BulkState {
 
 /// `GET /jobs:retry`, newest first: all that run, and the last ones that have ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BulkRetries {
     pub retries: Vec<BulkRetry>,
 }

@@ -50,6 +50,7 @@ pub struct RenewalAnswer {
 
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// It was held.
@@ -97,8 +98,11 @@ pub struct InvalidationRequest {
 
 /// The query of writes and invalidations: `?wait=0` answers as soon as it is recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub struct FenceQuery {
+    /// `0`: do not wait until nobody is answered with an older value any more.
+    #[cfg_attr(feature = "openapi", param(nullable = false, minimum = 0, maximum = 0))]
     wait: Option<u64>,
 }
 
@@ -124,8 +128,9 @@ pub fn key_of_path(segment: String) -> Result<DataKey, Problem> {
     DataKey::try_from(segment).map_err(|error| Problem::invalid("/key", format!("The key {error}.")))
 }
 
-/// What the word in [`InvalidationAnswer`] says.
+/// The word in the answer to an invalidation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Deleted {
     #[default]
@@ -134,6 +139,7 @@ pub enum Deleted {
 
 /// The answer to an invalidation, to the gateway and to its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InvalidationAnswer {
     pub status: Deleted,
     pub seq: Seq,
@@ -143,6 +149,7 @@ pub struct InvalidationAnswer {
 
 /// `POST /cache:invalidate`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Invalidate {
     pub keys: Vec<String>,
@@ -190,15 +197,21 @@ pub struct ReadQuery {
 
 /// `PUT /data/{key}`
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DataPut {
+    /// Any JSON.
+    #[cfg_attr(feature = "openapi", schema(value_type = Value))]
     pub data: Box<RawValue>,
+    /// What it can be invalidated by together with others.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_items = 32))]
     pub tags: Vec<Tag>,
 }
 
 /// The answer to a data write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DataWritten {
     pub version: Version,
     pub fenced: bool,

@@ -13,6 +13,7 @@ pub const WORKERS_LISTED_MAX: usize = 20;
 
 /// `GET /jobs/{id}/explain`. What does not apply is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Explanation {
     pub job_id: JobId,
     pub task: String,
@@ -46,6 +47,7 @@ pub struct Explanation {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QueuePosition {
     /// Jobs that are offered to a worker before it.
     pub ahead: u64,
@@ -57,6 +59,7 @@ pub struct QueuePosition {
 
 /// Live workers that consume the job's queue and know its task.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Able {
     pub sessions: u64,
     pub slots: u64,
@@ -69,6 +72,7 @@ pub struct Able {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AbleWorker {
     pub session_id: SessionId,
     pub worker: String,
@@ -78,6 +82,7 @@ pub struct AbleWorker {
 
 /// Who runs it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = LeaseHeld))]
 pub struct Lease {
     pub fence: Fence,
     pub lease_ms: u64,
@@ -91,6 +96,7 @@ pub struct Lease {
 
 /// Its end is shown when `fenced_through` has reached `position`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WaitsForFence {
     pub position: Position,
     pub fenced_through: Position,

@@ -9,6 +9,7 @@ macro_rules! uuid_id {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(transparent)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = "uuid"))]
         pub struct $name(pub Uuid);
 
         impl $name {
@@ -42,6 +43,7 @@ macro_rules! counter {
             Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
         )]
         #[serde(transparent)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub struct $name(pub u64);
 
         impl $name {
@@ -126,7 +128,7 @@ counter!(
 );
 
 /// A place in one history of the store. As text, `{position}-{incarnation}`, it is the id of an event and what a write tells a later
-/// read ([`crate::cache_api::TOKEN_HEADER`]).
+/// read (`Longshore-Token`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Place {

@@ -41,25 +41,30 @@ pub struct Inspected {
 
 /// What one near cache knows of a key at one instant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NearView {
     pub gateway: String,
     pub lease: LeaseView,
     /// `None`: it holds nothing under the key.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub held: Option<NearHeld>,
 }
 
 /// The near lease of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LeaseView {
     pub valid: bool,
     pub remaining_ms: u64,
     /// Of the last answer to a renewal; none before the first.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub term: Option<Term>,
     /// Every invalidation up to here is applied.
     pub applied: Seq,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NearHeld {
     /// A request that came now would be answered with it.
     pub would_serve: bool,
@@ -69,8 +74,11 @@ pub struct NearHeld {
     /// What is held is that there is no such key.
     pub absent: bool,
     /// `None`: absent, or an operator's override.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub version: Option<Version>,
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub read_at: Option<Place>,
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub mark: Option<LoadMark>,
     pub loaded_from: Source,
     pub tags: usize,
@@ -81,6 +89,7 @@ pub struct NearHeld {
 
 /// Ticks of a near cache's clock of applied invalidations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GenerationsView {
     pub now: u64,
     /// Before the load began.
@@ -92,12 +101,16 @@ pub struct GenerationsView {
 
 /// What cache-svc holds under a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SharedHeld {
     pub absent: bool,
     /// An operator's, held until the next invalidation or its TTL.
     pub is_override: bool,
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub version: Option<Version>,
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub read_at: Option<Place>,
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub mark: Option<LoadMark>,
     pub tags: Vec<String>,
     pub age_ms: u64,
@@ -106,12 +119,15 @@ pub struct SharedHeld {
 
 /// `GET /cache/debug/{key}`: what each gateway would serve, and what the shared cache holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CacheDebug {
     pub key: String,
     pub term: Term,
     /// The last invalidation that was issued, and the last that is fenced.
     pub seq: Seq,
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub fenced: Option<Seq>,
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub shared: Option<SharedHeld>,
     pub gateways: Vec<NearView>,
     /// Gateways that hold a lease and did not answer in time.

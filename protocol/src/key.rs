@@ -30,10 +30,11 @@ pub enum NameError {
 }
 
 macro_rules! name_type {
-    ($(#[$doc:meta])* $name:ident, $check:ident) => {
+    ($(#[$doc:meta])* $name:ident, $check:ident, $pattern:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(pattern = $pattern))]
         pub struct $name(String);
 
         impl $name {
@@ -77,32 +78,38 @@ macro_rules! name_type {
 name_type!(
     /// The key of a data entry: any text of 1 to 256 bytes without control characters.
     DataKey,
-    check_key
+    check_key,
+    r"^[^\x00-\x1f\x7f-\x9f]{1,256}$"
 );
 name_type!(
     /// What data entries are invalidated by together: any text of 1 to 256 bytes without control characters.
     Tag,
-    check_key
+    check_key,
+    r"^[^\x00-\x1f\x7f-\x9f]{1,256}$"
 );
 name_type!(
     /// A media type as it stands in `Content-Type` (RFC 9110 §8.3.1): `type/subtype`, perhaps parameters; 1 to 128 bytes of ASCII.
     MediaType,
-    check_media_type
+    check_media_type,
+    r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+/[A-Za-z0-9!#$%&'*+.^_`|~-]+ *(;[ -~]*)?$"
 );
 name_type!(
     /// What a job is unique by while it has not ended: any text of 1 to 255 bytes without control characters.
     UniqueKey,
-    check_unique_key
+    check_unique_key,
+    r"^[^\x00-\x1f\x7f-\x9f]{1,255}$"
 );
 name_type!(
     /// A queue: it names the broker queue `jobs.{queue}`, so its letters are few.
     QueueName,
-    check_queue
+    check_queue,
+    r"^[A-Za-z0-9._:-]{1,128}$"
 );
 name_type!(
     /// A task: what a worker is asked to do.
     TaskName,
-    check_name
+    check_name,
+    r"^[A-Za-z0-9._:-]{1,128}$"
 );
 
 name_type!(
@@ -114,7 +121,8 @@ name_type!(
 name_type!(
     /// What a worker that pulls calls itself: any text of 1 to 128 bytes without control characters.
     WorkerName,
-    check_worker
+    check_worker,
+    r"^[^\x00-\x1f\x7f-\x9f]{1,128}$"
 );
 
 fn check_key(text: &str) -> Result<(), NameError> {

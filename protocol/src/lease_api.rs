@@ -34,16 +34,25 @@ pub const PROGRESS_MESSAGE_BYTES_MAX: usize = 256;
 
 /// `POST /leases`
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Take {
     /// A name of its own for each process: workers of one name are one worker.
     pub worker: WorkerName,
+    /// Only `default`, unless it says otherwise.
     #[serde(default = "default_queues")]
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 16))]
     pub queues: Vec<QueueName>,
+    /// What it can do.
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 64))]
     pub tasks: Vec<TaskPattern>,
+    /// How many jobs at most.
     #[serde(default = "one")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100, default = 1))]
     pub limit: u32,
+    /// How long a job stays with a silent worker, in ms.
     #[serde(default = "default_lease")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1_000, maximum = 3_600_000, default = 15_000))]
     pub lease_ms: u64,
 }
 
@@ -80,6 +89,7 @@ fn id_of(words: &[&str]) -> uuid::Uuid {
 
 /// The answer: jobs to work on, none if there were none in time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Leases {
     /// A lease began this long after the call was sent, or later.
     pub waited_ms: u64,
@@ -88,6 +98,7 @@ pub struct Leases {
 
 /// A job that is the worker's until its lease ends.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Lease {
     pub lease_id: LeaseId,
     pub job_id: JobId,
@@ -102,6 +113,8 @@ pub struct Lease {
     /// How long the attempt may take; the worker sees to that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// The job's input.
+    #[cfg_attr(feature = "openapi", schema(value_type = Value))]
     pub payload: Option<Box<RawValue>>,
     /// The trace of the request that submitted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,6 +133,7 @@ impl From<PulledJob> for Lease {
 
 /// One lease in a path: the job and the fence of its owner, so that nothing but the job's row knows of leases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = r"^[0-9a-f-]{36}\.[0-9]+$"))]
 #[serde(try_from = "String", into = "String")]
 pub struct LeaseId(pub JobFence);
 
@@ -160,6 +174,7 @@ impl From<LeaseId> for String {
 
 /// `POST /leases/{id}/heartbeat`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Beat {
     #[serde(default)]
@@ -167,17 +182,22 @@ pub struct Beat {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BeatProgress {
     /// 0 to 1.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 1))]
     pub fraction: Option<f64>,
+    /// At most 256 bytes.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_length = 256))]
     pub message: Option<String>,
 }
 
 /// The answer: the lease lasts `lease_ms` from the moment at which the heartbeat was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Renewed {
     /// Somebody asked for the job's end.
     pub cancel_requested: bool,
@@ -185,18 +205,26 @@ pub struct Renewed {
 
 /// `POST /leases/{id}/complete`
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Completion {
+    /// Any JSON, at most 512 KiB.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Value))]
     pub result: Option<Box<RawValue>>,
 }
 
 /// `POST /leases/{id}/fail`
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FailedAttempt {
+    /// What went wrong, at most 66,000 bytes.
+    #[cfg_attr(feature = "openapi", schema(max_length = 66_000))]
     pub error: String,
+    /// `false`: not again.
     #[serde(default = "yes")]
+    #[cfg_attr(feature = "openapi", schema(default = true))]
     pub retry: bool,
 }
 
@@ -206,6 +234,7 @@ fn yes() -> bool {
 
 /// The answer to complete, fail and release: what the job is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LeaseEnded {
     pub job_id: JobId,
     pub status: Status,

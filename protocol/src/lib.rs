@@ -17,6 +17,8 @@ pub mod key;
 pub mod lease;
 pub mod lease_api;
 pub mod logs;
+#[cfg(feature = "openapi")]
+mod openapi;
 pub mod problem;
 pub mod queue;
 pub mod retry;

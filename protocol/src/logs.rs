@@ -12,6 +12,7 @@ pub const LOGS_KEPT: u32 = 5;
 
 /// The end of what was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogTail {
     pub text: String,
     /// There was more than is kept.
@@ -49,6 +50,7 @@ impl LogTail {
 
 /// What one attempt wrote.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Output {
     pub stdout: LogTail,
     pub stderr: LogTail,
@@ -68,6 +70,7 @@ impl Output {
 
 /// How an attempt ended, as its worker said. One that ended with its worker has no log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptEnd {
     Succeeded,
@@ -78,6 +81,7 @@ pub enum AttemptEnd {
 
 /// The log of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AttemptLog {
     pub run: u32,
     pub attempt: u32,
@@ -89,6 +93,7 @@ pub struct AttemptLog {
 
 /// `GET /jobs/{id}/logs`: the last attempts that wrote anything, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JobLogs {
     pub job_id: JobId,
     pub attempts: Vec<AttemptLog>,

@@ -17,12 +17,18 @@ const TYPE_PREFIX: &str = "urn:longshore:problem:";
 
 /// One error, as it crosses the wire.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
-    /// `urn:longshore:problem:<name>`, stable; see [`Kind`].
+    /// `urn:longshore:problem:<name>`, stable.
     #[serde(rename = "type")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub type_uri: Cow<'static, str>,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub title: Cow<'static, str>,
+    /// The answer's status.
     pub status: u16,
+    /// For people; its words may change.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub detail: Cow<'static, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
@@ -36,6 +42,7 @@ pub struct Problem {
 
 /// One fault of a request. The pointer is RFC 6901; of a query parameter it is `/` and the parameter's name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FieldError {
     pub pointer: String,
     pub detail: String,

@@ -16,6 +16,7 @@ pub const FULL_RETRY_AFTER_S: u64 = 5;
 
 /// How many jobs of a queue have not ended, by what they do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Depth {
     pub scheduled: u64,
     pub queued: u64,
@@ -58,6 +59,7 @@ impl Depth {
 
 /// What came to a queue, and what became of it, in some time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Flow {
     /// Created, or opened again by a retry.
     pub arrived: u64,
@@ -97,6 +99,7 @@ impl Flow {
 
 /// One queue in `GET /queues`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QueueView {
     pub queue: String,
     pub paused: bool,
@@ -117,6 +120,7 @@ pub struct QueueView {
 
 /// The job that waits longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Oldest {
     pub job_id: JobId,
     pub created_at: Timestamp,
@@ -124,12 +128,14 @@ pub struct Oldest {
 
 /// `GET /queues`, by name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Queues {
     pub queues: Vec<QueueView>,
 }
 
 /// The answer to `pause` and `resume`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Pause {
     pub queue: String,
     pub paused: bool,

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 /// Unix time in ms; on every wire it is RFC 3339 in UTC with three decimals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = DateTime))]
 #[serde(try_from = "String", into = "String")]
 pub struct Timestamp(i64);
 

@@ -12,6 +12,7 @@ use protocol::invalidation::near::{Stripe, Tick};
 use protocol::invalidation::sequencer::LoadMark;
 use protocol::key::MediaType;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// A loaded value, present or absent.
 #[derive(Debug)]
@@ -31,6 +32,23 @@ pub(super) struct Entry {
     /// When it was read from the store, and when it expires, by `chassis::clock`.
     pub(super) read_ms: u64,
     pub(super) expires_ms: u64,
+}
+
+/// `GET /data/{key}`
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is only described: `Value::enveloped` writes it")]
+pub(super) struct DataRead {
+    /// `false` exactly if this answer was loaded from the store.
+    cached: bool,
+    /// An older value, because neither the caches nor the store answered.
+    #[schema(required = false)]
+    stale: bool,
+    /// Of data that are bytes: `data` has them in base64.
+    #[schema(required = false)]
+    media_type: String,
+    /// Any JSON.
+    #[schema(value_type = Value)]
+    data: Box<RawValue>,
 }
 
 #[derive(Debug)]

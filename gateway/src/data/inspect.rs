@@ -12,8 +12,11 @@ use protocol::ids::HolderId;
 use protocol::inspection::{
     CacheDebug, INSPECTION_WAIT_MS_MAX, Inspected, InspectionAnswer, InspectionRequest, NearHeld, NearView,
 };
+use protocol::key::DataKey;
 
 use super::Data;
+use crate::openapi::CACHES;
+use crate::openapi::problems::{Any, OfFence, OfParameters};
 use crate::state::Gateway;
 
 const ANSWER_WITHIN: Duration = Duration::from_millis(INSPECTION_WAIT_MS_MAX + 1_000);
@@ -21,6 +24,16 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(INSPECTION_WAIT_MS_MAX + 1
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// `GET /cache/debug/{key}`
+#[utoipa::path(
+    get, path = "/cache/debug/{key}", tag = CACHES, operation_id = "inspectKey",
+    summary = "What each gateway would answer for a key",
+    description = "Looking fills and refreshes nothing.",
+    params(("key" = DataKey, Path, description = "Percent-encoded.", example = "my_data")),
+    responses(
+        (status = 200, description = "What the shared cache and each near cache hold.", body = CacheDebug),
+        Any, OfParameters, OfFence,
+    ),
+)]
 pub(crate) async fn debug(
     State(gateway): State<Gateway>,
     Path(key): Path<String>,

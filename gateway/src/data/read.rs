@@ -12,12 +12,16 @@ use http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::Full;
 use protocol::cache_api::{Source, key_of_path};
+use protocol::key::DataKey;
 use protocol::problem::Kind;
 
 use super::demand::{Demand, at_least};
+use super::entry::DataRead;
 use super::load::{Answered, Tier};
 use super::{DEFAULT_KEY, Data};
 use crate::conditional::is_known;
+use crate::openapi::problems::{Any, OfName, OfParameters};
+use crate::openapi::{DATA, headers};
 use crate::state::Gateway;
 
 const ABSENT: &str = "There is no data under this key.";
@@ -36,11 +40,38 @@ enum Shape {
 }
 
 /// `GET /data`
+#[utoipa::path(
+    get, path = "/data", tag = DATA, operation_id = "getDefaultData",
+    summary = "Read the key my_data",
+    params(headers::IfNoneMatch, headers::Token, headers::StaleIfError),
+    responses(
+        (status = 200, description = "The value, and whether it came from a cache.", body = DataRead,
+            headers(("ETag"), ("Cache-Control"), ("Cache-Status"), ("Age")),
+            example = json!({"cached": false, "data": "Fetched fresh data from DB"})),
+        (status = 304, description = "It is what the client has.", headers(("ETag"), ("Cache-Control"), ("Cache-Status"), ("Age"))),
+        Any, OfName,
+    ),
+)]
 pub(crate) async fn default_key(State(gateway): State<Gateway>, headers: HeaderMap) -> Result<Response, Rejection> {
     get(&gateway.data, DEFAULT_KEY, &headers, Shape::Enveloped).await
 }
 
 /// `GET /data/{key}`
+#[utoipa::path(
+    get, path = "/data/{key}", tag = DATA, operation_id = "getData",
+    summary = "Read data",
+    params(
+        ("key" = DataKey, Path, description = "Percent-encoded.", example = "my_data"),
+        headers::IfNoneMatch, headers::Token, headers::StaleIfError,
+    ),
+    responses(
+        (status = 200, description = "The value, and whether it came from a cache.", body = DataRead,
+            headers(("ETag"), ("Cache-Control"), ("Cache-Status"), ("Age")),
+            example = json!({"cached": false, "data": "Fetched fresh data from DB"})),
+        (status = 304, description = "It is what the client has.", headers(("ETag"), ("Cache-Control"), ("Cache-Status"), ("Age"))),
+        Any, OfName, OfParameters,
+    ),
+)]
 pub(crate) async fn key(
     State(gateway): State<Gateway>,
     Path(key): Path<String>,
@@ -50,6 +81,20 @@ pub(crate) async fn key(
 }
 
 /// `GET /bytes/{key}`
+#[utoipa::path(
+    get, path = "/bytes/{key}", tag = DATA, operation_id = "getBytes",
+    summary = "Read data as they are, with their media type",
+    params(
+        ("key" = DataKey, Path, description = "Percent-encoded.", example = "label"),
+        headers::IfNoneMatch, headers::Token, headers::StaleIfError,
+    ),
+    responses(
+        (status = 200, description = "The bytes; of JSON data, the bare JSON.", content_type = "*/*", body = Value,
+            headers(("ETag"), ("Cache-Control"), ("Cache-Status"), ("Age"))),
+        (status = 304, description = "They are what the client has.", headers(("ETag"), ("Cache-Control"), ("Cache-Status"), ("Age"))),
+        Any, OfName, OfParameters,
+    ),
+)]
 pub(crate) async fn bytes(
     State(gateway): State<Gateway>,
     Path(key): Path<String>,

@@ -16,12 +16,14 @@ use protocol::cache_api::{
 use protocol::envelope::Covered;
 use protocol::etag::entity_tag;
 use protocol::ids::{Place, Position, Version};
-use protocol::key::{MediaType, Tag};
+use protocol::key::{DataKey, MediaType, Tag};
 use protocol::problem::{Kind, Problem};
 use protocol::store_api::{Command, DeleteData, FencedThrough, Precondition, PutData, Reply};
 use tokio::time::Instant;
 
 use super::entry::stored_form;
+use crate::openapi::problems::{Any, OfBytes, OfCondition, OfFence, OfJson, OfName, OfParameters};
+use crate::openapi::{CACHES, DATA, headers};
 use crate::state::Gateway;
 
 const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
@@ -33,6 +35,21 @@ const ON_THE_WAY: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// `PUT /data/{key}`
+#[utoipa::path(
+    put, path = "/data/{key}", tag = DATA, operation_id = "putData",
+    summary = "Write data",
+    params(("key" = DataKey, Path, description = "Percent-encoded.", example = "price"), FenceQuery, headers::OnlyIfMatch, headers::OnlyIfNoneMatch),
+    request_body(content = DataPut, examples(
+        ("value" = (value = json!({"data": {"eur": 12}}))),
+        ("tagged" = (value = json!({"data": {"eur": 13}, "tags": ["prices"]}))),
+    )),
+    responses(
+        (status = 200, description = "On disk, and nobody is answered with an older value any more.", body = DataWritten,
+            headers(("ETag"), ("Longshore-Token")), example = json!({"version": 2, "fenced": true})),
+        (status = 202, description = "On disk (`wait=0`).", body = DataWritten, headers(("ETag"), ("Longshore-Token"))),
+        Any, OfJson, OfCondition, OfFence,
+    ),
+)]
 pub(crate) async fn put(
     State(gateway): State<Gateway>,
     Path(key): Path<String>,
@@ -46,6 +63,21 @@ pub(crate) async fn put(
 }
 
 /// `PUT /bytes/{key}`: any bytes, with their media type. Their tags are in `Cache-Groups`.
+#[utoipa::path(
+    put, path = "/bytes/{key}", tag = DATA, operation_id = "putBytes",
+    summary = "Write data that are not JSON, with their media type",
+    params(
+        ("key" = DataKey, Path, description = "Percent-encoded.", example = "label"), FenceQuery, headers::OnlyIfMatch, headers::OnlyIfNoneMatch,
+        headers::CacheGroups,
+    ),
+    request_body(content(("text/html", example = json!("<b>12 EUR</b>")), ("application/octet-stream"))),
+    responses(
+        (status = 200, description = "On disk, and nobody is answered with an older value any more.", body = DataWritten,
+            headers(("ETag"), ("Longshore-Token")), example = json!({"version": 2, "fenced": true})),
+        (status = 202, description = "On disk (`wait=0`).", body = DataWritten, headers(("ETag"), ("Longshore-Token"))),
+        Any, OfBytes, OfCondition, OfFence,
+    ),
+)]
 pub(crate) async fn put_bytes(
     State(gateway): State<Gateway>,
     Path(key): Path<String>,
@@ -102,6 +134,17 @@ fn groups(headers: &HeaderMap) -> Result<Vec<Tag>, Problem> {
 }
 
 /// `DELETE /data/{key}`
+#[utoipa::path(
+    delete, path = "/data/{key}", tag = DATA, operation_id = "deleteData",
+    summary = "Delete data",
+    params(("key" = DataKey, Path, description = "Percent-encoded.", example = "price"), FenceQuery, headers::OnlyIfMatch, headers::OnlyIfNoneMatch),
+    responses(
+        (status = 200, description = "On disk, and nobody is answered with an older value any more.", body = DataWritten,
+            headers(("Longshore-Token")), example = json!({"version": 2, "fenced": true})),
+        (status = 202, description = "On disk (`wait=0`).", body = DataWritten, headers(("Longshore-Token"))),
+        Any, OfName, OfParameters, OfCondition, OfFence,
+    ),
+)]
 pub(crate) async fn delete(
     State(gateway): State<Gateway>,
     Path(key): Path<String>,
@@ -113,6 +156,17 @@ pub(crate) async fn delete(
 }
 
 /// `DELETE /cache/{key}`
+#[utoipa::path(
+    delete, path = "/cache/{key}", tag = CACHES, operation_id = "invalidateKey",
+    summary = "Let all caches forget a key",
+    params(("key" = DataKey, Path, description = "Percent-encoded.", example = "price"), FenceQuery),
+    responses(
+        (status = 200, description = "Nobody is answered with an older value any more.", body = InvalidationAnswer,
+            example = json!({"status": "deleted", "seq": 4, "fenced": true})),
+        (status = 202, description = "It is on its way (`wait=0`).", body = InvalidationAnswer),
+        Any, OfParameters, OfFence,
+    ),
+)]
 pub(crate) async fn invalidate_key(
     State(gateway): State<Gateway>,
     Path(key): Path<String>,
@@ -123,6 +177,23 @@ pub(crate) async fn invalidate_key(
 }
 
 /// `POST /cache:invalidate`
+#[utoipa::path(
+    post, path = "/cache:invalidate", tag = CACHES, operation_id = "invalidate",
+    summary = "Let all caches forget keys, tags, a prefix, or everything",
+    params(FenceQuery),
+    request_body(content = Invalidate, examples(
+        ("keys" = (value = json!({"keys": ["price", "my_data"]}))),
+        ("tags" = (value = json!({"tags": ["prices"]}))),
+        ("prefix" = (value = json!({"prefix": "catalog:"}))),
+        ("all" = (value = json!({"all": true}))),
+    )),
+    responses(
+        (status = 200, description = "Nobody is answered with an older value any more.", body = InvalidationAnswer,
+            example = json!({"status": "deleted", "seq": 4, "fenced": true})),
+        (status = 202, description = "It is on its way (`wait=0`).", body = InvalidationAnswer),
+        Any, OfJson, OfFence,
+    ),
+)]
 pub(crate) async fn invalidate_many(
     State(gateway): State<Gateway>,
     Query(query): Query<FenceQuery>,
@@ -202,6 +273,10 @@ fn precondition(headers: &HeaderMap) -> Result<Option<Precondition>, Problem> {
             let text = value.to_str().map_err(|_| Kind::BadRequest.detail(format!("{name} is not text.")))?;
             tags.extend(text.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()));
         }
+        if tags.is_empty() && headers.contains_key(&name) {
+            // A client that lost its tag on the way must not write as if it had set no condition.
+            return Err(Kind::BadRequest.detail(format!("{name} is empty: it has entity tags, or is *.")));
+        }
         if let Some(bad) = tags.iter().find(|tag| !is_tag(tag)) {
             return Err(Kind::BadRequest.detail(format!("{name} has {bad:?}: entity tags are quoted, or it is *.")));
         }
@@ -239,6 +314,12 @@ mod tests {
         check(IF_MATCH, "\"a\", \"b\"", Some(Precondition::AnyOf(tags(&["\"a\"", "\"b\""]))));
         check(IF_NONE_MATCH, "\"a\"", Some(Precondition::NoneOf(tags(&["\"a\""]))));
         check(IF_MATCH, "a", None);
+        for empty in [
+            HeaderMap::from_iter([(IF_MATCH, HeaderValue::from_static(""))]),
+            HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_static(" , "))]),
+        ] {
+            assert!(precondition(&empty).is_err(), "{empty:?}");
+        }
         assert_eq!(precondition(&HeaderMap::new()), Ok(None));
         let both = [(IF_MATCH, HeaderValue::from_static("*")), (IF_NONE_MATCH, HeaderValue::from_static("*"))];
         assert!(precondition(&HeaderMap::from_iter(both)).is_err());

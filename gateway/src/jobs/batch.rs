@@ -13,6 +13,8 @@ use serde_json::value::RawValue;
 use super::body::{Origin, take_names, to_create};
 use super::submit::{Named, count, origin};
 use crate::admission::Place;
+use crate::openapi::JOBS;
+use crate::openapi::problems::{Any, OfJson};
 use crate::state::Gateway;
 
 /// What is remembered of a submit while the store has it.
@@ -25,6 +27,19 @@ struct Asked {
 }
 
 /// 200 with one answer for each item, in order. The same id or key twice in a batch is a repeat, as if it came later.
+#[utoipa::path(
+    post, path = "/jobs:batch", tag = JOBS, operation_id = "submitBatch",
+    summary = "Submit many jobs at once",
+    description = "Up to 1,000, within 1 MiB; those that are good are on disk in one commit. Each has an answer of its own, as to a single submit, \
+                   in order. An item may carry its `job_id` or `idempotency_key`.",
+    request_body(content = Vec<Submit>, example = json!([
+        {"task": "noop"}, {"task": "report_1", "idempotency_key": "monday"},
+    ])),
+    responses(
+        (status = 200, description = "One answer for each item.", body = Batch),
+        Any, OfJson,
+    ),
+)]
 pub(crate) async fn post(
     State(gateway): State<Gateway>,
     Extension(place): Extension<Place>,

@@ -11,9 +11,22 @@ use protocol::job::Cancelled;
 use protocol::problem::Kind;
 use protocol::store_api::{Command, Reply};
 
+use crate::openapi::JOBS;
+use crate::openapi::problems::{Any, OfJob, OfReopening, OfState};
 use crate::state::Gateway;
 
 /// 200 if it was ended at once, 202 if its owner was told, 409 if its outcome is recorded already.
+#[utoipa::path(
+    post, path = "/jobs/{id}/cancel", tag = JOBS, operation_id = "cancelJob",
+    summary = "Cancel a job",
+    params(("id" = JobId, Path, description = "The job.")),
+    responses(
+        (status = 200, description = "It waited, and is cancelled.", body = JobView),
+        (status = 202, description = "It runs, and was asked to stop. The first recorded outcome wins.", body = JobView,
+            headers(("Location"), ("Retry-After"))),
+        Any, OfJob, OfState,
+    ),
+)]
 pub(crate) async fn cancel(State(gateway): State<Gateway>, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
     match gateway.store.apply_idempotent(Command::Cancel { job_id }).await? {
         Reply::Cancelled { cancelled: Cancelled::Now, job } => Ok(Json(*job).into_response()),
@@ -31,6 +44,15 @@ pub(crate) async fn cancel(State(gateway): State<Gateway>, Path(job_id): Path<Jo
 }
 
 /// 202 with the next run of a failed or cancelled job, else 409.
+#[utoipa::path(
+    post, path = "/jobs/{id}/retry", tag = JOBS, operation_id = "retryJob",
+    summary = "Run a job again that failed or was cancelled",
+    params(("id" = JobId, Path, description = "The job.")),
+    responses(
+        (status = 202, description = "Its next run.", body = JobView, headers(("Location"), ("Retry-After"))),
+        Any, OfJob, OfReopening,
+    ),
+)]
 pub(crate) async fn retry(State(gateway): State<Gateway>, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
     // Sent twice, it would find its own run open and be refused.
     match gateway.store.apply(Command::Retry { job_id }).await? {
@@ -43,6 +65,16 @@ pub(crate) async fn retry(State(gateway): State<Gateway>, Path(job_id): Path<Job
 }
 
 /// 204 when the ended job and all that belongs to it is gone, 409 if it has not ended.
+#[utoipa::path(
+    delete, path = "/jobs/{id}", tag = JOBS, operation_id = "dropJob",
+    summary = "Drop a job that has ended",
+    description = "Payload, result and logs are gone at once; the id answers 410 from then on.",
+    params(("id" = JobId, Path, description = "The job.")),
+    responses(
+        (status = 204, description = "It is gone."),
+        Any, OfJob, OfState,
+    ),
+)]
 pub(crate) async fn purge(State(gateway): State<Gateway>, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
     match gateway.store.apply(Command::Purge { job_id }).await? {
         Reply::Purged { purged: true } => {

@@ -21,6 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::seen::{Glimpse, Seen};
 use super::waiters::{Sight, Ticket};
+use crate::openapi::problems::{Any, OfJob};
+use crate::openapi::{JOBS, headers};
 use crate::state::Gateway;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -59,6 +61,18 @@ impl Drop for Open {
 }
 
 /// 204 if the job has ended and the client has seen its end: that is how a stream is told not to come back.
+#[utoipa::path(
+    get, path = "/jobs/{id}/events", tag = JOBS, operation_id = "streamJob",
+    summary = "Every change, as it happens",
+    description = "Server-sent events: `event` is `status`, or `progress` when nothing else has changed; `data` is the job as `GET /jobs/{id}` shows \
+                   it. The first event is the job as it is, the last one its end.",
+    params(("id" = JobId, Path, description = "The job."), headers::LastEventId),
+    responses(
+        (status = 200, description = "The stream.", body = String, content_type = "text/event-stream", headers(("Cache-Control"))),
+        (status = 204, description = "The client has seen the end: it need not come back."),
+        Any, OfJob,
+    ),
+)]
 pub(crate) async fn events(
     State(gateway): State<Gateway>,
     Path(job_id): Path<JobId>,

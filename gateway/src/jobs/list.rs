@@ -5,32 +5,54 @@ use axum::response::{IntoResponse, Response};
 use chassis::http::{Query, Rejection};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Uri};
-use protocol::api::Status;
+use protocol::api::{JobPage, Status, Workers};
 use protocol::key::{QueueName, TaskName};
 use protocol::problem::Problem;
 use serde::Deserialize;
 
+use crate::openapi::problems::{Any, OfParameters};
+use crate::openapi::{JOBS, QUEUES};
 use crate::state::Gateway;
 
 /// Most jobs on one page.
 pub(crate) const LIMIT_MAX: u16 = 500;
 
 /// The filters of `GET /jobs`; a parameter that is not here is a 422.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Filters {
+    /// Only jobs that are so now.
     #[serde(rename = "status")]
+    #[param(nullable = false)]
     _status: Option<Status>,
     #[serde(rename = "queue")]
+    #[param(nullable = false)]
     _queue: Option<QueueName>,
     #[serde(rename = "task")]
+    #[param(nullable = false)]
     _task: Option<TaskName>,
+    /// `next_cursor` of the page before.
     #[serde(rename = "cursor")]
+    #[param(nullable = false)]
     _cursor: Option<String>,
+    /// Jobs on the page, at most; 100 unless it says otherwise.
+    #[param(nullable = false, minimum = 1, maximum = 500)]
     limit: Option<u16>,
 }
 
 /// One page, newest first.
+#[utoipa::path(
+    get, path = "/jobs", tag = JOBS, operation_id = "listJobs",
+    summary = "List jobs, newest first",
+    description = "Pages have neither gaps nor repeats while jobs are added and dropped. Where few of many are wanted a page may be short, or \
+                   empty, and still have a next one.",
+    params(Filters),
+    responses(
+        (status = 200, description = "One page.", body = JobPage, headers(("Cache-Control"))),
+        Any, OfParameters,
+    ),
+)]
 pub(crate) async fn jobs(
     State(gateway): State<Gateway>,
     Query(filters): Query<Filters>,
@@ -45,6 +67,14 @@ pub(crate) async fn jobs(
 }
 
 /// The workers that are there now.
+#[utoipa::path(
+    get, path = "/workers", tag = QUEUES, operation_id = "listWorkers",
+    summary = "The workers that are there now",
+    responses(
+        (status = 200, description = "What each can do, and how busy it is.", body = Workers, headers(("Cache-Control"))),
+        Any,
+    ),
+)]
 pub(crate) async fn workers(State(gateway): State<Gateway>) -> Result<Response, Rejection> {
     pass_on(&gateway, "/workers", None).await
 }

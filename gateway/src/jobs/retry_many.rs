@@ -5,18 +5,36 @@ use axum::response::{IntoResponse, Response};
 use chassis::http::{Json, Path, Rejection};
 use http::StatusCode;
 use http::header::LOCATION;
-use protocol::bulk_retry::{LIMIT_MAX, RATE_DEFAULT, RATE_MAX, RetryFilter, RetryMany};
+use protocol::bulk_retry::{
+    BulkRetries, BulkRetry, LIMIT_MAX, RATE_DEFAULT, RATE_MAX, RetryFilter, RetryMany, RetryPreview,
+};
 use protocol::ids::RetryId;
 use protocol::problem::{FieldError, Problem};
 use protocol::store_api::{Command, Reply, RetryJobs};
 
 use super::control::unexpected;
 use super::list::pass_on;
+use crate::openapi::JOBS;
+use crate::openapi::problems::{Any, OfJson, OfName};
 use crate::state::Gateway;
 
 const PATH: &str = "/jobs:retry";
 
 /// 200 with what a dry run found, 202 with what was begun.
+#[utoipa::path(
+    post, path = "/jobs:retry", tag = JOBS, operation_id = "retryJobs",
+    summary = "Retry many jobs, by filter",
+    description = "The oldest first, at a rate, in the store's own time; a restart goes on where it was.",
+    request_body(content = RetryMany, examples(
+        ("try" = (summary = "What would be retried", value = json!({"status": "failed", "task": "report_1", "dry_run": true}))),
+        ("do" = (summary = "Ten a second", value = json!({"status": "failed", "task": "report_1", "rate_per_second": 10}))),
+    )),
+    responses(
+        (status = 200, description = "Of a dry run: what would be retried.", body = RetryPreview),
+        (status = 202, description = "It is begun.", body = BulkRetry, headers(("Location"))),
+        Any, OfJson,
+    ),
+)]
 pub(crate) async fn post(State(gateway): State<Gateway>, Json(asked): Json<RetryMany>) -> Result<Response, Rejection> {
     let is_dry_run = asked.dry_run;
     let jobs = checked(asked, RetryId::generate())?;
@@ -34,11 +52,28 @@ pub(crate) async fn post(State(gateway): State<Gateway>, Json(asked): Json<Retry
 }
 
 /// Those that run, and the last ones that have ended.
+#[utoipa::path(
+    get, path = "/jobs:retry", tag = JOBS, operation_id = "listRetries",
+    summary = "Retries of many jobs: those that run, and the last 20 that have ended",
+    responses(
+        (status = 200, description = "Newest first.", body = BulkRetries, headers(("Cache-Control"))),
+        Any,
+    ),
+)]
 pub(crate) async fn list(State(gateway): State<Gateway>) -> Result<Response, Rejection> {
     pass_on(&gateway, "/retries", None).await
 }
 
 /// Ends one; what it has retried stays retried.
+#[utoipa::path(
+    delete, path = "/jobs:retry/{id}", tag = JOBS, operation_id = "stopRetry",
+    summary = "Stop a retry of many jobs",
+    params(("id" = RetryId, Path, description = "The retry.")),
+    responses(
+        (status = 200, description = "It has ended; what it has retried stays retried.", body = BulkRetry),
+        Any, OfName,
+    ),
+)]
 pub(crate) async fn stop(State(gateway): State<Gateway>, Path(id): Path<RetryId>) -> Result<Response, Rejection> {
     match gateway.store.apply_idempotent(Command::StopRetry { retry_id: id }).await? {
         Reply::BulkRetry(retry) => Ok(Json(*retry).into_response()),

@@ -7,7 +7,7 @@ use chassis::fault_points::{FaultPoint, fault_point};
 use chassis::http::{Context, Json, Path, Rejection};
 use http::header::{LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use protocol::api::{Accepted, Links, Submit};
+use protocol::api::{Accepted, JobView, Links, Submit};
 use protocol::ids::JobId;
 use protocol::problem::Kind;
 use protocol::store_api::Created;
@@ -20,6 +20,8 @@ use super::seen::{Seen, retry_after_s};
 use super::status::found;
 use super::waiting::{Waited, until_ended};
 use crate::admission::Place;
+use crate::openapi::problems::{Any, OfJson, OfName, OfReopening, OfSubmit};
+use crate::openapi::{JOBS, headers};
 use crate::state::Gateway;
 
 /// How the client named the job.
@@ -40,6 +42,36 @@ struct Request {
 }
 
 /// `POST /longtask`
+#[utoipa::path(
+    post, path = "/longtask", tag = JOBS, operation_id = "submitJob",
+    summary = "Submit a job",
+    description = "It is on disk when the answer comes. Send an `Idempotency-Key` whenever you would retry.",
+    params(headers::IdempotencyKey, headers::Prefer),
+    request_body(content = Submit, examples(
+        ("brief" = (summary = "Only a task", value = json!({"task": "report_1"}))),
+        ("later" = (summary = "In an hour, once, before others", value = json!({
+            "task": "report_2", "payload": {"month": "2026-10"}, "priority": "high", "delay_ms": 3_600_000, "max_attempts": 1,
+        }))),
+        ("unique" = (summary = "One at a time, and it changes data", value = json!({
+            "task": "noop", "unique_key": "prices", "invalidates": ["price"], "timeout_ms": 60_000, "start_deadline_ms": 600_000,
+        }))),
+    )),
+    responses(
+        (status = 202, description = "Accepted, or its repeat.", body = Accepted,
+            headers(("Location"), ("Retry-After"), ("Idempotent-Replayed"), ("Preference-Applied")),
+            example = json!({
+                "job_id": "01a20a59-5fde-7768-b4a1-84f689f0b1a6", "task": "report_1", "status": "queued",
+                "links": {
+                    "self": "/jobs/01a20a59-5fde-7768-b4a1-84f689f0b1a6",
+                    "result": "/jobs/01a20a59-5fde-7768-b4a1-84f689f0b1a6/result",
+                    "cancel": "/jobs/01a20a59-5fde-7768-b4a1-84f689f0b1a6/cancel",
+                },
+            })),
+        (status = 200, description = "It ended while the answer was held (`Prefer: wait`).", body = JobView,
+            headers(("Location"), ("ETag"), ("Cache-Control"), ("Vary"), ("Idempotent-Replayed"), ("Preference-Applied"))),
+        Any, OfJson, OfSubmit,
+    ),
+)]
 pub(crate) async fn post(
     State(gateway): State<Gateway>,
     Extension(place): Extension<Place>,
@@ -55,6 +87,19 @@ pub(crate) async fn post(
 }
 
 /// `PUT /jobs/{id}`: the id names the job, as an idempotency key would.
+#[utoipa::path(
+    put, path = "/jobs/{id}", tag = JOBS, operation_id = "submitJobUnderId",
+    summary = "Submit a job under your own id",
+    description = "The id is a UUID that the client chose; repeating the request changes nothing. `Idempotency-Key` is refused here (400).",
+    params(("id" = JobId, Path, description = "Chosen by the client."), headers::Prefer),
+    request_body(content = Submit, example = json!({"task": "noop"})),
+    responses(
+        (status = 202, description = "Accepted.", body = Accepted, headers(("Location"), ("Retry-After"), ("Preference-Applied"))),
+        (status = 200, description = "A repeat, or it ended while the answer was held (`Prefer: wait`).", body = JobView,
+            headers(("Location"), ("ETag"), ("Cache-Control"), ("Vary"), ("Retry-After"), ("Preference-Applied"))),
+        Any, OfJson, OfName, OfReopening,
+    ),
+)]
 pub(crate) async fn put(
     State(gateway): State<Gateway>,
     Path(job_id): Path<JobId>,

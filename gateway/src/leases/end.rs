@@ -13,9 +13,25 @@ use protocol::store_api::{Command, Complete, HeartbeatReply, Held, JobFence, Out
 use serde_json::Value;
 
 use crate::jobs::control::unexpected;
+use crate::openapi::LEASES;
+use crate::openapi::problems::{Any, OfJson, OfLease};
 use crate::state::Gateway;
 
 /// Renews the lease for its whole length.
+#[utoipa::path(
+    post, path = "/leases/{id}/heartbeat", tag = LEASES, operation_id = "renewLease",
+    summary = "Keep a lease",
+    description = "Three times per lease. It then ends `lease_ms` after this call was sent.",
+    params(("id" = LeaseId, Path, description = "The lease.")),
+    request_body(content = Beat, examples(
+        ("alive" = (value = json!({}))),
+        ("progress" = (value = json!({"progress": {"fraction": 0.5, "message": "half way"}}))),
+    )),
+    responses(
+        (status = 200, description = "It is renewed.", body = Renewed),
+        Any, OfJson, OfLease,
+    ),
+)]
 pub(crate) async fn heartbeat(
     State(gateway): State<Gateway>,
     Path(LeaseId(lease)): Path<LeaseId>,
@@ -34,6 +50,16 @@ pub(crate) async fn heartbeat(
 }
 
 /// The job succeeded, with this result.
+#[utoipa::path(
+    post, path = "/leases/{id}/complete", tag = LEASES, operation_id = "completeJob",
+    summary = "The job succeeded",
+    params(("id" = LeaseId, Path, description = "The lease.")),
+    request_body(content = Completion, example = json!({"result": {"words": 6}})),
+    responses(
+        (status = 200, description = "It is recorded.", body = LeaseEnded),
+        Any, OfJson, OfLease,
+    ),
+)]
 pub(crate) async fn complete(
     State(gateway): State<Gateway>,
     Path(LeaseId(lease)): Path<LeaseId>,
@@ -61,6 +87,16 @@ pub(crate) async fn complete(
 }
 
 /// The attempt failed.
+#[utoipa::path(
+    post, path = "/leases/{id}/fail", tag = LEASES, operation_id = "failJob",
+    summary = "The attempt failed",
+    params(("id" = LeaseId, Path, description = "The lease.")),
+    request_body(content = FailedAttempt, example = json!({"error": "the disk is full", "retry": true})),
+    responses(
+        (status = 200, description = "It is recorded.", body = LeaseEnded),
+        Any, OfJson, OfLease,
+    ),
+)]
 pub(crate) async fn fail(
     State(gateway): State<Gateway>,
     Path(LeaseId(lease)): Path<LeaseId>,
@@ -81,6 +117,15 @@ pub(crate) async fn fail(
 }
 
 /// The job is given back; the attempt is not counted.
+#[utoipa::path(
+    post, path = "/leases/{id}/release", tag = LEASES, operation_id = "releaseJob",
+    summary = "Give the job back; the attempt is not counted",
+    params(("id" = LeaseId, Path, description = "The lease.")),
+    responses(
+        (status = 200, description = "It waits again.", body = LeaseEnded),
+        Any, OfLease,
+    ),
+)]
 pub(crate) async fn release(
     State(gateway): State<Gateway>,
     Path(LeaseId(lease)): Path<LeaseId>,

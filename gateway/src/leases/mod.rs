@@ -1,7 +1,7 @@
 //! Leases over HTTP: workers in any language take jobs, keep them, and say how they ended.
 
-mod end;
-mod take;
+pub(crate) mod end;
+pub(crate) mod take;
 
 pub(crate) use end::{complete, fail, heartbeat, release};
 pub(crate) use take::take;

@@ -17,6 +17,8 @@ use tokio::time::Instant;
 use crate::admission::Place;
 use crate::jobs::idempotency::key_from_headers;
 use crate::jobs::prefer::{PREFERENCE_APPLIED, Prefer};
+use crate::openapi::problems::{Any, OfJson};
+use crate::openapi::{LEASES, headers};
 use crate::state::Gateway;
 
 /// The store is asked anew after this: a gateway that drains need not cut off a call that may have taken jobs, and each call renews the
@@ -24,6 +26,18 @@ use crate::state::Gateway;
 const TURN: Duration = Duration::from_secs(3);
 
 /// Takes jobs. A repetition under the same `Idempotency-Key` gets what the first call took.
+#[utoipa::path(
+    post, path = "/leases", tag = LEASES, operation_id = "takeJobs",
+    summary = "Take jobs",
+    description = "A lease ends `lease_ms` after the call was sent, plus `waited_ms`. Send an `Idempotency-Key` of its own with each call: repeated under \
+                   the same key it gives the same leases again, renewed.",
+    params(headers::IdempotencyKey, headers::PreferJob),
+    request_body(content = Take, example = json!({"worker": "host-1", "tasks": ["words", "report_*"]})),
+    responses(
+        (status = 200, description = "None, if no job waits.", body = Leases, headers(("Preference-Applied"))),
+        Any, OfJson,
+    ),
+)]
 pub(crate) async fn take(
     State(gateway): State<Gateway>,
     Extension(place): Extension<Place>,

@@ -5,6 +5,7 @@ mod batch;
 mod bells;
 mod data;
 mod demands;
+mod description;
 mod events;
 mod gateway;
 mod leases;

@@ -16,6 +16,7 @@ use crate::ids::{Epoch, Incarnation, Seq};
 
 /// One holding of the sequencer's lease. Compared for equality only: after a restore epochs may come again, under another incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Term {
     pub incarnation: Incarnation,
     pub epoch: Epoch,

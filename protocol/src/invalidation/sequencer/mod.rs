@@ -71,6 +71,7 @@ pub enum Refusal {
 
 /// What a load saw before it began: it may be kept or joined only while nothing after it covers its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LoadMark {
     pub term: Term,
     pub seq: Seq,

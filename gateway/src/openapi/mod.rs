@@ -1,0 +1,77 @@
+//! The description of the HTTP API, OpenAPI 3.1, made of what is written beside the handlers and the types; and a page to read and try it.
+
+pub(crate) mod headers;
+pub(crate) mod page;
+pub(crate) mod problems;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+use std::sync::LazyLock;
+
+use axum::response::Response;
+use bytes::Bytes;
+use http::HeaderMap;
+use utoipa::OpenApi;
+
+use crate::conditional::with_etag;
+use crate::data::{inspect, read, write};
+use crate::jobs::{batch, control, events, list, retry_many, status, submit};
+use crate::leases::{end, take};
+use crate::queues;
+use headers::IfNoneMatch;
+use problems::Any;
+use shared::Shared;
+
+/// The tags of operations, in the order in which they are shown.
+pub(crate) const JOBS: &str = "Jobs";
+pub(crate) const QUEUES: &str = "Queues and workers";
+pub(crate) const LEASES: &str = "Leases";
+pub(crate) const DATA: &str = "Data";
+pub(crate) const CACHES: &str = "Caches";
+pub(crate) const DESCRIPTION: &str = "Description";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Longshore", description = include_str!("about.md")),
+    servers((url = "/")),
+    tags(
+        (name = JOBS, description = "Long work: submit it, look at it, wait for its end, stop it."),
+        (name = QUEUES, description = "What waits, and who works."),
+        (name = LEASES, description = "Workers over HTTP: take jobs, keep them, and say how they ended."),
+        (name = DATA, description = "Hot data, read from caches that give no stale answer once a write is acknowledged."),
+        (name = CACHES, description = "For data that was changed elsewhere."),
+        (name = DESCRIPTION, description = "What you are reading."),
+    ),
+    paths(
+        submit::post, batch::post, list::jobs, status::job, submit::put, control::purge, events::events, status::result,
+        status::logs, status::explain, control::cancel, control::retry, retry_many::post, retry_many::list,
+        retry_many::stop, queues::list, queues::pause, queues::resume, list::workers, take::take, end::heartbeat,
+        end::complete, end::fail, end::release, read::default_key, read::key, write::put, write::delete, read::bytes,
+        write::put_bytes, write::invalidate_key, write::invalidate_many, inspect::debug, document, page::page, page::file,
+    ),
+    components(schemas(protocol::problem::Problem)),
+    modifiers(&Shared),
+)]
+struct Document;
+
+/// Made once.
+static JSON: LazyLock<Bytes> = LazyLock::new(|| {
+    let text = Document::openapi().to_json().expect("the document is plain data");
+    Bytes::from(text)
+});
+
+/// `GET /openapi.json`
+#[utoipa::path(
+    get, path = "/openapi.json", tag = DESCRIPTION, operation_id = "getDescription",
+    summary = "This document",
+    params(IfNoneMatch),
+    responses(
+        (status = 200, description = "OpenAPI 3.1.", body = Object, content_type = "application/json", headers(("ETag"), ("Cache-Control"))),
+        (status = 304, description = "It is what the client has.", headers(("ETag"), ("Cache-Control"))),
+        Any,
+    ),
+)]
+pub(crate) async fn document(headers: HeaderMap) -> Response {
+    with_etag("application/json", JSON.clone(), &headers)
+}
