@@ -37,14 +37,16 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/queues", get(queues::list))
         .route("/queues/{queue}/pause", post(queues::pause))
         .route("/queues/{queue}/resume", post(queues::resume))
-        .route("/schedules", get(schedules::list))
+        .route("/schedules", get(schedules::list::list))
         .route(
             "/schedules/{name}",
-            get(schedules::one).merge(put(schedules::put).layer(admitted.clone())).delete(schedules::delete),
+            get(schedules::list::one)
+                .merge(put(schedules::put::put).layer(admitted.clone()))
+                .delete(schedules::control::delete),
         )
-        .route("/schedules/{name}/pause", post(schedules::pause))
-        .route("/schedules/{name}/resume", post(schedules::resume))
-        .route("/schedules/{name}/run", post(schedules::run))
+        .route("/schedules/{name}/pause", post(schedules::control::pause))
+        .route("/schedules/{name}/resume", post(schedules::control::resume))
+        .route("/schedules/{name}/run", post(schedules::control::run))
         .route("/workers", get(list::workers))
         .route("/data", get(read::default_key))
         .route("/data/{key}", get(read::key).merge(put(write::put).layer(admitted.clone())).delete(write::delete))

@@ -111,13 +111,12 @@ name_type!(
     check_name,
     r"^[A-Za-z0-9._:-]{1,128}$"
 );
-
 name_type!(
     /// A schedule.
     ScheduleName,
-    check_name
+    check_name,
+    r"^[A-Za-z0-9._:-]{1,128}$"
 );
-
 name_type!(
     /// What a worker that pulls calls itself: any text of 1 to 128 bytes without control characters.
     WorkerName,

@@ -19,13 +19,8 @@ use crate::output::table::{Kind, Table};
 use crate::{durations, output};
 
 const PATH: &str = "/schedules";
-const COLUMNS: [(&str, Kind); 5] = [
-    ("SCHEDULE", Kind::Long),
-    ("TASK", Kind::Long),
-    ("CRON", Kind::Text),
-    ("NEXT", Kind::Text),
-    ("LAST", Kind::Long),
-];
+const COLUMNS: [(&str, Kind); 5] =
+    [("SCHEDULE", Kind::Long), ("TASK", Kind::Long), ("CRON", Kind::Text), ("NEXT", Kind::Text), ("LAST", Kind::Long)];
 
 #[derive(Debug, Args)]
 pub(crate) struct Schedules {

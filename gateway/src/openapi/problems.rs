@@ -52,6 +52,10 @@ problems! {
     OfSubmit = [UniqueConflict] [JobExpired] [Invalid IdempotencyMismatch] [RateLimited QueueFull];
     /// Of a job that is submitted under an id, or opened again.
     OfReopening = [Conflict UniqueConflict] [JobExpired] [RateLimited QueueFull];
+    /// Of a schedule that is put.
+    OfPut = [Conflict];
+    /// Of a job that a schedule makes at once.
+    OfRun = [Conflict UniqueConflict] [Invalid] [RateLimited QueueFull];
     /// Of a lease in the path.
     OfLease = [NotFound] [JobExpired LeaseLost];
     /// Of a write that is conditional.

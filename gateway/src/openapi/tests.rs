@@ -8,6 +8,7 @@ use protocol::bulk_retry::RetryMany;
 use protocol::cache_api::{DataPut, DataWritten, Invalidate, InvalidationAnswer};
 use protocol::lease_api::{Beat, Completion, FailedAttempt, Take};
 use protocol::problem::Problem;
+use protocol::schedule::PutSchedule;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -125,6 +126,7 @@ fn read(schema: &str, example: &Value) -> Result<(), Problem> {
         "Invalidate" => reads::<Invalidate>(example),
         "InvalidationAnswer" => reads::<InvalidationAnswer>(example),
         "JobView" => reads::<JobView>(example),
+        "PutSchedule" => reads::<PutSchedule>(example),
         "Problem" => reads::<Problem>(example),
         "RetryMany" => reads::<RetryMany>(example),
         "Submit" => reads::<Submit>(example),

@@ -4,15 +4,27 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::http::{Json, Path, Rejection};
 use http::StatusCode;
+use protocol::api::JobView;
 use protocol::ids::JobId;
 use protocol::key::ScheduleName;
-use protocol::schedule::{ScheduleCommand, unknown};
+use protocol::schedule::{ScheduleCommand, ScheduleView, unknown};
 use protocol::store_api::{Command, Reply};
 
 use crate::jobs::control::{under_way, unexpected};
+use crate::openapi::SCHEDULES;
+use crate::openapi::problems::{Any, OfName, OfRun};
 use crate::state::Gateway;
 
 /// 204 when there is no such schedule any more, 404 if there was none; the jobs that it has made stay.
+#[utoipa::path(
+    delete, path = "/schedules/{name}", tag = SCHEDULES, operation_id = "deleteSchedule",
+    summary = "Delete a schedule; the jobs that it has made stay",
+    params(("name" = ScheduleName, Path, description = "The schedule.", example = "nightly")),
+    responses(
+        (status = 204, description = "It is gone."),
+        Any, OfName,
+    ),
+)]
 pub(crate) async fn delete(
     State(gateway): State<Gateway>,
     Path(name): Path<ScheduleName>,
@@ -30,6 +42,15 @@ pub(crate) async fn delete(
 }
 
 /// Its ticks pass without jobs until it is resumed. Pausing a paused schedule changes nothing.
+#[utoipa::path(
+    post, path = "/schedules/{name}/pause", tag = SCHEDULES, operation_id = "pauseSchedule",
+    summary = "Let its ticks pass without jobs until it is resumed",
+    params(("name" = ScheduleName, Path, description = "The schedule.", example = "nightly")),
+    responses(
+        (status = 200, description = "What it is now.", body = ScheduleView),
+        Any, OfName,
+    ),
+)]
 pub(crate) async fn pause(
     State(gateway): State<Gateway>,
     Path(name): Path<ScheduleName>,
@@ -37,6 +58,15 @@ pub(crate) async fn pause(
     set(&gateway, ScheduleCommand::Pause { name }).await
 }
 
+#[utoipa::path(
+    post, path = "/schedules/{name}/resume", tag = SCHEDULES, operation_id = "resumeSchedule",
+    summary = "Go on from its next tick",
+    params(("name" = ScheduleName, Path, description = "The schedule.", example = "nightly")),
+    responses(
+        (status = 200, description = "What it is now.", body = ScheduleView),
+        Any, OfName,
+    ),
+)]
 pub(crate) async fn resume(
     State(gateway): State<Gateway>,
     Path(name): Path<ScheduleName>,
@@ -55,6 +85,15 @@ async fn set(gateway: &Gateway, command: ScheduleCommand) -> Result<Response, Re
 }
 
 /// One job now, besides those of its ticks, also of a paused schedule: 202 with it.
+#[utoipa::path(
+    post, path = "/schedules/{name}/run", tag = SCHEDULES, operation_id = "runSchedule",
+    summary = "Make one job of it now, besides those of its ticks",
+    params(("name" = ScheduleName, Path, description = "The schedule.", example = "nightly")),
+    responses(
+        (status = 202, description = "The job.", body = JobView, headers(("Location"), ("Retry-After"))),
+        Any, OfName, OfRun,
+    ),
+)]
 pub(crate) async fn run(State(gateway): State<Gateway>, Path(name): Path<ScheduleName>) -> Result<Response, Rejection> {
     let command = ScheduleCommand::Run { name: name.clone(), job_id: JobId::generate() };
     match gateway.store.apply_idempotent(Command::Schedule(command)).await? {

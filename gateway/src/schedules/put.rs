@@ -10,14 +10,29 @@ use protocol::api::Submit;
 use protocol::ids::JobId;
 use protocol::key::{QueueName, ScheduleName};
 use protocol::problem::{FieldError, Problem};
-use protocol::schedule::{JOB_BYTES_MAX, JobTemplate, PutSchedule, Schedule, ScheduleCommand};
+use protocol::schedule::{JOB_BYTES_MAX, JobTemplate, PutSchedule, Schedule, ScheduleCommand, ScheduleView};
 use protocol::store_api::{Command, Reply};
 
 use crate::jobs::body::{Origin, to_create};
 use crate::jobs::control::unexpected;
+use crate::openapi::SCHEDULES;
+use crate::openapi::problems::{Any, OfJson, OfPut};
 use crate::state::Gateway;
 
 /// 201 with a new one, 200 with the one that took the place of another.
+#[utoipa::path(
+    put, path = "/schedules/{name}", tag = SCHEDULES, operation_id = "putSchedule",
+    summary = "Create a schedule, or put it in the place of what has its name",
+    params(("name" = ScheduleName, Path, description = "What it is called.", example = "nightly")),
+    request_body(content = PutSchedule, example = json!({
+        "cron": "30 2 * * MON-FRI", "time_zone": "Europe/Berlin", "job": {"task": "report_1", "unique_key": "no_overlap"},
+    })),
+    responses(
+        (status = 201, description = "It is new.", body = ScheduleView, headers(("Location"))),
+        (status = 200, description = "It took the place of another.", body = ScheduleView, headers(("Location"))),
+        Any, OfJson, OfPut,
+    ),
+)]
 pub(crate) async fn put(
     State(gateway): State<Gateway>,
     Path(name): Path<String>,

@@ -17,14 +17,15 @@ pub const CATCH_UP_MAX: usize = 1_000;
 
 /// What becomes of ticks that came while nobody looked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CatchUp {
     /// The newest is run, late as it is; those before it are not.
     #[default]
     Latest,
-    /// All are run, at most [`CATCH_UP_MAX`].
+    /// All are run, at most the newest 1,000.
     All,
-    /// None is run that is later than [`MISSED_AFTER_MS`].
+    /// None is run that is more than a minute late.
     None,
 }
 

@@ -28,11 +28,14 @@ pub const NEXT_RUNS: usize = 5;
 
 /// `PUT /schedules/{name}`; `cron` and `job` are needed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PutSchedule {
     pub cron: Cron,
+    /// UTC unless it says otherwise.
     #[serde(default)]
     pub time_zone: Zone,
+    /// What each of its jobs is like. It may say neither when it is due nor what it is called.
     pub job: Submit,
     #[serde(default)]
     pub catch_up: CatchUp,
@@ -77,9 +80,11 @@ pub enum ScheduleCommand {
 
 /// What each of its jobs is like, with nothing left to defaults.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JobTemplate {
     pub task: TaskName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Value))]
     pub payload: Option<Box<RawValue>>,
     pub queue: QueueName,
     pub priority: Priority,
@@ -137,6 +142,7 @@ impl JobTemplate {
 
 /// `GET /schedules/{name}`, and one of `GET /schedules`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ScheduleView {
     pub name: ScheduleName,
     pub cron: Cron,
@@ -155,6 +161,7 @@ pub struct ScheduleView {
 
 /// A tick that is still to come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NextRun {
     pub at: Timestamp,
     /// The same instant on the clock of the time zone.
@@ -173,6 +180,7 @@ impl NextRun {
 
 /// What became of a tick: it has a job, or a reason why it has none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LastTick {
     pub tick: Timestamp,
     /// When it was dealt with.
@@ -184,6 +192,7 @@ pub struct LastTick {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Skipped {
     /// The type of the problem that a submit would have been answered with, or `missed`.
     pub reason: String,
@@ -215,6 +224,7 @@ pub fn unknown(name: &ScheduleName) -> Problem {
 
 /// `GET /schedules`, by name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SchedulePage {
     pub schedules: Vec<ScheduleView>,
     pub next_cursor: Option<String>,
@@ -222,6 +232,7 @@ pub struct SchedulePage {
 
 /// Of a job: which schedule made it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MadeBy {
     pub name: String,
     /// Absent: somebody asked for it by hand.

@@ -22,6 +22,7 @@ pub struct UnknownZone;
 /// A time zone by its IANA name. Its rules are in this program, not on the machine, so that all stores agree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct Zone(TimeZone);
 
 impl Zone {
