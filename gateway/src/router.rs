@@ -23,6 +23,7 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/jobs/{id}", get(status::job).merge(put(submit::put).layer(admitted.clone())).delete(control::purge))
         .route("/jobs/{id}/events", get(events::events))
         .route("/jobs/{id}/result", get(status::result))
+        .route("/jobs/{id}/payload", get(status::payload))
         .route("/jobs/{id}/logs", get(status::logs))
         .route("/jobs/{id}/explain", get(status::explain))
         .route("/jobs/{id}/cancel", post(control::cancel))

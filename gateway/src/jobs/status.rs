@@ -1,4 +1,4 @@
-//! `GET /jobs/{id}`, its result and its logs: what the store says, passed on byte by byte.
+//! `GET /jobs/{id}`, its payload, its result and its logs: what the store says, passed on byte by byte.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -48,8 +48,16 @@ pub(crate) async fn result(
     Path(job_id): Path<JobId>,
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {
-    let answer = gateway.store.get(format!("/jobs/{job_id}/result")).await?;
-    Ok(json_with_etag(answer.body, &headers))
+    part(&gateway, job_id, "result", &headers).await
+}
+
+/// `GET /jobs/{id}/payload`: what it was submitted with.
+pub(crate) async fn payload(
+    State(gateway): State<Gateway>,
+    Path(job_id): Path<JobId>,
+    headers: HeaderMap,
+) -> Result<Response, Rejection> {
+    part(&gateway, job_id, "payload", &headers).await
 }
 
 /// `GET /jobs/{id}/explain`: why it does not run.
@@ -63,8 +71,12 @@ pub(crate) async fn logs(
     Path(job_id): Path<JobId>,
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {
-    let answer = gateway.store.get(format!("/jobs/{job_id}/logs")).await?;
-    Ok(json_with_etag(answer.body, &headers))
+    part(&gateway, job_id, "logs", &headers).await
+}
+
+async fn part(gateway: &Gateway, job_id: JobId, name: &str, headers: &HeaderMap) -> Result<Response, Rejection> {
+    let answer = gateway.store.get(format!("/jobs/{job_id}/{name}")).await?;
+    Ok(json_with_etag(answer.body, headers))
 }
 
 /// 200 with a job as it was seen, or 304.
