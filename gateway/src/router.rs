@@ -5,6 +5,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
 
 use crate::admission::{Room, admit};
+use crate::console;
 use crate::data::{inspect, read, write};
 use crate::jobs::{batch, control, events, list, retry_many, status, submit};
 use crate::leases;
@@ -43,5 +44,6 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/cache/debug/{key}", get(inspect::debug))
         .route("/cache/{key}", delete(write::invalidate_key))
         .route("/cache:invalidate", post(write::invalidate_many).layer(admitted))
+        .merge(console::routes())
         .with_state(gateway)
 }
