@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chassis::broker;
-use chassis::config::{Addresses, ConfigError, Fault, Listen, Names, Source, check_range, load_checked};
+use chassis::config::{Address, Addresses, ConfigError, Fault, Listen, Names, Source, check_range, load_checked};
 use protocol::key::QueueName;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::data::demand::StalePolicy;
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub bodies_bytes_max: usize,
     pub near_bytes_max: u64,
     pub(crate) stale: StalePolicy,
+    /// The balancer's port for operators, for the console.
+    pub lb_admin_url: Option<Address>,
 }
 
 /// The settings as they are written.
@@ -52,6 +55,14 @@ struct Settings {
     bodies_bytes_max: u32,
     near_bytes_max: u64,
     stale_if_error: String,
+    #[serde(deserialize_with = "address_or_not")]
+    lb_admin_url: Option<Address>,
+}
+
+fn address_or_not<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Address>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parsed = (!text.is_empty()).then(|| text.parse()).transpose();
+    parsed.map_err(|_| D::Error::custom("must be empty, host:port or http://host:port"))
 }
 
 impl Config {
@@ -113,6 +124,7 @@ impl Config {
             bodies_bytes_max: usize::try_from(settings.bodies_bytes_max).unwrap_or(usize::MAX),
             near_bytes_max: settings.near_bytes_max,
             stale,
+            lb_admin_url: settings.lb_admin_url,
         })
     }
 }
@@ -146,5 +158,6 @@ mod tests {
         check(&[URL, ("LONGSHORE_CONNECTIONS_MAX", "0")], "from 1 to 1000000");
         check(&[URL, ("LONGSHORE_STORE_URL", "nowhere")], "host:port");
         check(&[URL, ("LONGSHORE_STALE_IF_ERROR", "a:=soon")], "PREFIX=SECONDS");
+        check(&[URL, ("LONGSHORE_LB_ADMIN_URL", "8001")], "must be empty, host:port");
     }
 }

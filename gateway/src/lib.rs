@@ -3,6 +3,7 @@
 mod admission;
 mod conditional;
 pub mod config;
+mod console;
 mod data;
 mod dependencies;
 mod jobs;
@@ -32,6 +33,7 @@ use tokio::time::Instant;
 pub use config::Config;
 
 use admission::Room;
+use console::overview::{Overview, Sources, produce};
 use data::Data;
 use jobs::bells::Bells;
 use jobs::events::Streams;
@@ -61,6 +63,9 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     tasks.spawn("store watch", dependencies::watch_store(store_client.clone(), health.clone(), shutdown.clone()));
     let watch = broker::watch_health(broker.clone(), health.clone(), shutdown.clone());
     tasks.spawn("broker watch", watch);
+    let overview = Overview::new();
+    let sources = Sources { name: name.clone(), store: store_client.clone(), balancer: config.lb_admin_url };
+    tasks.spawn("overview", produce(overview.clone(), sources, shutdown.clone()));
     let options = data::Options {
         cache_url: &config.cache_url,
         store: store_client,
@@ -73,7 +78,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let streams = Streams::new(config.streams_max, config.stream_heartbeat);
     let pulls = Semaphore::new(leases::WAITERS_MAX);
     let queues = config.queues;
-    let parts = Parts { store, data, bells, waiters, streams, pulls, queues, shutdown: shutdown.clone() };
+    let parts = Parts { store, data, bells, waiters, streams, overview, pulls, queues, shutdown: shutdown.clone() };
     let at_once = Arc::new(parts.data.clone());
     let router = router::router(Gateway::new(parts), Room::new(config.bodies_bytes_max));
     let limits = Limits { connections: config.connections_max, ..Limits::default() };

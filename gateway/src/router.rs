@@ -5,6 +5,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
 
 use crate::admission::{Room, admit};
+use crate::console;
 use crate::data::{inspect, read, write};
 use crate::jobs::{batch, control, events, list, retry_many, status, submit};
 use crate::leases;
@@ -25,6 +26,7 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/jobs/{id}", get(status::job).merge(put(submit::put).layer(admitted.clone())).delete(control::purge))
         .route("/jobs/{id}/events", get(events::events))
         .route("/jobs/{id}/result", get(status::result))
+        .route("/jobs/{id}/payload", get(status::payload))
         .route("/jobs/{id}/logs", get(status::logs))
         .route("/jobs/{id}/explain", get(status::explain))
         .route("/jobs/{id}/cancel", post(control::cancel))
@@ -57,5 +59,6 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/openapi.json", get(openapi::document))
         .route("/docs", get(openapi::page::page))
         .route("/docs/{file}", get(openapi::page::file))
+        .merge(console::routes())
         .with_state(gateway)
 }

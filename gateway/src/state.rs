@@ -7,6 +7,7 @@ use chassis::shutdown::Shutdown;
 use protocol::key::QueueName;
 use tokio::sync::Semaphore;
 
+use crate::console::overview::Overview;
 use crate::data::Data;
 use crate::jobs::bells::Bells;
 use crate::jobs::events::Streams;
@@ -24,6 +25,7 @@ pub(crate) struct Parts {
     pub(crate) data: Data,
     pub(crate) waiters: Waiters,
     pub(crate) streams: Streams,
+    pub(crate) overview: Overview,
     /// Places of workers that wait for jobs.
     pub(crate) pulls: Semaphore,
     /// The queues that jobs may name.

@@ -56,14 +56,24 @@ pub struct Listeners {
     pub admin: Option<TcpListener>,
 }
 
+impl Listeners {
+    /// Listens also where else the settings say.
+    ///
+    /// # Errors
+    /// When such a port is taken.
+    pub async fn beside(plain: TcpListener, config: &Config) -> anyhow::Result<Listeners> {
+        let secured = listen(config.tls_listen.as_ref(), "TLS").await?;
+        let admin = listen(config.admin_listen.as_ref(), "operators").await?;
+        Ok(Listeners { plain, secured, admin })
+    }
+}
+
 /// Balances until `shutdown` has drained. The work is done on threads of its own; the calling runtime only waits.
 ///
 /// # Errors
 /// When another port that the settings name is taken, or its threads cannot be started.
 pub async fn run(plain: TcpListener, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
-    let secured = listen(config.tls_listen.as_ref(), "TLS").await?;
-    let admin = listen(config.admin_listen.as_ref(), "operators").await?;
-    run_on(Listeners { plain, secured, admin }, config, shutdown).await
+    run_on(Listeners::beside(plain, &config).await?, config, shutdown).await
 }
 
 async fn listen(address: Option<&Listen>, what: &str) -> anyhow::Result<Option<TcpListener>> {

@@ -29,8 +29,11 @@ const FLAGS: [&str; 9] = [
     "--window-size=1400,1700",
 ];
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
+/// An audit of a page computes for seconds, and longer on a busy machine.
+const SCRIPT_WITHIN: Duration = Duration::from_secs(120);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(150);
 /// A page of the management UI is drawn from several answers of its API.
-const SEEN_WITHIN: Duration = Duration::from_secs(15);
+const SEEN_WITHIN: Duration = Duration::from_secs(30);
 /// The key of an element's id, fixed by the protocol.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
@@ -58,11 +61,15 @@ impl Browser {
             environment: BTreeMap::from([("HOME".to_owned(), folder.path().display().to_string())]),
             folder: folder.path().to_owned(),
         })?;
-        let http = Http::new(address).with_deadline(STARTS_WITHIN);
+        let http = Http::new(address).with_deadline(ANSWERS_WITHIN);
         let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
         let flags: Vec<&str> = FLAGS.into_iter().chain([profile.as_str()]).collect();
         let options = json!({"binary": found("chromium", "chromium")?, "args": flags});
-        let wanted = json!({"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}});
+        // What pages log, and every request that they make.
+        let logged = json!({"browser": "ALL", "performance": "ALL"});
+        let timeouts = json!({"script": SCRIPT_WITHIN.as_millis()});
+        let always = json!({"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": logged, "timeouts": timeouts});
+        let wanted = json!({"capabilities": {"alwaysMatch": always}});
         eventually(STARTS_WITHIN, "chromedriver answers", async || {
             http.get("/status").await?.expect(200)?;
             Ok(Some(()))
@@ -133,6 +140,30 @@ impl Browser {
             Ok(Some(text))
         })
         .await
+    }
+
+    /// Presses keys one after the other, with whatever has the focus.
+    pub async fn press(&self, keys: &[&str]) -> Result<()> {
+        let each = |key: &&str| [json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key})];
+        let actions: Vec<Value> = keys.iter().flat_map(each).collect();
+        let keyboard = json!({"type": "key", "id": "keyboard", "actions": actions});
+        self.call(Method::POST, "/actions", Some(json!({"actions": [keyboard]}))).await.map(drop)
+    }
+
+    /// What the function body returns in the page; it may be a promise.
+    pub async fn run(&self, script: &str) -> Result<Value> {
+        self.call(Method::POST, "/execute/sync", Some(json!({"script": script, "args": []}))).await
+    }
+
+    /// What was logged since this was asked last: of "browser" what pages said, of "performance" what they did.
+    pub async fn log(&self, kind: &str) -> Result<Vec<Value>> {
+        let entries = self.call(Method::POST, "/se/log", Some(json!({"type": kind}))).await?;
+        Ok(entries.as_array().cloned().unwrap_or_default())
+    }
+
+    /// A command of the `DevTools` protocol.
+    pub async fn command(&self, name: &str, parameters: &Value) -> Result<Value> {
+        self.call(Method::POST, "/goog/cdp/execute", Some(json!({"cmd": name, "params": parameters}))).await
     }
 
     /// A PNG of the window.

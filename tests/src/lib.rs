@@ -17,4 +17,4 @@ pub use harness::{
     Answer, Client, Cluster, Http, Process, Setup, TcpProxy, binaries, client, cluster, eventually, http, ledger,
     pacer, ports, process, proxy, unless_interrupted, wait, wait_until, wall_clock,
 };
-pub use scenario::scenario;
+pub use scenario::{among_strangers, scenario};

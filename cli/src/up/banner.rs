@@ -100,6 +100,7 @@ fn text(facts: &Facts, broker: &str) -> String {
         "Longshore {version} is up.
 
   balancer   http://{lb}  (send requests here)
+  console    http://{lb}/console
   gateways   {gateways}
   store      http://{store}  {database}
   cache      http://{cache}

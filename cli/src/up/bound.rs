@@ -18,7 +18,7 @@ pub(crate) struct Bound {
     pub(crate) cache: TcpListener,
     pub(crate) gateways: Vec<TcpListener>,
     pub(crate) worker: TcpListener,
-    pub(crate) lb: TcpListener,
+    pub(crate) lb: lb::Listeners,
 }
 
 /// Where the programs are, as one calls them.
@@ -29,6 +29,8 @@ pub(crate) struct Places {
     pub(crate) gateways: Vec<SocketAddr>,
     pub(crate) worker: SocketAddr,
     pub(crate) lb: SocketAddr,
+    /// Of operators of the balancer.
+    pub(crate) lb_admin: Option<SocketAddr>,
 }
 
 impl Bound {
@@ -42,12 +44,13 @@ impl Bound {
         for gateway in &plan.gateways {
             gateways.push(listen("gateway", "LONGSHORE_GATEWAY_LISTEN", gateway.listen).await?);
         }
+        let balancer = listen("balancer", "LONGSHORE_LB_LISTEN", plan.lb.listen()).await?;
         Ok(Self {
             gateways,
             store: listen("store", "LONGSHORE_STORE_LISTEN", plan.store.listen).await?,
             cache: listen("cache", "LONGSHORE_CACHE_LISTEN", plan.cache.listen).await?,
             worker: listen("worker", "LONGSHORE_WORKER_LISTEN", plan.worker.listen).await?,
-            lb: listen("balancer", "LONGSHORE_LB_LISTEN", plan.lb.listen()).await?,
+            lb: lb::Listeners::beside(balancer, &plan.lb).await?,
         })
     }
 
@@ -60,7 +63,8 @@ impl Bound {
             cache: place(&self.cache)?,
             gateways: gateways?,
             worker: place(&self.worker)?,
-            lb: place(&self.lb)?,
+            lb: place(&self.lb.plain)?,
+            lb_admin: self.lb.admin.as_ref().map(place).transpose()?,
         })
     }
 }

@@ -98,7 +98,7 @@ fn start(plan: Plan, bound: Bound, parts: &mut Parts) {
         parts.start(Stage::Middle, "gateway", |shutdown| gateway::run(listener, config, shutdown));
     }
     parts.start(Stage::Middle, "worker", |shutdown| worker::run(bound.worker, worker, shutdown));
-    parts.start(Stage::Balancer, "balancer", |shutdown| lb::run(bound.lb, lb, shutdown));
+    parts.start(Stage::Balancer, "balancer", |shutdown| lb::run_on(bound.lb, lb, shutdown));
 }
 
 /// A connection that declares what the broker lacks, whenever it is there, if its user may. The embedded one has everything.

@@ -22,7 +22,9 @@ const GATEWAYS_MAX: usize = 64;
 /// The distance between the ports of two gateways.
 const GATEWAY_PORT_STEP: u16 = 3;
 /// What `up` decides itself, because it starts the other end.
-const OWN: [&str; 3] = ["LONGSHORE_STORE_URL", "LONGSHORE_CACHE_URL", "LONGSHORE_BACKENDS"];
+const OWN: [&str; 4] = ["LONGSHORE_STORE_URL", "LONGSHORE_CACHE_URL", "LONGSHORE_BACKENDS", "LONGSHORE_LB_ADMIN_URL"];
+/// Where the balancer listens for operators unless it is said: the console shows what it answers there.
+const ANY_PORT: &str = "127.0.0.1:0";
 
 /// Every program's settings, and what `up` needs itself.
 #[derive(Debug)]
@@ -94,7 +96,11 @@ impl Plan {
         let worker = worker::Config::load_with_broker(&at(source, settings.worker_listen.0), broker.clone());
         // Our `main` knows how to be the guard over the programs of `command` tasks.
         let worker = worker.map(worker::Config::guarded);
-        let lb = lb::Config::load(&at(&shared, settings.lb_listen.0));
+        let mut balancer = at(&shared, settings.lb_listen.0);
+        if source.get("LONGSHORE_ADMIN_LISTEN").is_none() {
+            balancer = balancer.with("LONGSHORE_ADMIN_LISTEN", ANY_PORT);
+        }
+        let lb = lb::Config::load(&balancer);
         let truth = ConfigError::both(store, cache);
         let services = ConfigError::both(ConfigError::both(truth, gateways), ConfigError::both(worker, lb));
         let (((store, cache), gateways), (worker, lb)) = services?;
@@ -121,6 +127,7 @@ impl Plan {
         for gateway in &mut self.gateways {
             gateway.store_url = places.store.into();
             gateway.cache_url = places.cache.into();
+            gateway.lb_admin_url = places.lb_admin.map(Into::into);
         }
         self.cache.store_url = places.store.into();
         self.worker.store_url = places.store.into();
@@ -251,6 +258,7 @@ mod tests {
             (plan.lb.listen().port(), plan.store.listen.port(), plan.cache.listen.port(), plan.worker.listen.port());
         assert_eq!(others, (8000, 5002, 5004, 5005));
         assert_eq!(plan.store.database.to_string(), "var/longshore.db");
+        assert_eq!(plan.lb.admin_listen.map(|listen| listen.0.to_string()).as_deref(), Some(ANY_PORT));
         assert!(matches!(plan.broker, broker::Source::Embedded(_)));
         assert_eq!(collisions(&plan.listens()), None);
     }
@@ -272,6 +280,7 @@ mod tests {
                 ("LONGSHORE_GATEWAY_LISTEN", "127.0.0.1:0,127.0.0.1:0"),
                 ("LONGSHORE_QUEUES", "default=6,reports=2"),
                 ("LONGSHORE_WAITERS_MAX", "7"),
+                ("LONGSHORE_ADMIN_LISTEN", ""),
                 ("DATABASE_URL", "sqlite:my.db"),
                 ("AMQP_URL", "amqp://up:up-dev@127.0.0.1:5672/longshore"),
             ],
@@ -279,7 +288,7 @@ mod tests {
         .expect("accepted");
         assert_eq!(plan.lb.listen().port(), 9000);
         assert_eq!(plan.gateways.len(), 2);
-        assert_eq!(plan.gateways[0].waiters_max, 7);
+        assert_eq!((plan.gateways[0].waiters_max, plan.lb.admin_listen), (7, None));
         assert_eq!(plan.gateways[0].queues.len(), 2);
         assert_eq!(plan.worker.slots.values().copied().collect::<Vec<_>>(), [6, 2]);
         assert_eq!(plan.store.database.to_string(), "my.db");

@@ -42,7 +42,8 @@ impl Streams {
         Self { free: Arc::new(Semaphore::new(streams_max)), heartbeat }
     }
 
-    fn enter(&self) -> Option<Open> {
+    /// A place, if one is free. The console's overview takes one, too.
+    pub(crate) fn enter(&self) -> Option<Open> {
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
         metrics::gauge!("longshore_streams", "program" => "gateway").increment(1.0);
         Some(Open { _permit: permit })
@@ -50,7 +51,8 @@ impl Streams {
 }
 
 /// One open stream.
-struct Open {
+#[derive(Debug)]
+pub(crate) struct Open {
     _permit: OwnedSemaphorePermit,
 }
 
@@ -96,7 +98,7 @@ pub(crate) async fn events(
     Ok(Sse::new(events).keep_alive(heartbeat).into_response())
 }
 
-fn too_many() -> Problem {
+pub(crate) fn too_many() -> Problem {
     Kind::RateLimited
         .detail("Too many streams of events are open; ask for the job itself, with Prefer: wait, or later.")
 }

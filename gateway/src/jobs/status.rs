@@ -1,4 +1,4 @@
-//! `GET /jobs/{id}`, its result and its logs: what the store says, passed on byte by byte.
+//! `GET /jobs/{id}`, its payload, its result and its logs: what the store says, passed on byte by byte.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -84,8 +84,26 @@ pub(crate) async fn result(
     Path(job_id): Path<JobId>,
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {
-    let answer = gateway.store.get(format!("/jobs/{job_id}/result")).await?;
-    Ok(with_etag(JSON, answer.body, &headers))
+    part(&gateway, job_id, "result", &headers).await
+}
+
+/// `GET /jobs/{id}/payload`: what it was submitted with.
+#[utoipa::path(
+    get, path = "/jobs/{id}/payload", tag = JOBS, operation_id = "getJobPayload",
+    summary = "A job's payload, as it was submitted",
+    params(("id" = JobId, Path, description = "The job."), headers::IfNoneMatch),
+    responses(
+        (status = 200, description = "Any JSON.", body = Value, content_type = "application/json", headers(("ETag"), ("Cache-Control"))),
+        (status = 304, description = "It is what the client has.", headers(("ETag"), ("Cache-Control"))),
+        Any, OfJob,
+    ),
+)]
+pub(crate) async fn payload(
+    State(gateway): State<Gateway>,
+    Path(job_id): Path<JobId>,
+    headers: HeaderMap,
+) -> Result<Response, Rejection> {
+    part(&gateway, job_id, "payload", &headers).await
 }
 
 /// `GET /jobs/{id}/explain`: why it does not run.
@@ -119,8 +137,12 @@ pub(crate) async fn logs(
     Path(job_id): Path<JobId>,
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {
-    let answer = gateway.store.get(format!("/jobs/{job_id}/logs")).await?;
-    Ok(with_etag(JSON, answer.body, &headers))
+    part(&gateway, job_id, "logs", &headers).await
+}
+
+async fn part(gateway: &Gateway, job_id: JobId, name: &str, headers: &HeaderMap) -> Result<Response, Rejection> {
+    let answer = gateway.store.get(format!("/jobs/{job_id}/{name}")).await?;
+    Ok(with_etag(JSON, answer.body, headers))
 }
 
 /// 200 with a job as it was seen, or 304.

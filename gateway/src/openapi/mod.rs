@@ -48,7 +48,7 @@ pub(crate) const DESCRIPTION: &str = "Description";
     ),
     paths(
         submit::post, batch::post, list::jobs, status::job, submit::put, control::purge, events::events, status::result,
-        status::logs, status::explain, control::cancel, control::retry, retry_many::post, retry_many::list,
+        status::payload, status::logs, status::explain, control::cancel, control::retry, retry_many::post, retry_many::list,
         retry_many::stop, queues::list, queues::pause, queues::resume,
         schedules::list::list, schedules::list::one, schedules::put::put, schedules::control::delete, schedules::control::pause,
         schedules::control::resume, schedules::control::run, list::workers, take::take, end::heartbeat,

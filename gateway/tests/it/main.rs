@@ -3,6 +3,7 @@
 mod allocations;
 mod batch;
 mod bells;
+mod console;
 mod data;
 mod demands;
 mod description;

@@ -189,7 +189,7 @@ async fn what_was_purged_is_gone_and_what_has_not_ended_is_kept() {
     let told = purge(ended).await;
     assert_eq!((told.status, told.text.as_str()), (204, ""));
     check(&purge(ended).await, 410, "job-expired", &[]);
-    for path in ["", "/result", "/logs", "/events"] {
+    for path in ["", "/result", "/payload", "/logs", "/events"] {
         check(&gateway.get(&format!("/jobs/{ended}{path}")).await, 410, "job-expired", &[]);
     }
 }

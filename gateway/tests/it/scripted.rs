@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use chassis::http::{Json, Rejection};
 use chassis::task::Tasks;
-use protocol::api::{JobView, Links, Priority, Progress, Status};
+use protocol::api::{JobView, Links, Priority, Progress, Status, Workers};
 use protocol::bulk_retry::{BulkRetries, BulkRetry, BulkState, RetryFilter, RetryPreview};
 use protocol::ids::{Dispatch, Incarnation, JobId, Position, Version};
 use protocol::job::{Cancelled, Settled};
@@ -49,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) ring_again: Vec<BellId>,
     pub(crate) log_calls: usize,
     pub(crate) job_reads: usize,
+    pub(crate) queue_reads: usize,
     pub(crate) retries: Vec<BulkRetry>,
     /// The filters of dry runs.
     pub(crate) previews: Vec<RetryFilter>,
@@ -94,8 +95,10 @@ impl ScriptedStore {
             .route("/jobs/{id}/result", get(result))
             .route("/jobs/{id}/explain", get(explain))
             .route("/queues", get(queues))
+            .route("/workers", get(workers))
             .route("/retries", get(retries))
             .route("/retries:preview", post(preview))
+            .route("/jobs/{id}/payload", get(payload))
             .route("/jobs/{id}/logs", get(logs))
             .route("/log", get(log))
             .route("/fenced", get(fenced))
@@ -466,6 +469,18 @@ async fn explain(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) 
     }
 }
 
+async fn payload(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -> Response {
+    let given = r#"{"n":  12345678901234567890}"#;
+    let found = {
+        let inner = store.inner();
+        inner.jobs.contains_key(&job_id).then_some(given).ok_or(inner.absent(job_id))
+    };
+    match found {
+        Ok(payload) => store.at(payload),
+        Err(absent) => store.at(Rejection::from(absent)),
+    }
+}
+
 async fn logs(State(store): State<ScriptedStore>, Path(job_id): Path<JobId>) -> Response {
     let found = {
         let inner = store.inner();
@@ -492,7 +507,19 @@ async fn preview(State(store): State<ScriptedStore>, Json(filter): Json<RetryFil
     store.at(Json(RetryPreview { matching: 7, exact: true, sample: Vec::new() }))
 }
 
+async fn workers(State(store): State<ScriptedStore>) -> Response {
+    store.at(Json(Workers { workers: Vec::new() }))
+}
+
 async fn queues(State(store): State<ScriptedStore>) -> Response {
+    let is_away = {
+        let mut inner = store.inner();
+        inner.queue_reads += 1;
+        inner.away
+    };
+    if is_away {
+        return away();
+    }
     let queue = QueueView { queue: "default".to_owned(), ..QueueView::default() };
     store.at(Json(Queues { queues: vec![queue] }))
 }

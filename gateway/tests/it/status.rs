@@ -58,6 +58,15 @@ async fn a_result_is_passed_on_as_it_was_given() {
 }
 
 #[tokio::test]
+async fn a_payload_is_passed_on_as_it_was_given() {
+    let gateway = TestGateway::start().await;
+    let job_id = gateway.store.has_job(Status::Running);
+    let given = gateway.get(&format!("/jobs/{job_id}/payload")).await;
+    assert_eq!((given.status, given.text.as_str()), (200, "{\"n\":  12345678901234567890}"));
+    assert_eq!(given.header("content-type"), Some("application/json"));
+}
+
+#[tokio::test]
 async fn logs_are_passed_on_as_they_are_kept() {
     let gateway = TestGateway::start().await;
     let job_id = gateway.store.has_job(Status::Failed);

@@ -13,7 +13,7 @@ use protocol::store_api::CHANGED_HEADER;
 use serde::Deserialize;
 
 use super::Service;
-use crate::storage::{At, AttemptsRead, JobRead, JobsQuery, ResultRead};
+use crate::storage::{At, AttemptsRead, JobRead, JobsQuery, PayloadRead, ResultRead};
 
 const PAGE_DEFAULT: u32 = 50;
 const PAGE_MAX: u32 = 500;
@@ -85,6 +85,15 @@ pub(super) async fn result(State(service): State<Service>, Path(id): Path<JobId>
         ResultRead::NotFinished => refused(Kind::NotFinished),
         ResultRead::NoResult => refused(Kind::NoResult),
         ResultRead::Result(result) => service.at(found.position, Json(result)),
+    })
+}
+
+pub(super) async fn payload(State(service): State<Service>, Path(id): Path<JobId>) -> Result<Response, Rejection> {
+    let found = service.inner.readers.read(move |reader| reader.payload(id)).await?;
+    Ok(match found.read {
+        PayloadRead::Unknown => service.at(found.position, Rejection::from(Kind::NotFound)),
+        PayloadRead::Expired => service.at(found.position, Rejection::from(Kind::JobExpired)),
+        PayloadRead::Payload(payload) => service.at(found.position, Json(payload)),
     })
 }
 

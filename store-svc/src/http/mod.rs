@@ -77,6 +77,7 @@ impl Service {
             .route("/jobs/{id}", get(jobs::job))
             .route("/jobs/{id}/explain", get(jobs::explain))
             .route("/jobs/{id}/result", get(jobs::result))
+            .route("/jobs/{id}/payload", get(jobs::payload))
             .route("/jobs/{id}/logs", get(jobs::logs))
             .route("/workers", get(jobs::workers))
             .route("/queues", get(queues::list))

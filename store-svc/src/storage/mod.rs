@@ -257,6 +257,7 @@ pub trait Reader: Send {
     /// Everything but the reason.
     fn explain(&mut self, job_id: JobId) -> Result<At<Option<Explanation>>, StorageError>;
     fn result(&mut self, job_id: JobId) -> Result<At<ResultRead>, StorageError>;
+    fn payload(&mut self, job_id: JobId) -> Result<At<PayloadRead>, StorageError>;
     fn logs(&mut self, job_id: JobId) -> Result<At<AttemptsRead>, StorageError>;
     fn jobs(&mut self, query: &JobsQuery) -> Result<At<JobsPage>, StorageError>;
     fn log(&mut self, after: Position, kinds: LogKinds, limit: u32) -> Result<At<LogRead>, StorageError>;
@@ -309,6 +310,14 @@ pub enum ResultRead {
     NoResult,
     /// `None`: it succeeded and had nothing to say.
     Result(Option<Box<RawValue>>),
+}
+
+#[derive(Debug)]
+pub enum PayloadRead {
+    Unknown,
+    Expired,
+    /// `None`: it was submitted without one.
+    Payload(Option<Box<RawValue>>),
 }
 
 #[derive(Debug)]

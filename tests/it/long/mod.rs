@@ -3,6 +3,7 @@
 mod broker_cluster;
 mod caches;
 mod chaos;
+mod console;
 mod description;
 mod fault_points;
 mod garden;

@@ -21,8 +21,8 @@ use super::{bulk_retry, memory, schedules};
 use crate::storage::row::Row;
 use crate::storage::sql::{Columns, Sql, values};
 use crate::storage::{
-    At, AttemptsRead, BellSeq, JobRead, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, Reader,
-    ResultRead, SchedulesPage, StorageError, TENANT,
+    At, AttemptsRead, BellSeq, JobRead, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, PayloadRead,
+    Reader, ResultRead, SchedulesPage, StorageError, TENANT,
 };
 
 mod explain;
@@ -115,6 +115,19 @@ impl<S: Snapshots> Reader for Viewed<S> {
                     State::Failed | State::Cancelled => ResultRead::NoResult,
                     State::Scheduled | State::Queued | State::Running | State::Finishing => ResultRead::NotFinished,
                 },
+            })
+        })
+    }
+
+    fn payload(&mut self, job_id: JobId) -> Result<At<PayloadRead>, StorageError> {
+        self.at(|sql| {
+            Ok(match Row::load(sql, job_id)? {
+                None if is_expired(sql, job_id)? => PayloadRead::Expired,
+                None => PayloadRead::Unknown,
+                Some(row) => {
+                    let query = "SELECT payload FROM payloads WHERE n = ?";
+                    PayloadRead::Payload(sql.one(query, values![row.n], |columns| columns.json())?)
+                }
             })
         })
     }

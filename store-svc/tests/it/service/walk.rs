@@ -40,12 +40,17 @@ async fn a_job_goes_from_create_to_its_result() {
     assert_eq!(done.result.as_deref().map(|result| result.get()), Some("[1,2]"));
     let result: Vec<u32> = store.get(&format!("/jobs/{}/result", created.job_id)).await;
     assert_eq!(result, [1, 2]);
+    let payload: serde_json::Value = store.get(&format!("/jobs/{}/payload", created.job_id)).await;
+    assert_eq!(payload, json!({"n": 1}));
+    let without = store.create(create("noop")).await;
+    let payload: serde_json::Value = store.get(&format!("/jobs/{}/payload", without.job_id)).await;
+    assert_eq!(payload, serde_json::Value::Null);
     let logs: JobLogs = store.get(&format!("/jobs/{}/logs", created.job_id)).await;
     assert_eq!((logs.job_id, logs.attempts.len()), (created.job_id, 1), "said twice, kept once");
     assert_eq!((logs.attempts[0].attempt, logs.attempts[0].output.stderr.text.as_str()), (1, "a warning\n"));
 
     let log: LogPage = store.get("/log?after=0").await;
-    assert_eq!((log.entries.len(), log.position.0), (3, 3));
+    assert_eq!((log.entries.len(), log.position.0), (4, 4));
     store.stop().await;
 }
 
