@@ -24,6 +24,9 @@ use crate::watch::{Clock, Registry};
 /// How often deadlines are looked at, so how late they may be noticed.
 const TICK: Duration = Duration::from_millis(100);
 
+/// So many connections are looked at in one go: each costs a miss of the cache, and whoever asks for something meanwhile waits.
+const LOOK: usize = 256;
+
 /// Kept connections are looked through every so many ticks.
 const SWEEP_TICKS: u64 = 10;
 
@@ -145,7 +148,11 @@ impl EventLoop {
         for number in 0.. {
             ticks.tick().await;
             self.clock.set(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX));
-            self.connections.wake_overdue();
+            let mut looked_at = 0;
+            while self.connections.wake_overdue(looked_at, LOOK) {
+                looked_at += LOOK;
+                tokio::task::yield_now().await;
+            }
             if number % SWEEP_TICKS == 0 {
                 self.pools().sweep(self.clock.now_ms());
             }

@@ -290,9 +290,13 @@ impl Registry {
         Entry { registry: Rc::clone(self), place }
     }
 
-    pub(crate) fn wake_overdue(&self) {
+    /// Wakes whoever has to know of the time, among so many places from this one on. `false`: there are no more.
+    pub(crate) fn wake_overdue(&self, from: usize, count: usize) -> bool {
         let has_to_know = |watch: &&Rc<Watch>| watch.is_overdue() || watch.may_rest();
-        self.watches.borrow().iter().flatten().filter(has_to_know).for_each(|watch| watch.wake());
+        let watches = self.watches.borrow();
+        let (_, rest) = watches.split_at(from.min(watches.len()));
+        rest.iter().take(count).flatten().filter(has_to_know).for_each(|watch| watch.wake());
+        rest.len() > count
     }
 
     pub(crate) fn wake_all(&self) {
@@ -425,6 +429,16 @@ mod tests {
         let (_, no_head) = watch(false);
         no_head.received();
         assert!(no_head.close());
+    }
+
+    #[test]
+    fn all_places_are_looked_at_piece_by_piece() {
+        let registry = Rc::new(Registry::default());
+        let (clock, watch) = watch(false);
+        clock.set(1_000_000);
+        let watch = Rc::new(watch);
+        let _entries: Vec<_> = (0..5).map(|_| registry.enter(&watch)).collect();
+        assert_eq!([0, 2, 4, 6].map(|from| registry.wake_overdue(from, 2)), [true, true, false, false]);
     }
 
     #[test]

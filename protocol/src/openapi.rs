@@ -7,6 +7,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::ids::Place;
 use crate::key::TaskPattern;
+use crate::schedule::Cron;
 
 impl PartialSchema for TaskPattern {
     fn schema() -> RefOr<Schema> {
@@ -26,6 +27,15 @@ impl PartialSchema for Place {
 }
 
 impl ToSchema for Place {}
+
+impl PartialSchema for Cron {
+    fn schema() -> RefOr<Schema> {
+        let description = "Minute, hour, day of month, month and day of week, or a nickname such as `@daily`.";
+        text(description, r"^(@[A-Za-z]+|\s*\S+(\s+\S+){4}\s*)$")
+    }
+}
+
+impl ToSchema for Cron {}
 
 fn text(description: &str, pattern: &str) -> RefOr<Schema> {
     ObjectBuilder::new().schema_type(Type::String).description(Some(description)).pattern(Some(pattern)).into()

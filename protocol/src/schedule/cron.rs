@@ -68,7 +68,6 @@ type Set = u64;
 /// A checked expression, and what it names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, max_length = 256))]
 pub struct Cron {
     text: String,
     minutes: Set,
