@@ -40,6 +40,12 @@ impl Source {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// Whether it is set, be it to nothing.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.variables.contains_key(name)
+    }
+
     /// The same variables with one set.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Source {

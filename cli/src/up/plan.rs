@@ -97,7 +97,7 @@ impl Plan {
         // Our `main` knows how to be the guard over the programs of `command` tasks.
         let worker = worker.map(worker::Config::guarded);
         let mut balancer = at(&shared, settings.lb_listen.0);
-        if source.get("LONGSHORE_ADMIN_LISTEN").is_none() {
+        if !source.has("LONGSHORE_ADMIN_LISTEN") {
             balancer = balancer.with("LONGSHORE_ADMIN_LISTEN", ANY_PORT);
         }
         let lb = lb::Config::load(&balancer);

@@ -50,8 +50,8 @@ fn routes() -> BTreeSet<(String, String)> {
         rest.match_indices(&format!("{method}(")).any(|(at, _)| !rest.split_at(at).0.ends_with(is_name))
     };
     let mut routes = BTreeSet::new();
-    for route in source.split(".route(\"").skip(1) {
-        let (path, rest) = route.split_once('"').expect("a path between quotes");
+    for route in source.split(".route(").skip(1) {
+        let (path, rest) = route.trim_start().trim_start_matches('"').split_once('"').expect("a path between quotes");
         let methods = METHODS.into_iter().filter(|method| calls(rest, method));
         routes.extend(methods.map(|method| (path.to_owned(), method.to_owned())));
     }

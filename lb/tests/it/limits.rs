@@ -196,7 +196,15 @@ async fn it_answers_for_itself_on_three_paths() {
     assert_eq!(balancer.get("/live").await.text(), "{\"status\":\"live\"}");
     let ready = balancer.get("/ready").await;
     assert_eq!((ready.status, ready.field("content-type")), (200, Some("application/json")));
-    assert!(ready.text().contains("\"program\":\"lb\",\"status\":\"ready\""), "{}", ready.text());
+    assert!(
+        ready.text().contains(concat!(
+            "\"program\":\"lb\",\"version\":\"",
+            env!("CARGO_PKG_VERSION"),
+            "\",\"status\":\"ready\""
+        )),
+        "{}",
+        ready.text()
+    );
     assert!(balancer.get("/metrics?x").await.text().contains("longshore_lb_connections"));
     let refused = balancer.ask("POST /live HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!((refused.status, refused.field("allow")), (405, Some("GET, HEAD")));
