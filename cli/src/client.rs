@@ -1,6 +1,5 @@
 //! The service as its command-line client calls it; what goes wrong becomes a sentence that says what to do next.
 
-pub(crate) mod events;
 pub(crate) mod input;
 
 use std::time::Duration;

@@ -14,18 +14,23 @@ pub(crate) fn is_known(tag: &[u8], headers: &HeaderMap) -> bool {
 
 /// 200 with this body, or 304. The tag is a hash of the bytes, so it changes with whatever changes them.
 pub(crate) fn with_etag(media_type: &'static str, body: Bytes, headers: &HeaderMap) -> Response {
-    let tag = entity_tag(&body);
-    let fixed = [(CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
-    let mut response = if is_known(tag.as_bytes(), headers) {
-        (StatusCode::NOT_MODIFIED, fixed).into_response()
-    } else {
-        let media_type = [(CONTENT_TYPE, HeaderValue::from_static(media_type))];
-        (StatusCode::OK, fixed, media_type, body).into_response()
-    };
-    if let Ok(tag) = HeaderValue::try_from(tag) {
-        response.headers_mut().insert(ETAG, tag);
+    let tag = tag_of(&body);
+    with_tag(media_type, body, tag, headers)
+}
+
+/// The tag of these bytes.
+pub(crate) fn tag_of(bytes: &[u8]) -> HeaderValue {
+    HeaderValue::try_from(entity_tag(bytes)).expect("a tag has digits and letters only")
+}
+
+/// The same with a tag that is known.
+pub(crate) fn with_tag(media_type: &'static str, body: Bytes, tag: HeaderValue, headers: &HeaderMap) -> Response {
+    let is_known = is_known(tag.as_bytes(), headers);
+    let fixed = [(CACHE_CONTROL, HeaderValue::from_static("no-cache")), (ETAG, tag)];
+    if is_known {
+        return (StatusCode::NOT_MODIFIED, fixed).into_response();
     }
-    response
+    (fixed, [(CONTENT_TYPE, HeaderValue::from_static(media_type))], body).into_response()
 }
 
 /// The members of a field that is a list; a line that is no text has none.

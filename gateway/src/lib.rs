@@ -6,6 +6,7 @@ pub mod config;
 mod console;
 mod data;
 mod dependencies;
+mod embedded;
 mod jobs;
 mod leases;
 mod openapi;

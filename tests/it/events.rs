@@ -1,7 +1,8 @@
 //! A job's changes as a stream: through the balancer, and from one gateway to the next.
 
 use anyhow::{Context, Result, ensure};
-use chassis::testing::{EventSource, SentEvent};
+use chassis::client::Event;
+use chassis::testing::EventSource;
 use serde_json::{Value, json};
 use tests::Cluster;
 
@@ -11,11 +12,11 @@ async fn open(cluster: &Cluster, program: &str, id: &str, last: Option<&str>) ->
     Ok(EventSource::open(cluster.address(program)?, &format!("/jobs/{id}/events"), last).await?)
 }
 
-async fn next(source: &mut EventSource) -> Result<Option<SentEvent>> {
+async fn next(source: &mut EventSource) -> Result<Option<Event>> {
     Ok(tokio::time::timeout(SOON, source.next()).await.context("no event came")??)
 }
 
-fn position(event: &SentEvent) -> Result<u64> {
+fn position(event: &Event) -> Result<u64> {
     let (position, _) = event.id.split_once('-').context("an id")?;
     Ok(position.parse()?)
 }

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
+use crate::client::Event;
+
 /// One answer to `GET …` with `accept: text/event-stream`.
 #[derive(Debug)]
 pub struct EventSource {
@@ -16,14 +18,6 @@ pub struct EventSource {
     pub status: u16,
     /// The head as it came, in lower case.
     pub head: String,
-}
-
-/// One event; a field that was not sent is empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SentEvent {
-    pub id: String,
-    pub event: String,
-    pub data: String,
 }
 
 impl EventSource {
@@ -53,9 +47,9 @@ impl EventSource {
     ///
     /// # Errors
     /// When the connection ends within the answer.
-    pub async fn next(&mut self) -> io::Result<Option<SentEvent>> {
+    pub async fn next(&mut self) -> io::Result<Option<Event>> {
         while let Some(block) = self.block().await? {
-            if let Some(event) = parse(&block) {
+            if let Some(event) = Event::parse(&block) {
                 return Ok(Some(event));
             }
         }
@@ -67,7 +61,7 @@ impl EventSource {
     /// # Errors
     /// When the connection ends within the answer.
     pub async fn next_is_comment(&mut self) -> io::Result<bool> {
-        Ok(self.block().await?.is_some_and(|block| parse(&block).is_none()))
+        Ok(self.block().await?.is_some_and(|block| Event::parse(&block).is_none()))
     }
 
     /// What stands before the next empty line.
@@ -98,22 +92,4 @@ impl EventSource {
         self.text += std::str::from_utf8(&chunk).map_err(io::Error::other)?;
         Ok(())
     }
-}
-
-/// `None`: nothing but comments.
-fn parse(block: &str) -> Option<SentEvent> {
-    let mut event = SentEvent::default();
-    let mut data: Vec<&str> = Vec::new();
-    for line in block.lines() {
-        let (field, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
-        match field {
-            "id" => value.clone_into(&mut event.id),
-            "event" => value.clone_into(&mut event.event),
-            "data" => data.push(value),
-            _ => {}
-        }
-    }
-    event.data = data.join("\n");
-    (event != SentEvent::default()).then_some(event)
 }

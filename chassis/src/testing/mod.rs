@@ -11,5 +11,5 @@ pub mod rabbit;
 mod wait;
 
 pub use defaults::check_defaults;
-pub use events::{EventSource, SentEvent};
+pub use events::EventSource;
 pub use wait::wait_until;

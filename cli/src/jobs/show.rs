@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use chassis::client::Events;
 use chassis::clock;
 use chassis::config::Source;
 use console::truncate_str;
@@ -11,7 +12,6 @@ use protocol::time::Timestamp;
 use tokio::time::Instant;
 
 use crate::arguments::{OneJob, Show};
-use crate::client::events::Events;
 use crate::client::{Client, UNAVAILABLE, get, job_path};
 use crate::output::{self, Screen};
 use crate::{durations, watch};
@@ -61,7 +61,7 @@ async fn follow(client: &Client, arguments: &Show) -> anyhow::Result<ExitCode> {
                 while let Ok(Some(event)) = events.next().await {
                     let job: JobView = client.read(event.data.as_bytes())?;
                     draw(&screen, arguments.json, &event.data, &job)?;
-                    (last_id, last_seen) = (event.id, Some(Instant::now()));
+                    (last_id, last_seen) = (Some(event.id), Some(Instant::now()));
                     if job.status.is_terminal() {
                         return Ok(ExitCode::SUCCESS);
                     }

@@ -176,14 +176,16 @@ pub(crate) async fn run(arguments: Schedules, source: &Source) -> anyhow::Result
 }
 
 impl One {
-    async fn call(&self, method: Method, part: &str, source: &Source) -> anyhow::Result<Answer<Bytes>> {
+    /// The answer, and whom it is from.
+    async fn call(&self, method: Method, part: &str, source: &Source) -> anyhow::Result<(Client, Answer<Bytes>)> {
         let client = Client::new(&self.service, source)?;
-        Ok(client.call(&request(method, path(&self.name, part))).await?)
+        let answer = client.call(&request(method, path(&self.name, part))).await?;
+        Ok((client, answer))
     }
 
     async fn read<T: DeserializeOwned>(&self, method: Method, part: &str, source: &Source) -> anyhow::Result<T> {
-        let answer = self.call(method, part, source).await?;
-        Ok(Client::new(&self.service, source)?.read(&answer.body)?)
+        let (client, answer) = self.call(method, part, source).await?;
+        Ok(client.read(&answer.body)?)
     }
 }
 
@@ -218,12 +220,11 @@ async fn list(client: &Client, json: bool) -> anyhow::Result<()> {
 }
 
 async fn show(asked: &Show, source: &Source) -> anyhow::Result<()> {
-    let answer = asked.one.call(Method::GET, "", source).await?;
+    let (client, answer) = asked.one.call(Method::GET, "", source).await?;
     if asked.json {
         output::json(&answer.body)?;
         return Ok(());
     }
-    let client = Client::new(&asked.one.service, source)?;
     shown(&client.read(&answer.body)?).into_iter().try_for_each(output::line)?;
     Ok(())
 }

@@ -1,48 +1,33 @@
-//! The console's files, embedded, so that the pages work offline and are of the same version as the gateway that serves them.
+//! The console's files and what they may do.
 
 use std::sync::LazyLock;
 
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use chassis::http::{Path, Rejection};
-use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use protocol::etag::entity_tag;
+use http::header::REFERRER_POLICY;
+use http::{HeaderMap, HeaderValue};
 use protocol::ids::JobId;
 use protocol::problem::Kind;
 
-use crate::conditional::is_known;
+use crate::embedded::{CSS, Embedded, HTML, SCRIPT, SVG};
 
 /// Nothing but our own files is loaded, run or asked; nobody shows the console in a frame, where a click can be stolen.
 const POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
 
-const HTML: &str = "text/html; charset=utf-8";
-const CSS: &str = "text/css; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
-const SVG: &str = "image/svg+xml";
-
 /// What `/console/{page}` may say.
 const PAGES: [&str; 6] = ["cache", "failed", "jobs", "queues", "submit", "workers"];
 
-struct Asset {
-    name: &'static str,
-    media_type: &'static str,
-    bytes: &'static [u8],
-    tag: HeaderValue,
-}
-
 macro_rules! assets {
     ($($name:literal $media_type:ident),+ $(,)?) => {
-        [$(Asset::new($name, $media_type, include_bytes!(concat!("assets/", $name)))),+]
+        [$(Embedded::new($name, $media_type, include_str!(concat!("assets/", $name)))),+]
     };
 }
 
-static DOCUMENT: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("index.html", HTML, include_bytes!("assets/index.html")));
+static DOCUMENT: LazyLock<Embedded> =
+    LazyLock::new(|| Embedded::new("index.html", HTML, include_str!("assets/index.html")));
 
-static FILES: LazyLock<[Asset; 16]> = LazyLock::new(|| {
+static FILES: LazyLock<[Embedded; 16]> = LazyLock::new(|| {
     assets![
         "style.css" CSS,
         "icon.svg" SVG,
@@ -63,47 +48,31 @@ static FILES: LazyLock<[Asset; 16]> = LazyLock::new(|| {
     ]
 });
 
-impl Asset {
-    fn new(name: &'static str, media_type: &'static str, bytes: &'static [u8]) -> Self {
-        let tag = HeaderValue::try_from(entity_tag(bytes)).expect("a tag has digits and letters only");
-        Self { name, media_type, bytes, tag }
-    }
-
-    /// The file, or 304. It is asked for anew each time: after an upgrade no page runs with the scripts of the version before.
-    fn answer(&self, headers: &HeaderMap) -> Response {
-        let fixed: [(HeaderName, HeaderValue); 5] = [
-            (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-            (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
-            (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-            (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
-            (ETAG, self.tag.clone()),
-        ];
-        if is_known(self.tag.as_bytes(), headers) {
-            return (StatusCode::NOT_MODIFIED, fixed).into_response();
-        }
-        (fixed, [(CONTENT_TYPE, HeaderValue::from_static(self.media_type))], self.bytes).into_response()
-    }
+fn answer(file: &Embedded, headers: &HeaderMap) -> Response {
+    let mut response = file.guarded(headers, POLICY);
+    response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    response
 }
 
 /// `GET /console`
 pub(super) async fn overview(headers: HeaderMap) -> Response {
-    DOCUMENT.answer(&headers)
+    answer(&DOCUMENT, &headers)
 }
 
 /// `GET /console/{page}`
 pub(super) async fn page(Path(page): Path<String>, headers: HeaderMap) -> Result<Response, Rejection> {
-    if PAGES.contains(&page.as_str()) { Ok(DOCUMENT.answer(&headers)) } else { Err(Kind::NotFound.into()) }
+    if PAGES.contains(&page.as_str()) { Ok(answer(&DOCUMENT, &headers)) } else { Err(Kind::NotFound.into()) }
 }
 
 /// `GET /console/jobs/{id}`: the page of one job, whether there is one or not; the page says so.
 pub(super) async fn job(Path(_job_id): Path<JobId>, headers: HeaderMap) -> Response {
-    DOCUMENT.answer(&headers)
+    answer(&DOCUMENT, &headers)
 }
 
 /// `GET /console/assets/{file}`
 pub(super) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Rejection> {
     let file = FILES.iter().find(|file| file.name == name).ok_or(Kind::NotFound)?;
-    Ok(file.answer(&headers))
+    Ok(answer(file, &headers))
 }
 
 #[cfg(test)]
@@ -122,7 +91,7 @@ mod tests {
     #[test]
     fn no_file_holds_what_the_policy_refuses_or_leaves_this_machine() {
         for file in FILES.iter().chain([&*DOCUMENT]) {
-            let text = String::from_utf8_lossy(file.bytes);
+            let text = String::from_utf8_lossy(&file.bytes);
             for refused in ["<script>", "<style", " style=\"", "onclick=", "eval(", "https://", "innerHTML"] {
                 assert!(!text.contains(refused), "{} has {refused}", file.name);
             }

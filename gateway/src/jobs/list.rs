@@ -15,7 +15,7 @@ use crate::openapi::{JOBS, QUEUES};
 use crate::state::Gateway;
 
 /// Most jobs on one page.
-pub(crate) const LIMIT_MAX: u16 = 500;
+const LIMIT_MAX: u16 = 500;
 
 /// The filters of `GET /jobs`; a parameter that is not here is a 422.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -58,12 +58,21 @@ pub(crate) async fn jobs(
     Query(filters): Query<Filters>,
     uri: Uri,
 ) -> Result<Response, Rejection> {
-    if let Some(limit) = filters.limit
-        && !(1..=LIMIT_MAX).contains(&limit)
-    {
-        return Err(Problem::invalid("/limit", format!("is {limit}, but must be 1 to {LIMIT_MAX}")).into());
-    }
+    check_limit(filters.limit)?;
     pass_on(&gateway, "/jobs", uri.query()).await
+}
+
+/// Of a page.
+///
+/// # Errors
+/// When it may not have so many.
+pub(crate) fn check_limit(limit: Option<u16>) -> Result<(), Problem> {
+    match limit {
+        Some(limit) if !(1..=LIMIT_MAX).contains(&limit) => {
+            Err(Problem::invalid("/limit", format!("is {limit}, but must be 1 to {LIMIT_MAX}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The workers that are there now.

@@ -10,12 +10,11 @@ mod tests;
 use std::sync::LazyLock;
 
 use axum::response::Response;
-use bytes::Bytes;
 use http::HeaderMap;
 use utoipa::OpenApi;
 
-use crate::conditional::with_etag;
 use crate::data::{inspect, read, write};
+use crate::embedded::Embedded;
 use crate::jobs::{batch, control, events, list, retry_many, status, submit};
 use crate::leases::{end, take};
 use crate::queues;
@@ -61,9 +60,9 @@ pub(crate) const DESCRIPTION: &str = "Description";
 struct Document;
 
 /// Made once.
-static JSON: LazyLock<Bytes> = LazyLock::new(|| {
+static JSON: LazyLock<Embedded> = LazyLock::new(|| {
     let text = Document::openapi().to_json().expect("the document is plain data");
-    Bytes::from(text)
+    Embedded::new("openapi.json", "application/json", text)
 });
 
 /// `GET /openapi.json`
@@ -78,5 +77,5 @@ static JSON: LazyLock<Bytes> = LazyLock::new(|| {
     ),
 )]
 pub(crate) async fn document(headers: HeaderMap) -> Response {
-    with_etag("application/json", JSON.clone(), &headers)
+    JSON.answer(&headers)
 }

@@ -18,7 +18,7 @@ use crate::config::BODY_BYTES;
 const METHODS: [&str; 4] = ["get", "put", "post", "delete"];
 
 fn document() -> Value {
-    serde_json::from_slice(&JSON).expect("JSON")
+    serde_json::from_slice(&JSON.bytes).expect("JSON")
 }
 
 fn members(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
@@ -85,7 +85,7 @@ fn the_document_holds_together() {
         }
     });
     assert!(dangling.is_empty(), "{dangling:?}");
-    assert!(!JSON.windows(2).any(|pair| pair == b"[`"), "a link of rustdoc says nothing to a client");
+    assert!(!JSON.bytes.windows(2).any(|pair| pair == b"[`"), "a link of rustdoc says nothing to a client");
     let tags: BTreeSet<&str> =
         document["tags"].as_array().into_iter().flatten().filter_map(|tag| tag["name"].as_str()).collect();
     let mut ids = BTreeSet::new();

@@ -5,11 +5,10 @@ use axum::response::Response;
 use chassis::http::{Path, Query, Rejection};
 use http::Uri;
 use protocol::key::ScheduleName;
-use protocol::problem::Problem;
 use protocol::schedule::{SchedulePage, ScheduleView};
 use serde::Deserialize;
 
-use crate::jobs::list::{LIMIT_MAX, pass_on};
+use crate::jobs::list::{check_limit, pass_on};
 use crate::openapi::SCHEDULES;
 use crate::openapi::problems::{Any, OfName, OfParameters};
 use crate::state::Gateway;
@@ -43,11 +42,7 @@ pub(crate) async fn list(
     Query(page): Query<Page>,
     uri: Uri,
 ) -> Result<Response, Rejection> {
-    if let Some(limit) = page.limit
-        && !(1..=LIMIT_MAX).contains(&limit)
-    {
-        return Err(Problem::invalid("/limit", format!("is {limit}, but must be 1 to {LIMIT_MAX}")).into());
-    }
+    check_limit(page.limit)?;
     pass_on(&gateway, "/schedules", uri.query()).await
 }
 

@@ -1,6 +1,7 @@
 //! Streams of a job's changes: whole, resumable anywhere, bounded, and over when the job is.
 
-use chassis::testing::{EventSource, SentEvent, wait_until};
+use chassis::client::Event;
+use chassis::testing::{EventSource, wait_until};
 use protocol::api::{Progress, Status};
 use protocol::ids::JobId;
 use serde_json::Value;
@@ -12,7 +13,7 @@ async fn open(gateway: &TestGateway, job_id: JobId, last_event_id: Option<&str>)
     EventSource::open(gateway.address, &path, last_event_id).await.expect("an answer")
 }
 
-async fn next(source: &mut EventSource) -> Option<SentEvent> {
+async fn next(source: &mut EventSource) -> Option<Event> {
     tokio::time::timeout(SOON, source.next()).await.expect("in time").expect("a whole answer")
 }
 

@@ -12,11 +12,8 @@ use protocol::problem::{Kind, Problem};
 use protocol::store_api::CHANGED_HEADER;
 use serde::Deserialize;
 
-use super::Service;
+use super::{Service, page};
 use crate::storage::{At, AttemptsRead, JobRead, JobsQuery, PayloadRead, ResultRead};
-
-const PAGE_DEFAULT: u32 = 50;
-const PAGE_MAX: u32 = 500;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,14 +37,11 @@ pub(super) async fn list(
 }
 
 fn checked(query: ListQuery) -> Result<JobsQuery, Problem> {
-    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Problem::invalid("/limit", format!("must be from 1 to {PAGE_MAX}")));
-    }
+    let limit = page::limit(query.limit)?;
     let before = match query.cursor.as_deref().map(str::parse::<i64>) {
         None => None,
         Some(Ok(before)) if before >= 0 => Some(before),
-        Some(_) => return Err(Problem::invalid("/cursor", "must be the next_cursor of a page")),
+        Some(_) => return Err(page::bad_cursor()),
     };
     Ok(JobsQuery { status: query.status, queue: query.queue, task: query.task, before, limit })
 }

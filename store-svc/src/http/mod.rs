@@ -28,6 +28,7 @@ mod data;
 mod jobs;
 mod log;
 mod news;
+mod page;
 mod pull;
 mod queues;
 mod retries;

@@ -4,15 +4,11 @@ use axum::extract::State;
 use axum::response::Response;
 use chassis::http::{Json, Path, Query, Rejection};
 use protocol::key::ScheduleName;
-use protocol::problem::Problem;
 use protocol::schedule::{SchedulePage, unknown};
 use serde::Deserialize;
 
-use super::Service;
+use super::{Service, page};
 use crate::storage::At;
-
-const PAGE_DEFAULT: u32 = 50;
-const PAGE_MAX: u32 = 500;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,18 +21,15 @@ pub(super) async fn list(
     State(service): State<Service>,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Rejection> {
-    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Problem::invalid("/limit", format!("must be from 1 to {PAGE_MAX}")).into());
-    }
+    let limit = page::limit(query.limit)?;
     let after = match query.cursor.map(ScheduleName::try_from) {
         None => String::new(),
         Some(Ok(name)) => name.into(),
-        Some(Err(_)) => return Err(Problem::invalid("/cursor", "must be the next_cursor of a page").into()),
+        Some(Err(_)) => return Err(page::bad_cursor().into()),
     };
     let At { position, read } = service.inner.readers.read(move |reader| reader.schedules(&after, limit)).await?;
-    let page = SchedulePage { schedules: read.schedules, next_cursor: read.after };
-    Ok(service.read(At { position, read: page }))
+    let read = SchedulePage { schedules: read.schedules, next_cursor: read.after };
+    Ok(service.read(At { position, read }))
 }
 
 pub(super) async fn one(State(service): State<Service>, Path(name): Path<ScheduleName>) -> Result<Response, Rejection> {

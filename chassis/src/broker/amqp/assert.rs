@@ -36,15 +36,14 @@ pub(super) async fn publishing(
         return Err(Failure::Missing(missing.join(", ")));
     }
     tracing::info!(missing = missing.join(", "), "declaring what the broker lacks");
-    let missing = Needed { exchanges: whole.exchanges.iter().collect(), queues: whole.queues.iter().collect() }
-        .missing(connection)
-        .await?;
+    let missing = Needed::all(&whole).missing(connection).await?;
     declare(connection, &whole, &missing).await?;
     tokio::time::sleep(DECLARED_PAUSE).await;
     Ok(())
 }
 
-struct Needed<'a> {
+/// What is asked for.
+pub(super) struct Needed<'a> {
     exchanges: Vec<&'a Exchange>,
     queues: Vec<&'a Queue>,
 }
@@ -66,8 +65,13 @@ impl<'a> Needed<'a> {
         }
     }
 
+    /// The whole topology.
+    pub(super) fn all(whole: &'a Topology) -> Self {
+        Self { exchanges: whole.exchanges.iter().collect(), queues: whole.queues.iter().collect() }
+    }
+
     /// Names of what does not exist.
-    async fn missing(&self, connection: &Connection) -> Result<Vec<String>, Failure> {
+    pub(super) async fn missing(&self, connection: &Connection) -> Result<Vec<String>, Failure> {
         let mut asserting = Asserting::on(connection);
         let mut missing = Vec::new();
         for exchange in &self.exchanges {
@@ -85,17 +89,17 @@ impl<'a> Needed<'a> {
 }
 
 /// A channel for asserting: "not found" ends it, so that it is opened again when needed.
-pub(super) struct Asserting<'a> {
+struct Asserting<'a> {
     connection: &'a Connection,
     channel: Option<Channel>,
 }
 
 impl<'a> Asserting<'a> {
-    pub(super) fn on(connection: &'a Connection) -> Self {
+    fn on(connection: &'a Connection) -> Self {
         Self { connection, channel: None }
     }
 
-    pub(super) async fn exchange(&mut self, exchange: &Exchange) -> Result<bool, Failure> {
+    async fn exchange(&mut self, exchange: &Exchange) -> Result<bool, Failure> {
         let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
         let channel = self.channel().await?;
         let kind = kind(exchange);
@@ -104,7 +108,7 @@ impl<'a> Asserting<'a> {
         self.found(declared)
     }
 
-    pub(super) async fn queue(&mut self, name: &str) -> Result<bool, Failure> {
+    async fn queue(&mut self, name: &str) -> Result<bool, Failure> {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let channel = self.channel().await?;
         let declared = channel.queue_declare(name.into(), options, FieldTable::default());

@@ -9,7 +9,7 @@ use protocol::topology::{self, Topology, User, jobs_queue};
 use tokio::runtime::Handle;
 
 use super::RPC_DEADLINE;
-use super::assert::Asserting;
+use super::assert::Needed;
 use super::connector::{self, Connector};
 use super::failure::{Failure, within};
 use super::outgoing::Outgoing;
@@ -84,7 +84,7 @@ impl Examination<'_> {
     }
 
     async fn look(&self, findings: &mut Vec<Finding>) -> Result<(), Failure> {
-        let missing = self.missing().await?;
+        let missing = Needed::all(&self.whole).missing(self.connection).await?;
         self.topology(&missing, findings).await?;
         let is_missing = |name: &str| missing.iter().any(|missing| missing == name);
         let denied = rights::denied(self.connection, self.options, |name| !is_missing(name)).await?;
@@ -97,22 +97,6 @@ impl Examination<'_> {
             findings.extend(self.canaries(&queues).await?);
         }
         Ok(())
-    }
-
-    async fn missing(&self) -> Result<Vec<String>, Failure> {
-        let mut asserting = Asserting::on(self.connection);
-        let mut missing = Vec::new();
-        for exchange in &self.whole.exchanges {
-            if !asserting.exchange(exchange).await? {
-                missing.push(exchange.name.clone());
-            }
-        }
-        for queue in &self.whole.queues {
-            if !asserting.queue(&queue.name).await? {
-                missing.push(queue.name.clone());
-            }
-        }
-        Ok(missing)
     }
 
     /// What is missing or has other arguments. Arguments are compared by declaring what is there once more, which takes the right to configure it.

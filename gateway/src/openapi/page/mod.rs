@@ -1,23 +1,25 @@
 //! `GET /docs`: a page that shows the document and sends requests. Its files are in the program and come from nowhere else.
 
+use std::sync::LazyLock;
+
 use axum::response::Response;
-use bytes::Bytes;
 use chassis::http::{Path, Rejection};
-use http::header::{CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use protocol::problem::Kind;
 
 use super::DESCRIPTION;
 use super::headers::IfNoneMatch;
 use super::problems::{Any, OfName};
-use crate::conditional::with_etag;
+use crate::embedded::{CSS, Embedded, HTML, SCRIPT};
 
-const PAGE: &str = include_str!("docs.html");
-/// What the page is made of, by name: its type and its text.
-const FILES: [(&str, &str, &str); 2] = [
-    ("docs.css", "text/css; charset=utf-8", include_str!("docs.css")),
-    ("docs.js", "text/javascript; charset=utf-8", include_str!("docs.js")),
-];
+static PAGE: LazyLock<Embedded> = LazyLock::new(|| Embedded::new("docs.html", HTML, include_str!("docs.html")));
+/// What the page is made of.
+static FILES: LazyLock<[Embedded; 2]> = LazyLock::new(|| {
+    [
+        Embedded::new("docs.css", CSS, include_str!("docs.css")),
+        Embedded::new("docs.js", SCRIPT, include_str!("docs.js")),
+    ]
+});
 /// Nothing but these files and requests to this origin; no script or style within the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
@@ -35,7 +37,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
     ),
 )]
 pub(crate) async fn page(headers: HeaderMap) -> Response {
-    guarded(with_etag("text/html; charset=utf-8", Bytes::from_static(PAGE.as_bytes()), &headers))
+    PAGE.guarded(&headers, POLICY)
 }
 
 /// `GET /docs/{file}`
@@ -52,13 +54,6 @@ pub(crate) async fn page(headers: HeaderMap) -> Response {
     ),
 )]
 pub(crate) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Rejection> {
-    let (_, media_type, text) = FILES.into_iter().find(|(known, ..)| *known == name).ok_or(Kind::NotFound)?;
-    Ok(guarded(with_etag(media_type, Bytes::from_static(text.as_bytes()), &headers)))
-}
-
-fn guarded(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    let file = FILES.iter().find(|file| file.name == name).ok_or(Kind::NotFound)?;
+    Ok(file.guarded(&headers, POLICY))
 }

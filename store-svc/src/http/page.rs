@@ -1,0 +1,21 @@
+//! What is asked of a list: how much of it, and from where on.
+
+use protocol::problem::Problem;
+
+const DEFAULT: u32 = 50;
+const MAX: u32 = 500;
+
+/// How many are on a page.
+///
+/// # Errors
+/// When so many may not be.
+pub(super) fn limit(asked: Option<u32>) -> Result<u32, Problem> {
+    let limit = asked.unwrap_or(DEFAULT);
+    let is_good = (1..=MAX).contains(&limit);
+    if is_good { Ok(limit) } else { Err(Problem::invalid("/limit", format!("must be from 1 to {MAX}"))) }
+}
+
+/// The answer to a cursor that no page gave.
+pub(super) fn bad_cursor() -> Problem {
+    Problem::invalid("/cursor", "must be the next_cursor of a page")
+}
