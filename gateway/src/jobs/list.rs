@@ -36,7 +36,7 @@ pub(crate) struct Filters {
     #[serde(rename = "cursor")]
     #[param(nullable = false)]
     _cursor: Option<String>,
-    /// Jobs on the page, at most; 100 unless it says otherwise.
+    /// Jobs on the page, at most; 50 unless it says otherwise.
     #[param(nullable = false, minimum = 1, maximum = 500)]
     limit: Option<u16>,
 }

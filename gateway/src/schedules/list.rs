@@ -22,7 +22,7 @@ pub(crate) struct Page {
     #[serde(rename = "cursor")]
     #[param(nullable = false)]
     _cursor: Option<String>,
-    /// Schedules on the page, at most; 100 unless it says otherwise.
+    /// Schedules on the page, at most; 50 unless it says otherwise.
     #[param(nullable = false, minimum = 1, maximum = 500)]
     limit: Option<u16>,
 }
