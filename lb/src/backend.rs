@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::core::ejection::{InARow, Totals};
+use crate::core::ejection::Totals;
 use crate::core::latency::{self, PeakEwma};
 use crate::core::pick::{Draw, Load, Policy, Rotation};
 
@@ -36,10 +36,10 @@ pub(crate) struct Counts {
     pub(crate) failures: AtomicU64,
     /// Answers 500 and above.
     pub(crate) errors: AtomicU64,
+    /// Failures to connect.
+    pub(crate) unreached: AtomicU64,
     /// Failures and errors since the last good answer.
     pub(crate) bad_in_a_row: AtomicU64,
-    /// Those of them that could not even connect.
-    pub(crate) unreached_in_a_row: AtomicU64,
     /// Times that it was left out although its checks were good.
     pub(crate) ejections: AtomicU64,
     pub(crate) retries: AtomicU64,
@@ -59,7 +59,7 @@ impl Backend {
         self.counts.answered_after(took);
         if is_error {
             self.counts.errors.fetch_add(1, Relaxed);
-            return self.bad(now, false);
+            return self.bad(now);
         }
         if self.counts.bad_in_a_row.load(Relaxed) > 0 {
             self.forgive();
@@ -69,22 +69,25 @@ impl Backend {
         }
     }
 
-    /// A request ended badly, which is the backend's fault; or it could not be reached.
-    pub(crate) fn bad(&self, now: Duration, is_unreached: bool) {
+    /// A request ended without an answer, or in the midst of one; `is_unreached`: there was nobody to connect to.
+    pub(crate) fn failed(&self, now: Duration, is_unreached: bool) {
+        self.counts.failures.fetch_add(1, Relaxed);
+        self.counts.unreached.fetch_add(u64::from(is_unreached), Relaxed);
+        self.bad(now);
+    }
+
+    fn bad(&self, now: Duration) {
         self.counts.bad_in_a_row.fetch_add(1, Relaxed);
-        self.counts.unreached_in_a_row.fetch_add(u64::from(is_unreached), Relaxed);
         self.expected.observe(latency::PENALTY, now);
     }
 
     /// Counts what is bad in a row anew.
     pub(crate) fn forgive(&self) {
         self.counts.bad_in_a_row.store(0, Relaxed);
-        self.counts.unreached_in_a_row.store(0, Relaxed);
     }
 
-    pub(crate) fn in_a_row(&self) -> InARow {
-        let Counts { bad_in_a_row, unreached_in_a_row, .. } = &self.counts;
-        InARow { bad: bad_in_a_row.load(Relaxed), unreached: unreached_in_a_row.load(Relaxed) }
+    pub(crate) fn bad_in_a_row(&self) -> u64 {
+        self.counts.bad_in_a_row.load(Relaxed)
     }
 
     /// Attempts that repeat no other one.
@@ -93,8 +96,9 @@ impl Backend {
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        let Counts { requests, failures, errors, .. } = &self.counts;
-        Totals { answers: requests.load(Relaxed), failures: failures.load(Relaxed) + errors.load(Relaxed) }
+        let Counts { requests, failures, errors, unreached, .. } = &self.counts;
+        let failures = failures.load(Relaxed) + errors.load(Relaxed);
+        Totals { answers: requests.load(Relaxed), failures, unreached: unreached.load(Relaxed) }
     }
 }
 

@@ -84,7 +84,7 @@ impl Known {
     }
 
     fn observed(&mut self, now: Duration) -> &mut Conduct {
-        self.conduct.observe(now, self.backend.totals(), self.backend.in_a_row());
+        self.conduct.observe(now, self.backend.totals(), self.backend.bad_in_a_row());
         &mut self.conduct
     }
 
@@ -100,15 +100,15 @@ impl Known {
         match change {
             Change::Out { until } => {
                 self.backend.counts.ejections.fetch_add(1, Relaxed);
-                let (in_a_row, last) = self.conduct.grounds();
+                let (bad_in_a_row, last) = self.conduct.grounds();
                 let out_ms = u64::try_from(until.saturating_sub(now).as_millis()).unwrap_or(u64::MAX);
                 tracing::warn!(
                     backend = self.backend.name,
                     out_ms,
-                    bad_in_a_row = in_a_row.bad,
-                    unreached_in_a_row = in_a_row.unreached,
+                    bad_in_a_row,
                     answers_in_10_s = last.answers,
                     bad_in_10_s = last.failures,
+                    unreached_in_10_s = last.unreached,
                     "left out: its answers are bad, those of others are good"
                 );
             }

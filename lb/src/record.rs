@@ -191,8 +191,7 @@ impl Record {
 
     fn blame(&self, is_unreached: bool) {
         if let Some(Pool { backend, .. }) = self.backend.as_deref() {
-            backend.counts.failures.fetch_add(1, Relaxed);
-            backend.bad(self.event_loop.shared.started.elapsed(), is_unreached);
+            backend.failed(self.event_loop.shared.started.elapsed(), is_unreached);
         }
     }
 

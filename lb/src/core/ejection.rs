@@ -26,13 +26,7 @@ pub(crate) struct Limits {
 pub(crate) struct Totals {
     pub(crate) answers: u64,
     pub(crate) failures: u64,
-}
-
-/// What was bad since the last good answer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct InARow {
-    pub(crate) bad: u64,
-    /// Those of them that could not even connect.
+    /// Those of the failures that could not even connect.
     pub(crate) unreached: u64,
 }
 
@@ -45,8 +39,9 @@ pub(crate) struct Conduct {
     /// The number of the bucket that is being filled.
     newest: u64,
     seen: Totals,
-    in_a_row: InARow,
-    /// It is out because nobody could connect; its good checks since then.
+    /// Failures since the last good answer.
+    in_a_row: u64,
+    /// It is out and somebody could not connect, so that its process was gone; its good checks since then.
     unreached: Option<u32>,
     /// Absences, one after the other.
     times: u32,
@@ -66,7 +61,7 @@ impl Conduct {
     }
 
     /// Takes in what was counted by now.
-    pub(crate) fn observe(&mut self, now: Duration, totals: Totals, in_a_row: InARow) {
+    pub(crate) fn observe(&mut self, now: Duration, totals: Totals, in_a_row: u64) {
         let number = bucket(now);
         for passed in (self.newest + 1..=number).take(BUCKETS) {
             self.buckets[place(passed)] = Totals::default();
@@ -75,10 +70,11 @@ impl Conduct {
         let newest = &mut self.buckets[place(number)];
         newest.answers += totals.answers.saturating_sub(self.seen.answers);
         newest.failures += totals.failures.saturating_sub(self.seen.failures);
+        newest.unreached += totals.unreached.saturating_sub(self.seen.unreached);
         (self.seen, self.in_a_row) = (totals, in_a_row);
     }
 
-    /// What its checks say. One that is there again may be another process: what was known of the last one is forgotten. So is that nobody could
+    /// What its checks say. One that is there again may be another process: what was known of the last one is forgotten. So is that somebody could not
     /// connect, after `rise` checks that could. Whether it is in again by that.
     pub(crate) fn checked(&mut self, is_ready: bool, is_down: bool, rise: u32) -> bool {
         let was_out = self.is_out();
@@ -93,7 +89,7 @@ impl Conduct {
     }
 
     /// What speaks for leaving it out, or against it.
-    pub(crate) fn grounds(&self) -> (InARow, Totals) {
+    pub(crate) fn grounds(&self) -> (u64, Totals) {
         (self.in_a_row, self.window())
     }
 
@@ -101,18 +97,19 @@ impl Conduct {
         let add = |sum: Totals, one: &Totals| Totals {
             answers: sum.answers + one.answers,
             failures: sum.failures + one.failures,
+            unreached: sum.unreached + one.unreached,
         };
         self.buckets.iter().fold(Totals::default(), add)
     }
 
     fn is_suspect(&self, limits: Limits) -> bool {
         let window = self.window();
-        self.in_a_row.bad >= limits.in_a_row || (window.answers >= VOLUME_MIN && !window.is_good())
+        self.in_a_row >= limits.in_a_row || (window.answers >= VOLUME_MIN && !window.is_good())
     }
 
     fn leave(&mut self, now: Duration, limits: Limits) -> Change {
         self.times = (self.times + 1).min(TIMES_MAX);
-        self.unreached = (self.in_a_row.unreached >= limits.in_a_row).then_some(0);
+        self.unreached = (self.window().unreached > 0).then_some(0);
         let until = now + limits.absence * self.times;
         self.out_until = Some(until);
         Change::Out { until }
@@ -120,7 +117,7 @@ impl Conduct {
 
     fn come_back(&mut self, now: Duration) -> Change {
         (self.out_until, self.unreached, self.back_since) = (None, None, now);
-        (self.buckets, self.in_a_row) = ([Totals::default(); BUCKETS], InARow::default());
+        (self.buckets, self.in_a_row) = ([Totals::default(); BUCKETS], 0);
         Change::Back
     }
 }

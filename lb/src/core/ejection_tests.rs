@@ -9,14 +9,14 @@ struct Trial {
     all: Vec<Conduct>,
     totals: Vec<(Totals, u64)>,
     now: Duration,
-    /// Failures are those to connect.
-    is_unreached: bool,
+    /// The last so many failures of a second are those to connect.
+    unreached: u64,
 }
 
 impl Trial {
     fn of(count: usize) -> Self {
         let all = (0..count).map(|_| Conduct::default()).collect();
-        Self { all, totals: vec![(Totals::default(), 0); count], now: Duration::ZERO, is_unreached: false }
+        Self { all, totals: vec![(Totals::default(), 0); count], now: Duration::ZERO, unreached: 0 }
     }
 
     /// One second; of each backend so many answers and failures among them.
@@ -25,9 +25,9 @@ impl Trial {
             let (totals, in_a_row) = &mut self.totals[place];
             totals.answers += answers;
             totals.failures += failures;
+            totals.unreached += self.unreached.min(*failures);
             *in_a_row = if answers == failures { *in_a_row + failures } else { 0 };
-            let in_a_row = InARow { bad: *in_a_row, unreached: if self.is_unreached { *in_a_row } else { 0 } };
-            self.all[place].observe(self.now, *totals, in_a_row);
+            self.all[place].observe(self.now, *totals, *in_a_row);
         }
         let changes = changes(&mut self.all.iter_mut().collect::<Vec<_>>(), self.now, LIMITS);
         for (place, _) in &changes {
@@ -125,10 +125,29 @@ fn who_is_there_again_is_taken_for_another() {
 #[test]
 fn who_could_not_be_reached_is_back_when_checks_reach_it() {
     let mut trial = Trial::of(3);
-    trial.is_unreached = true;
+    trial.unreached = 9;
     trial.second(&[(9, 9), (9, 0), (9, 0)]);
     assert_eq!(trial.out(), [0]);
     let checks = [true, false, true, true].map(|is_ready| trial.all[0].checked(is_ready, false, 2));
     assert_eq!(checks, [false, false, false, true]);
     assert!(trial.second(&[(9, 0), (9, 0), (9, 0)]).is_empty());
+}
+
+/// A process that is killed breaks what it was answering before it refuses what comes next, and the next process may be there before a check misses it.
+#[test]
+fn of_a_process_that_was_gone_for_a_moment_one_refused_connection_tells() {
+    let mut broken_first = Trial::of(3);
+    broken_first.unreached = 1;
+    broken_first.second(&[(5, 5), (9, 0), (9, 0)]);
+    let mut back_before_the_fifth = Trial::of(3);
+    back_before_the_fifth.unreached = 1;
+    back_before_the_fifth.second(&[(4, 4), (9, 0), (9, 0)]);
+    back_before_the_fifth.unreached = 0;
+    back_before_the_fifth.second(&[(16, 1), (16, 0), (16, 0)]);
+    for mut trial in [broken_first, back_before_the_fifth] {
+        assert_eq!(trial.out(), [0]);
+        let checks = [true, true].map(|is_ready| trial.all[0].checked(is_ready, false, 2));
+        assert_eq!(checks, [false, true]);
+        assert!(trial.second(&[(9, 0), (9, 0), (9, 0)]).is_empty());
+    }
 }

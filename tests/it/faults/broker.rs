@@ -106,32 +106,6 @@ async fn rabbitmq_wiped_1000_queued_jobs_are_done_within_30_s() -> Result<()> {
     .await
 }
 
-#[tokio::test]
-async fn alarms_hold_up_no_submit_and_work_flows_soon_after_them() -> Result<()> {
-    let node = ScratchNode::start().await?;
-    scenario(Setup::rabbitmq(own_urls(&node)).slots("8").alone(), async |cluster| {
-        let client = cluster.client();
-        for round in 0..2 {
-            let alarm = async |on| if round == 0 { node.memory_alarm(on).await } else { node.disk_alarm(on).await };
-            alarm(true).await?;
-            for _ in 0..10 {
-                let asked = Instant::now();
-                client.accepted(&json!({"task": "noop"})).await?;
-                let took = asked.elapsed();
-                ensure!(took <= Duration::from_secs(1), "a submit took {took:?} during an alarm");
-            }
-            alarm(false).await?;
-            let ended = Instant::now();
-            client.settled(Duration::from_secs(30)).await?;
-            let took = ended.elapsed();
-            ensure!(took <= Duration::from_secs(5), "the jobs took {took:?} from the alarm's end");
-        }
-        ensure!(client.list("status=succeeded&").await?.len() == 20);
-        Ok(())
-    })
-    .await
-}
-
 /// By the handlers' own word: they write down each start. Half of them have been handed to their leases by then, half have just begun.
 #[tokio::test]
 async fn running_jobs_are_started_once_through_a_restart_of_the_broker() -> Result<()> {

@@ -1,24 +1,19 @@
-//! Disks that are full: the store's, which then says so, goes on reading, and goes on as before when there is room; and the broker's, of which
-//! nothing is needed but that it comes back.
+//! The store's disk is full: it says so, goes on reading, and goes on as before when there is room.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use chassis::testing::rabbit::{NodeConfig, ScratchNode, seen_by};
+use chassis::testing::rabbit::seen_by;
 use serde_json::{Value, json};
 use tests::binaries::binary;
-use tests::rabbit::{Vhost, own_urls};
+use tests::rabbit::Vhost;
 use tests::small_disk::{fill, make_room, may_be_had, with_small_disk};
 use tests::{Cluster, Setup, scenario, wait_until};
 use tokio::process::Command;
 
-use super::REPAIRED_WITHIN;
 use crate::SOON;
 
 const DISK_BYTES: u64 = 8 << 20;
-const BROKER_DISK_BYTES: u64 = 96 << 20;
-/// Queued at the broker, and as many behind them.
-const JOBS: usize = 400;
 /// More than may have been left in what the file has already.
 const PAYLOAD_BYTES: usize = 40_000;
 
@@ -95,40 +90,6 @@ async fn a_full_disk_of_the_store_is_a_503_and_damages_nothing() -> Result<()> {
         let report = cluster.http("store-svc")?.get("/ready").await?.expect(200)?;
         ensure!(report["status"] == "ready", "{report}");
         is_undamaged(cluster).await.context("the file")
-    })
-    .await
-}
-
-/// No alarm came before it.
-#[tokio::test]
-async fn full_disk_of_the_broker_costs_no_accepted_job() -> Result<()> {
-    if !may_be_had() {
-        return Ok(());
-    }
-    let no_alarm = vec!["disk_free_limit.absolute = 1KB".to_owned()];
-    let config = NodeConfig { settings: no_alarm, disk_bytes: Some(BROKER_DISK_BYTES), ..NodeConfig::default() };
-    let mut node = ScratchNode::start_with(config).await?;
-    scenario(Setup::rabbitmq(own_urls(&node)).slots("8").alone(), async |cluster| {
-        let client = cluster.client();
-        client.accepted_all(JOBS, |_| json!({"task": "work", "payload": {"duration_ms": 100}})).await?;
-        let bytes = fill(&node.data_folder()?)?;
-        ensure!(bytes > 0 && bytes < BROKER_DISK_BYTES, "{bytes} bytes were left");
-        client.accepted_all(JOBS, |_| json!({"task": "noop"})).await?;
-        wait_until(SOON, "the broker takes nothing any more", async || {
-            let job = client.accepted(&json!({"task": "noop"})).await?;
-            Ok(client.job(&job).await?["waiting_for"] == "broker")
-        })
-        .await?;
-        let open = client.list("status=queued&").await?.len();
-        ensure!(open > 0, "nothing was left to lose");
-        let ended_by_itself = !node.answers().await;
-        node.kill().await?;
-        node.start_again().await?;
-        println!("{open} jobs were queued; the node had ended by itself: {ended_by_itself}");
-        client.settled(REPAIRED_WITHIN).await?;
-        let (succeeded, all) = (client.list("status=succeeded&").await?.len(), client.list("").await?.len());
-        ensure!(succeeded == all && all > 2 * JOBS, "{succeeded} of {all} succeeded");
-        Ok(())
     })
     .await
 }

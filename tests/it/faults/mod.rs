@@ -2,7 +2,6 @@
 
 mod broker;
 mod clients;
-mod dead;
 mod disk;
 mod files;
 mod links;
@@ -21,12 +20,12 @@ use tests::{Client, wait_until};
 
 use crate::SOON;
 
-const QUEUE: &str = "jobs.default";
+pub(crate) const QUEUE: &str = "jobs.default";
 /// As after a broker that lost its data.
-const REPAIRED_WITHIN: Duration = Duration::from_secs(30);
+pub(crate) const REPAIRED_WITHIN: Duration = Duration::from_secs(30);
 
 /// All `slots` are taken for so long; gives the jobs.
-async fn occupy(client: &Client, slots: usize, duration_ms: u64) -> Result<Vec<String>> {
+pub(crate) async fn occupy(client: &Client, slots: usize, duration_ms: u64) -> Result<Vec<String>> {
     let ids = client.accepted_all(slots, |_| json!({"task": "work", "payload": {"duration_ms": duration_ms}})).await?;
     wait_until(SOON, "the slots are taken", async || Ok(client.list("status=running&").await?.len() == slots)).await?;
     Ok(ids)

@@ -6,6 +6,7 @@ mod chaos;
 mod console;
 mod description;
 mod fault_points;
+mod full_broker;
 mod garden;
 mod kills;
 mod operator;
