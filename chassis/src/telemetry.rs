@@ -19,6 +19,9 @@ use about::About;
 /// The process's one metrics recorder; `metrics` itself allows one per process.
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
+/// Whether the log's lines are JSON; not known before it is set up.
+static JSON: OnceLock<bool> = OnceLock::new();
+
 /// Seconds; from a cache hit to a held long-poll.
 const LATENCY_BUCKETS: &[f64] =
     &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -44,6 +47,7 @@ pub fn init(program: &'static str, common: &Common) {
         registry.with(layer.event_format(About::json(line))).try_init().is_ok()
     };
     if first {
+        JSON.get_or_init(|| !text);
         log_panics();
         tracing::debug!(program, "telemetry is set up");
         let unguarded = guards::unguarded();
@@ -51,6 +55,11 @@ pub fn init(program: &'static str, common: &Common) {
             tracing::error!(program, ?unguarded, "built without guards of the caches, for tests: answers may be old");
         }
     }
+}
+
+/// Whether the process's log is one JSON object to a line.
+pub fn is_json() -> bool {
+    JSON.get().copied().unwrap_or_default()
 }
 
 /// What to log. What the setting names, it may also make louder.

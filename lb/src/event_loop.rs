@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::TaskTracker;
 
+use crate::access_log::AccessLog;
 use crate::clients::Held;
 use crate::connection;
 use crate::pool::Pools;
@@ -55,6 +56,7 @@ pub(crate) struct EventLoop {
     pub(crate) clock: Rc<Clock>,
     pub(crate) connections: Rc<Registry>,
     pub(crate) http: http1::Builder,
+    pub(crate) access_log: AccessLog,
     pools: RefCell<Rc<Pools>>,
     is_draining: Cell<bool>,
 }
@@ -98,12 +100,14 @@ impl EventLoop {
         http.header_read_timeout(None).max_header_size(HEAD_BYTES_MAX.into()).max_buf_size(BUFFER_BYTES);
         let pools =
             Pools::of(shared.membership.load_full(), shared.config.backend_idle_max, shared.config.backend_idle_ms);
+        let access_log = AccessLog::new(shared.config.access_log);
         EventLoop {
             shared,
             number,
             clock: Rc::default(),
             connections: Rc::default(),
             http,
+            access_log,
             pools: RefCell::new(Rc::new(pools)),
             is_draining: Cell::new(false),
         }
@@ -148,6 +152,7 @@ impl EventLoop {
         for number in 0.. {
             ticks.tick().await;
             self.clock.set(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX));
+            self.access_log.flush();
             let mut looked_at = 0;
             while self.connections.wake_overdue(looked_at, LOOK) {
                 looked_at += LOOK;

@@ -3,6 +3,7 @@
 //! `forward` is the way of a request; `core`, `retry` and `fields` decide and touch nothing; `control` starts everything.
 
 mod acceptor;
+mod access_log;
 mod admin;
 mod answer;
 mod backend;

@@ -10,6 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, request};
 use tokio::time::Instant;
 
+use crate::access_log::Line;
 use crate::connection::Client;
 use crate::event_loop::EventLoop;
 use crate::pool::Pool;
@@ -88,7 +89,7 @@ impl Record {
             event_loop: Rc::clone(event_loop),
             started,
             attempt_started: started,
-            asked: event_loop.shared.config.access_log.then(asked),
+            asked: event_loop.access_log.is_on().then(asked),
             status: None,
             backend: None,
             attempts: 0,
@@ -195,28 +196,26 @@ impl Record {
         }
     }
 
-    fn log(&self, asked: &Asked, duration: Duration) {
-        let [room, connect, answer] = asked.phases;
-        tracing::info!(
-            target: "lb::access",
-            client = %asked.client,
-            method = asked.method.as_str(),
-            // Without its query, which may hold what does not belong into a log.
-            path = asked.target.as_ref().map_or("", PathAndQuery::path),
-            version = ?asked.version,
-            request_id = asked.request_id.as_ref().and_then(|id| id.to_str().ok()),
-            status = self.status.map_or(0, |status| status.as_u16()),
-            backend = self.backend.as_ref().map(|pool| pool.backend.name.as_str()),
-            attempts = self.attempts,
-            failed = (!asked.failures.is_empty()).then_some(asked.failures.as_str()),
-            cut_by = self.end.culprit(),
-            head_ms = in_ms(asked.head),
-            room_ms = in_ms(room),
-            connect_ms = in_ms(connect),
-            answer_ms = in_ms(answer),
-            duration_ms = in_ms(duration),
-            bytes = self.bytes,
-        );
+    fn log(&self, asked: &Asked, duration_ms: Duration) {
+        let [room_ms, connect_ms, answer_ms] = asked.phases;
+        self.event_loop.access_log.write(&Line {
+            client: asked.client,
+            method: asked.method.as_str(),
+            path: asked.target.as_ref().map_or("", PathAndQuery::path),
+            version: asked.version,
+            request_id: asked.request_id.as_ref().and_then(|id| id.to_str().ok()),
+            status: self.status.map_or(0, |status| status.as_u16()),
+            backend: self.backend.as_ref().map(|pool| pool.backend.name.as_str()),
+            attempts: self.attempts,
+            failed: &asked.failures,
+            cut_by: self.end.culprit(),
+            head_ms: asked.head,
+            room_ms,
+            connect_ms,
+            answer_ms,
+            duration_ms,
+            bytes: self.bytes,
+        });
     }
 }
 
@@ -229,11 +228,6 @@ impl End {
             End::Whole => None,
         }
     }
-}
-
-/// To the microsecond.
-fn in_ms(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 impl Drop for Record {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::backlog::{DRAIN, STATUS, STATUS_BESIDE, SUBMIT, SUBMIT_BESIDE};
 use crate::balancer::{
-    ALONE, BESIDE, IDLE_CONNECTIONS, IDLE_SECTION, OPEN_LOOP, SLOW_CLIENTS, SLOW_GATEWAY, matrix, title,
+    BESIDE, ELSEWHERE, IDLE_CONNECTIONS, IDLE_SECTION, OPEN_LOOP, SLOW_CLIENTS, SLOW_GATEWAY, matrix, title,
 };
 use crate::record::{Contender, Record, Run};
 
@@ -147,10 +147,11 @@ const BOUNDS: [Bound; 17] = [
         Limit::AtMost(150.0),
     ),
     fixed(
-        "p99 beside 5,000 slow heads and 5,000 slow reads, of one where nobody else is",
+        // These cores are the slow clients' too; an attacker brings its own.
+        "p99 beside 5,000 slow heads and 5,000 slow reads, of one while they are at another lb",
         SLOW_CLIENTS,
         BESIDE,
-        Some(ALONE),
+        Some(ELSEWHERE),
         P99,
         Limit::AtMost(1.5),
     ),

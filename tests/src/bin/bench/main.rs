@@ -65,8 +65,10 @@ enum What {
     Reads,
     /// A hot key that is invalidated all the time.
     Storm,
-    /// A request through the balancer, and what it withstands.
+    /// A request through the balancer.
     Balancer,
+    /// The balancer under many connections, before a slow gateway, and under slow clients.
+    Withstand,
     /// Memory and CPU of the programs when they do nothing, and the latency of submits at a fixed rate.
     Idle,
     /// What a million waiting jobs change in latency and memory, and that they are all done in the end.
@@ -113,6 +115,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     }
     if wants(What::Balancer) {
         sections.extend(balancer::run(&plan).await?);
+    }
+    if wants(What::Withstand) {
+        sections.extend(balancer::withstand(&plan).await?);
     }
     if wants(What::Reads) {
         sections.push(reads::run(&plan, &node().await?).await?);

@@ -71,6 +71,11 @@ impl Origin {
     pub(super) async fn lb(&self, name: &str, settings: &[(&str, String)]) -> Result<Balancer> {
         lb(&self.folder, name, self.addresses, settings).await
     }
+
+    /// `HAProxy` before them, without a log.
+    pub(super) async fn haproxy(&self, name: &str) -> Result<Balancer> {
+        start_haproxy(&self.folder, name, self.addresses, "no log").await
+    }
 }
 
 /// `lb` before any three backends.
@@ -120,19 +125,14 @@ pub(super) async fn start(plan: &Plan, origin: &mut Origin, log: Log) -> Result<
     let (folder, word) = (&origin.folder, log.word());
     let logs = (log == Log::On).to_string();
     let lb = origin.lb(&format!("lb-{word}"), &[("LONGSHORE_ACCESS_LOG", logs)]).await?;
-    let [at_haproxy, at_nginx, at_pingora] = [free_address()?, free_address()?, free_address()?];
-    let values = |listen: SocketAddr, log: &str| {
-        let mut values = named(origin.addresses).to_vec();
-        values.extend([("listen", listen.to_string()), ("log", log.to_owned())]);
-        values
-    };
+    let [at_nginx, at_pingora] = [free_address()?, free_address()?];
     let (to_haproxy, to_nginx) = match log {
         Log::Off => ("no log", "off"),
         Log::On => ("log stdout format raw local0", "/dev/stdout line"),
     };
-    let text = fill(HAPROXY, &values(at_haproxy, to_haproxy))?;
-    let haproxy = haproxy(folder, &format!("haproxy-{word}"), &text)?;
-    let nginx = start_nginx(folder.path(), &format!("nginx-{word}"), NGINX, THREADS, &values(at_nginx, to_nginx))?;
+    let haproxy = start_haproxy(folder, &format!("haproxy-{word}"), origin.addresses, to_haproxy).await?;
+    let values = values(origin.addresses, at_nginx, to_nginx);
+    let nginx = start_nginx(folder.path(), &format!("nginx-{word}"), NGINX, THREADS, &values)?;
     let arguments = [at_pingora.to_string(), word.to_owned()].into_iter();
     let arguments: Vec<_> = arguments.chain(origin.addresses.map(|address| address.to_string())).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
@@ -140,14 +140,25 @@ pub(super) async fn start(plan: &Plan, origin: &mut Origin, log: Log) -> Result<
         programs::start(folder.path(), &format!("pingora-{word}"), plan.installed.pingora()?, &arguments, &[])?;
     Ok(vec![
         lb,
-        Balancer::new(folder, "HAProxy", "the same settings, http-reuse always, two threads", at_haproxy, haproxy)
-            .await?,
+        haproxy,
         Balancer::new(folder, "nginx", "the same without active checks, two workers", at_nginx, nginx).await?,
         Balancer::new(folder, "Pingora", PINGORA, at_pingora, pingora).await?,
     ])
 }
 
 const PINGORA: &str = "its load balancer with the same settings (tests/bench/balancer/pingora), two threads";
+
+async fn start_haproxy(folder: &TempDir, name: &str, backends: [SocketAddr; 3], log: &str) -> Result<Balancer> {
+    let address = free_address()?;
+    let process = haproxy(folder, name, &fill(HAPROXY, &values(backends, address, log))?)?;
+    Balancer::new(folder, "HAProxy", "the same settings, http-reuse always, two threads", address, process).await
+}
+
+fn values(backends: [SocketAddr; 3], listen: SocketAddr, log: &str) -> Vec<(&'static str, String)> {
+    let mut values = named(backends).to_vec();
+    values.extend([("listen", listen.to_string()), ("log", log.to_owned())]);
+    values
+}
 
 fn haproxy(folder: &TempDir, name: &str, text: &str) -> Result<Process> {
     let settings = folder.path().join(format!("{name}.cfg"));

@@ -12,16 +12,15 @@ use chassis::program::raise_file_limit;
 
 pub(crate) use idle_connections::{IDLE_CONNECTIONS, IDLE_SECTION};
 pub(crate) use open_loop::OPEN_LOOP;
-pub(crate) use slow_clients::{ALONE, BESIDE, SLOW_CLIENTS};
+pub(crate) use slow_clients::{BESIDE, ELSEWHERE, SLOW_CLIENTS};
 pub(crate) use slow_gateway::{SLOW_GATEWAY, title};
 
 use crate::plan::Plan;
 use crate::record::Section;
 use contenders::{Log, Origin};
 
+/// What a request costs, and how long it takes.
 pub(crate) async fn run(plan: &Plan) -> Result<Vec<Section>> {
-    // For ten thousand connections; the programs that are started inherit it.
-    raise_file_limit();
     let mut origin = Origin::start().await?;
     let mut sections = Vec::new();
     for log in [Log::Off, Log::On] {
@@ -32,8 +31,17 @@ pub(crate) async fn run(plan: &Plan) -> Result<Vec<Section>> {
             sections.push(open_loop::run(plan, &mut balancers, rate).await?);
         }
     }
-    sections.push(idle_connections::run(&mut origin).await?);
-    sections.push(slow_gateway::run(plan).await?);
-    sections.push(slow_clients::run(plan, &mut origin).await?);
     Ok(sections)
+}
+
+/// Many connections, a slow gateway, slow clients.
+pub(crate) async fn withstand(plan: &Plan) -> Result<Vec<Section>> {
+    // For ten thousand connections; the programs that are started inherit it.
+    raise_file_limit();
+    let mut origin = Origin::start().await?;
+    Ok(vec![
+        idle_connections::run(&mut origin).await?,
+        slow_clients::run(plan, &mut origin).await?,
+        slow_gateway::run(plan).await?,
+    ])
 }

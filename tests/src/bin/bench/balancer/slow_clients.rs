@@ -1,14 +1,14 @@
-//! Answer times of the others while thousands of clients send their heads, or read their answers, byte by byte; and what that makes `lb` hold.
+//! Answer times of the others while thousands of clients send their heads, or read their answers, byte by byte; and what that makes
+//! a balancer hold.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use tests::cluster::Metrics;
-use tests::{Http, Process, wait_until};
+use tests::{Process, wait_until};
 
-use super::contenders::{LARGE, Origin, SMALL};
+use super::contenders::{Balancer, LARGE, Origin, SMALL};
 use super::open_loop;
 use crate::kept::Clients;
 use crate::meter::mib;
@@ -18,8 +18,12 @@ use crate::record::{Contender, Run, Section};
 use crate::report::{progress, say};
 
 pub(crate) const SLOW_CLIENTS: &str = "balancer, slow clients";
-pub(crate) const ALONE: &str = "nobody else";
 pub(crate) const BESIDE: &str = "beside 5,000 slow heads and 5,000 slow reads";
+/// What they cost the machine, whose cores all share.
+pub(crate) const ELSEWHERE: &str = "while they are at another lb";
+const ALONE: &str = "nobody else";
+/// The same of `HAProxy`, in the same order.
+const HAPROXY: [&str; 3] = ["HAProxy, nobody else", "HAProxy, while they are at another", "HAProxy beside them"];
 /// Of each kind.
 const SLOW: u32 = 5_000;
 /// The others are few.
@@ -37,62 +41,70 @@ const READS: [&str; 11] = ["-X", "-w", "8", "-y", "16", "-n", "5", "-z", "1", "-
 
 pub(super) async fn run(plan: &Plan, origin: &mut Origin) -> Result<Section> {
     let what = format!(
-        "{PER_SECOND} requests per second, open loop; slowhttptest at the lowest priority; in MiB by how much lb grew at most"
+        "{PER_SECOND} requests per second, open loop; slowhttptest with what the cores have left; in MiB by how much it grew at most"
     );
     let contender = |name: &str| Contender { name: name.to_owned(), what: what.clone(), runs: Vec::new() };
-    let (mut alone, mut beside) = (contender(ALONE), contender(BESIDE));
+    let mut contenders: Vec<_> = [ALONE, ELSEWHERE, BESIDE].into_iter().chain(HAPROXY).map(contender).collect();
     for round in 0..plan.withstand_rounds {
-        let (without, with) = measure(plan, origin, round).await?;
-        for (contender, run) in [(&mut alone, without), (&mut beside, with)] {
+        let settings =
+            [("LONGSHORE_CLIENT_CONNECTIONS_MAX", MOST.to_string()), ("LONGSHORE_ACCESS_LOG", "false".to_owned())];
+        let lb = async |name| origin.lb(&format!("{name}-{round}"), &settings).await;
+        let mut runs = measure(plan, origin, lb("lb-asked").await?, lb("lb-other").await?).await?.to_vec();
+        let haproxy = async |name| origin.haproxy(&format!("{name}-{round}")).await;
+        let (asked, other) = (haproxy("haproxy-asked").await?, haproxy("haproxy-other").await?);
+        runs.extend(measure(plan, origin, asked, other).await?);
+        for (contender, run) in contenders.iter_mut().zip(runs) {
             progress(SLOW_CLIENTS, &contender.name, &run);
-            say(&format!("lb grew by {:.1} MiB", run.largest_mib()));
+            say(&format!("it grew by {:.1} MiB", run.largest_mib()));
             contender.runs.push(run);
         }
     }
-    Ok(Section { name: SLOW_CLIENTS.to_owned(), contenders: vec![alone, beside] })
+    Ok(Section { name: SLOW_CLIENTS.to_owned(), contenders })
 }
 
-/// One after the other, at the same `lb`.
-async fn measure(plan: &Plan, origin: &Origin, round: usize) -> Result<(Run, Run)> {
-    let settings =
-        [("LONGSHORE_CLIENT_CONNECTIONS_MAX", MOST.to_string()), ("LONGSHORE_ACCESS_LOG", "false".to_owned())];
-    let lb = origin.lb(&format!("lb-slow-clients-{round}"), &settings).await?;
-    let clients = Clients::new(lb.address, SMALL);
-    open_loop::at(&lb.meter, &clients, PER_SECOND, WARM_UP).await?;
-    let before = lb.process.usage()?;
+/// Answers of one balancer: without them, while they are at the other one, and with them.
+async fn measure(plan: &Plan, origin: &Origin, asked: Balancer, other: Balancer) -> Result<[Run; 3]> {
+    let clients = Clients::new(asked.address, SMALL);
+    open_loop::at(&asked.meter, &clients, PER_SECOND, WARM_UP).await?;
+    let before = asked.process.usage()?;
     let measured = async || {
-        let run = open_loop::at(&lb.meter, &clients, PER_SECOND, plan.balancer_length).await?;
-        let grown = mib(lb.process.usage()?.peak_resident_bytes.saturating_sub(before.resident_bytes));
-        anyhow::Ok(Run { resident_mib: BTreeMap::from([("lb".to_owned(), grown)]), ..run })
+        let run = open_loop::at(&asked.meter, &clients, PER_SECOND, plan.balancer_length).await?;
+        let grown = mib(asked.process.usage()?.peak_resident_bytes.saturating_sub(before.resident_bytes));
+        anyhow::Ok(Run { resident_mib: BTreeMap::from([("balancer".to_owned(), grown)]), ..run })
     };
     let alone = measured().await?;
-    // They end with their processes. Heads come last: the balancer gives each ten seconds.
-    let (folder, http) = (origin.folder.path(), Http::new(lb.address));
-    let url = |path| format!("http://{}{path}", lb.address);
-    let _reads = slow(plan, folder, &format!("slow-reads-{round}"), "127.0.0.2", &READS, &url(LARGE))?;
-    connected(&http, SLOW).await?;
-    let _heads = slow(plan, folder, &format!("slow-heads-{round}"), "127.0.0.3", &HEADS, &url(SMALL))?;
-    connected(&http, 2 * SLOW).await?;
-    Ok((alone, measured().await?))
+    let at_other = slow_clients(plan, origin, &other).await?;
+    let elsewhere = measured().await?;
+    drop((at_other, other));
+    let _at_asked = slow_clients(plan, origin, &asked).await?;
+    Ok([alone, elsewhere, measured().await?])
+}
+
+/// They end with their processes. Heads come last: a balancer gives each ten seconds.
+async fn slow_clients(plan: &Plan, origin: &Origin, at: &Balancer) -> Result<[Process; 2]> {
+    let (folder, name) = (origin.folder.path(), at.process.name());
+    let url = |path| format!("http://{}{path}", at.address);
+    let reads = slow(plan, folder, &format!("{name}-reads"), "127.0.0.2", &READS, &url(LARGE))?;
+    connected(&at.process, SLOW).await?;
+    let heads = slow(plan, folder, &format!("{name}-heads"), "127.0.0.3", &HEADS, &url(SMALL))?;
+    connected(&at.process, 2 * SLOW).await?;
+    Ok([reads, heads])
 }
 
 /// Until the balancer has nearly so many connections: some end while others begin.
-async fn connected(http: &Http, count: u32) -> Result<()> {
-    let least = f64::from(count - count / 50);
-    wait_until(CONNECTED_WITHIN, &format!("{least} connections"), async || {
-        let answer = http.get("/metrics").await?;
-        let metrics = Metrics::parse(str::from_utf8(&answer.body)?);
-        Ok(metrics.sum("longshore_lb_connections", &[]) >= least)
-    })
-    .await
+async fn connected(balancer: &Process, count: u32) -> Result<()> {
+    let least = usize::try_from(count - count / 50)?;
+    wait_until(CONNECTED_WITHIN, &format!("{least} connections"), async || Ok(balancer.usage()?.open_files >= least))
+        .await
 }
 
 /// From an address of its own, by which a balancer may count its clients. With what the cores have left: attackers bring machines of their own.
 fn slow(plan: &Plan, folder: &Path, name: &str, from: &str, how: &[&str], url: &str) -> Result<Process> {
     let (count, rate) = (SLOW.to_string(), CONNECTING.to_string());
     let arguments =
-        [&["-n", "19", "slowhttptest"], how, &["-c", &count, "-r", &rate, "-l", "120", "-p", "60", "-u", url]].concat();
+        [&["--idle", "0", "slowhttptest"], how, &["-c", &count, "-r", &rate, "-l", "120", "-p", "60", "-u", url]]
+            .concat();
     let preload = plan.installed.source_address()?.display().to_string();
     let environment = [("LD_PRELOAD", preload), ("SOURCE_ADDRESS", from.to_owned())];
-    programs::start(folder, name, "nice", &arguments, &environment)
+    programs::start(folder, name, "chrt", &arguments, &environment)
 }
