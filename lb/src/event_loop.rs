@@ -34,8 +34,9 @@ const SWEEP_TICKS: u64 = 10;
 /// Requests' heads may be as large as this (more are answered 431).
 pub(crate) const HEAD_BYTES_MAX: u16 = 16 << 10;
 
-/// What is read or written at a time at most, so what a connection may hold of a body.
-pub(crate) const BUFFER_BYTES: usize = 64 << 10;
+/// What is read or written at a time at most, so what a connection may hold of a body. Many programs write 64 KiB at a time: those and the head before
+/// them are one call of the kernel each way, not two.
+pub(crate) const BUFFER_BYTES: usize = 80 << 10;
 
 /// A connection on its way from the acceptor to its loop.
 #[derive(Debug)]

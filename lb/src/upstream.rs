@@ -18,12 +18,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::event_loop::BUFFER_BYTES;
 use crate::retry::Failure;
 use crate::tunnel::Switched;
 use crate::upload::Upload;
-
-/// The head of an answer may be as large as this; more is no answer. Also what is read or written at a time at most.
-const BUFFER_BYTES: usize = 64 << 10;
 
 /// Boxed, as it is large and moved with every request.
 type Driver = Box<http1::Connection<TokioIo<Line>, Upload>>;
@@ -71,6 +69,7 @@ impl Upstream {
         stream.set_nodelay(true)?;
         let is_heard = Rc::new(Cell::new(false));
         let line = TokioIo::new(Line { stream, is_deaf: false, is_heard: Rc::clone(&is_heard) });
+        // The head of an answer may be as large as that; more is no answer.
         let handshake = http1::Builder::new().max_buf_size(BUFFER_BYTES).handshake(line);
         let (sender, driver) = handshake.await.map_err(io::Error::other)?;
         Ok(Upstream {
