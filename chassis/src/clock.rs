@@ -24,6 +24,12 @@ pub fn wall_ms() -> i64 {
     }
 }
 
+/// The same in nanoseconds, as the steps of traces have it; 0 before 1970.
+pub fn wall_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@ use crate::config::{self, Common, ConfigError, Source};
 use crate::fault_points;
 use crate::shutdown::{Shutdown, Trigger};
 use crate::task::Tasks;
-use crate::telemetry;
+use crate::{telemetry, trace};
 
 /// After the work has been told to stop, it gets this long to let go.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
@@ -79,6 +79,7 @@ impl<C> Program<C> {
         });
         // Whatever does not let go (a blocking call) does not keep the process.
         runtime.shutdown_background();
+        trace::flush();
         result
     }
 

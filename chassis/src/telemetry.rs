@@ -1,4 +1,4 @@
-//! Logs to standard error, metrics for Prometheus; set up once per process, however many programs it runs.
+//! Logs to standard error, metrics for Prometheus, traces to their receiver; set up once per process, however many programs it runs.
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Common, LogFormat};
-use crate::usage;
+use crate::{trace, usage};
 
 mod about;
 
@@ -26,7 +26,7 @@ static JSON: OnceLock<bool> = OnceLock::new();
 const LATENCY_BUCKETS: &[f64] =
     &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// Sets up logs, metrics and the log of panics. Repeated, it changes nothing.
+/// Sets up logs, metrics, traces and the log of panics. Repeated, it changes nothing.
 pub fn init(program: &'static str, common: &Common) {
     install_recorder();
     let filter = EnvFilter::try_new(filter(&common.log)).unwrap_or_else(|_| EnvFilter::new("info"));
@@ -53,6 +53,11 @@ pub fn init(program: &'static str, common: &Common) {
         let unguarded = guards::unguarded();
         if !unguarded.is_empty() {
             tracing::error!(program, ?unguarded, "built without guards of the caches, for tests: answers may be old");
+        }
+        if let Some(receiver) = &common.otlp_endpoint
+            && let Err(error) = trace::start(receiver.clone(), common.trace_sample)
+        {
+            tracing::error!(program, %error, "no thread for traces: none are sent");
         }
     }
 }

@@ -1,6 +1,17 @@
-//! W3C Trace Context: the one line that ties a request, its job and the worker's run together.
+//! W3C Trace Context: the one line that ties a request, its job and the worker's run together; and the steps of a trace that are recorded
+//! and sent to whoever collects them (OTLP), if the operator names a receiver.
 
 use std::fmt;
+
+mod export;
+mod span;
+
+pub(crate) use export::start;
+pub use export::{begins, flush, is_on};
+pub use span::{Kind, Span};
+
+/// The flag that says that the steps of the trace are recorded.
+const SAMPLED: u8 = 1;
 
 /// A `traceparent`, version 00.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +47,31 @@ impl TraceParent {
 
     pub fn trace_id(self) -> u128 {
         self.trace_id
+    }
+
+    /// Which step of the trace it names.
+    pub fn span_id(self) -> u64 {
+        self.parent_id
+    }
+
+    /// Whether the steps of the trace are recorded.
+    pub fn is_sampled(self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    /// The same step, of a trace whose steps are recorded, or are not.
+    #[must_use]
+    pub fn sampled(self, yes: bool) -> TraceParent {
+        let flags = if yes { self.flags | SAMPLED } else { self.flags & !SAMPLED };
+        TraceParent { flags, ..self }
+    }
+
+    /// Of a job or a message: its trace, if steps of it are to be recorded here. Reads nothing where none are.
+    pub fn recorded(text: Option<&str>) -> Option<TraceParent> {
+        if !is_on() {
+            return None;
+        }
+        text.and_then(TraceParent::parse).filter(|trace| trace.is_sampled())
     }
 }
 
@@ -80,5 +116,14 @@ mod tests {
         assert_eq!(child.trace_id(), trace.trace_id());
         assert_ne!(child, trace);
         assert_eq!(TraceParent::parse(&child.to_string()), Some(child));
+    }
+
+    #[test]
+    fn whether_a_trace_is_recorded_is_said_in_its_last_digit() {
+        let trace = TraceParent::random();
+        assert!(!trace.is_sampled() && trace.to_string().ends_with("-00"));
+        let sampled = trace.sampled(true);
+        assert!(sampled.child().is_sampled() && sampled.to_string().ends_with("-01"));
+        assert_eq!(sampled.sampled(false), trace);
     }
 }

@@ -23,7 +23,7 @@ use anyhow::Context;
 use chassis::broker::{self, ConnectOptions, Program};
 use chassis::client::{Http, StoreClient};
 use chassis::health::Health;
-use chassis::http::{Limits, serve_at_once};
+use chassis::http::{Limits, serve_edge};
 use chassis::instance;
 use chassis::shutdown::Shutdown;
 use chassis::task::Tasks;
@@ -42,6 +42,8 @@ use jobs::waiters::Waiters;
 use state::{Gateway, Parts};
 use store::Store;
 
+/// Its name: in its health and in traces.
+const PROGRAM: &str = "gateway";
 /// What is left of the drain for the last bells, at least.
 const LAST_BELLS: Duration = Duration::from_secs(1);
 
@@ -50,7 +52,7 @@ const LAST_BELLS: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the broker's adapter cannot be started.
 pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
-    let health = Health::new("gateway");
+    let health = Health::new(PROGRAM);
     let tasks = Tasks::new();
     let name = instance::by_port(listener.local_addr().context("reading the port")?);
     let options = ConnectOptions::new(Program::Gateway, config.queues.clone()).named(name.clone());
@@ -84,7 +86,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let router = router::router(Gateway::new(parts), Room::new(config.bodies_bytes_max));
     let limits = Limits { connections: config.connections_max, ..Limits::default() };
     health.ready();
-    serve_at_once(listener, router, Some(at_once), limits, &health, &shutdown).await;
+    serve_edge(listener, router, at_once, limits, &health, &shutdown).await;
     // With the router the last handles on the bells are gone: the stage ends after what it has.
     let left = shutdown.deadline().map_or(LAST_BELLS, |deadline| deadline.saturating_duration_since(Instant::now()));
     if let Err(busy) = tasks.join(left.max(LAST_BELLS)).await {

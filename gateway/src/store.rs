@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
 use crate::jobs::bells::{Bells, Ring};
+use crate::jobs::traced;
 
 /// A batch is sent in parts of about this many bytes of payload: a part must fit into the store's largest body.
 const PART_BYTES: usize = 1 << 20;
@@ -64,16 +65,22 @@ impl Store {
     ///
     /// # Errors
     /// What the store refuses it for; 503 if it is away, slow or overloaded.
-    pub(crate) async fn create(&self, create: Create) -> Result<Created, Rejection> {
-        Ok(self.answered(self.creator.call(create)).await??)
+    pub(crate) async fn create(&self, mut create: Create) -> Result<Created, Rejection> {
+        let span = traced::making(&mut create);
+        let answer = self.answered(self.creator.call(create)).await.and_then(|created| created.map_err(Into::into));
+        traced::made(span, &answer);
+        answer
     }
 
     /// Records the jobs of one batch in one commit; each has its own answer, in order. Bells as in [`Store::create`].
     ///
     /// # Errors
     /// 503 if the store is away, slow or overloaded, or too many batches wait: what became of the jobs is unknown.
-    pub(crate) async fn create_batch(&self, creates: Vec<Create>) -> Result<Vec<CreateAnswer>, Rejection> {
-        self.answered(self.batches.call(creates)).await
+    pub(crate) async fn create_batch(&self, mut creates: Vec<Create>) -> Result<Vec<CreateAnswer>, Rejection> {
+        let spans: Vec<_> = creates.iter_mut().map(traced::making).collect();
+        let answers = self.answered(self.batches.call(creates)).await?;
+        spans.into_iter().zip(&answers).for_each(|(span, answer)| traced::made(span, answer));
+        Ok(answers)
     }
 
     async fn answered<T>(&self, call: impl Future<Output = Result<T, CallError<Error>>>) -> Result<T, Rejection> {

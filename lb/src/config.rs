@@ -29,6 +29,7 @@ pub struct Config {
     pub tls_key_file: String,
     pub event_loops: usize,
     pub access_log: bool,
+    pub trace_trust: bool,
     pub client_connections_max: usize,
     pub client_connections_per_address_max: usize,
     pub client_head_ms: u64,

@@ -63,6 +63,7 @@ pub(crate) async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Re
         return own_answer(&client, answer, record, Upload::new(body, &client.watch, 0));
     }
     record.identify(&head.headers);
+    record.trace(&mut head, &client);
     let has_key = head.headers.contains_key(IDEMPOTENCY_KEY);
     let remembered = if has_key { shared.config.replay_bytes } else { 0 };
     let upload = Upload::new(body, &client.watch, remembered);

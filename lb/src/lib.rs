@@ -34,6 +34,7 @@ mod room;
 mod shared;
 mod socket;
 mod tls;
+mod traced;
 mod tunnel;
 mod upload;
 mod upstream;

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use chassis::http::REQUEST_ID;
+use chassis::trace::{self, Kind, Span};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, request};
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use crate::connection::Client;
 use crate::event_loop::EventLoop;
 use crate::pool::Pool;
 use crate::retry::Failure;
+use crate::traced::{Step, next_step};
 
 /// Written when it is dropped, so also when the client leaves in the middle.
 pub(crate) struct Record {
@@ -23,6 +25,8 @@ pub(crate) struct Record {
     attempt_started: Instant,
     /// Only if it will be logged.
     asked: Option<Box<Asked>>,
+    /// Only if its trace is recorded.
+    span: Option<Span>,
     /// None until there is an answer.
     status: Option<StatusCode>,
     backend: Option<Rc<Pool>>,
@@ -90,6 +94,7 @@ impl Record {
             started,
             attempt_started: started,
             asked: event_loop.access_log.is_on().then(asked),
+            span: None,
             status: None,
             backend: None,
             attempts: 0,
@@ -101,6 +106,25 @@ impl Record {
     /// When it came.
     pub(crate) fn since(&self, start: Instant) -> Duration {
         self.started.saturating_duration_since(start)
+    }
+
+    /// The request is a step of a trace from now on, and says so to whoever gets it.
+    pub(crate) fn trace(&mut self, head: &mut request::Parts, client: &Client) {
+        if !trace::is_on() {
+            return;
+        }
+        let trusts = self.event_loop.shared.config.trace_trust;
+        let Step { this, parent_id } = next_step(&mut head.headers, trusts, trace::begins);
+        let Some(span) = Span::begin(this, parent_id, "lb", Kind::Server, head.method.as_str()) else { return };
+        let mut span = span.since(self.started);
+        span.text("http.request.method", head.method.as_str());
+        span.text("url.path", head.uri.path());
+        span.text("client.address", client.address.to_string());
+        span.text(
+            "longshore.request_id",
+            head.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default(),
+        );
+        self.span = Some(span);
     }
 
     /// The request has its id.
@@ -190,6 +214,21 @@ impl Record {
         self.blame(false);
     }
 
+    fn end_span(&self, mut span: Span) {
+        if let Some(pool) = &self.backend {
+            span.text("longshore.backend", pool.backend.name.as_str());
+            span.number("longshore.attempts", self.attempts);
+        }
+        if let Some(status) = self.status {
+            span.number("http.response.status_code", status.as_u16());
+        }
+        match (self.end.culprit(), self.status) {
+            (Some(culprit), _) => span.failed(culprit),
+            (None, Some(status)) if status.is_server_error() => span.failed(status.as_str()),
+            (None, _) => {}
+        }
+    }
+
     fn blame(&self, is_unreached: bool) {
         if let Some(Pool { backend, .. }) = self.backend.as_deref() {
             backend.failed(self.event_loop.shared.started.elapsed(), is_unreached);
@@ -235,6 +274,9 @@ impl Drop for Record {
         self.event_loop.shared.counts.answered(self.status);
         if let Some(asked) = &self.asked {
             self.log(asked, self.started.elapsed());
+        }
+        if let Some(span) = self.span.take() {
+            self.end_span(span);
         }
     }
 }

@@ -225,6 +225,9 @@ pub struct JobView {
     /// Which schedule made it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<MadeBy>,
+    /// Of the request that submitted it, if its trace is recorded: what to look for in the operator's tracing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
     pub created_at: Timestamp,
     /// When it is due, while it is scheduled.
     #[serde(default, skip_serializing_if = "Option::is_none")]

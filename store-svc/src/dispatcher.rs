@@ -15,6 +15,7 @@ use futures_util::stream::FuturesUnordered;
 use protocol::store_api::BellId;
 use tokio::time::Instant;
 
+use crate::PROGRAM;
 use crate::hub::Hub;
 use crate::storage::RungBell;
 use crate::writer::Writer;
@@ -98,7 +99,10 @@ enum Turn {
 
 async fn publish_one(broker: Broker, bell: RungBell, turn: Turn) -> (RungBell, Turn, Verdict) {
     fault_point(FaultPoint::StoreBeforePublish);
-    let verdict = broker.publish(Message::bell(&bell.queue, &bell.bell)).await;
+    let message = Message::bell(&bell.queue, &bell.bell);
+    let span = message.sending(PROGRAM);
+    let verdict = broker.publish(message).await;
+    Message::sent(span, verdict);
     fault_point(FaultPoint::StoreBeforeMark);
     metrics::counter!("longshore_store_bells_total", "verdict" => verdict.as_str()).increment(1);
     (bell, turn, verdict)

@@ -43,6 +43,8 @@ mod samples;
 pub mod storage;
 mod writer;
 
+/// Its name: in its health, in metrics and in traces.
+const PROGRAM: &str = "store-svc";
 /// Batches carry payloads and results: the largest body, in bytes.
 const BODY_BYTES: u64 = 32 << 20;
 /// What bells under way get to reach the broker at the end.
@@ -64,7 +66,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let readers = Readers::start(storage.as_ref()).context("opening the database to read")?;
     let (writer, mut ended) =
         Writer::start(storage, Arc::clone(&settings), Arc::clone(&hub)).context("starting the writer")?;
-    let health = Health::new("store-svc");
+    let health = Health::new(PROGRAM);
     let embedded = matches!(config.broker, broker::Source::Embedded(_));
     writer
         .step(move |transitions| if embedded { transitions.forget_bells() } else { Ok(()) })

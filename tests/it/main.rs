@@ -19,6 +19,7 @@ mod real_input;
 mod schedules;
 mod secrets;
 mod tidy;
+mod tracing;
 mod transcripts;
 mod walk;
 

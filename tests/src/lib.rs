@@ -4,6 +4,7 @@
 pub mod browser;
 pub mod compose;
 pub mod open_loop;
+pub mod otlp;
 pub mod owners;
 pub mod postgres;
 pub mod rabbit;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chassis::clock::now_ms;
 use chassis::fault_points::{FaultPoint, fault_point};
+use chassis::trace::{Span, TraceParent};
 use protocol::ids::{ClaimId, Fence};
 use protocol::logs::Output;
 use protocol::store_api::{Claimed, Command, Complete, JobFence, Next, Outcome, Release};
@@ -20,6 +21,7 @@ use crate::metrics;
 use crate::runtime::Runtime;
 use crate::settle::{Ended, Word, failed, settle};
 use crate::tasks::TaskSettings;
+use crate::traced;
 
 /// A job that was claimed and is held until its end is recorded.
 pub(crate) struct Attempt {
@@ -27,20 +29,24 @@ pub(crate) struct Attempt {
     job: JobContext,
     timeout_ms: u64,
     span: tracing::Span,
+    step: Option<Span>,
 }
 
 impl Attempt {
     /// Enters it into the ledger, from where its lease is renewed.
     pub(crate) fn begin(runtime: &Runtime, won: Won) -> Self {
         let Won { job_id, claimed, sent_ms } = won;
+        let step = traced::attempt(job_id, &claimed);
         let Claimed { fence, task, run, attempt, lease_ms, timeout_ms, payload, trace, cancel_requested, .. } =
             *claimed;
         let who = JobFence { job_id, fence };
         let settings = runtime.registry.find(&task).map_or_else(TaskSettings::default, |found| found.settings);
         let timeout_ms = timeout_ms.unwrap_or(settings.timeout_ms);
-        let trace = trace.unwrap_or_default();
-        let span = tracing::info_span!("job", job_id = %who.job_id, task, run, attempt, trace);
-        let job = Job { id: who.job_id, task, run, attempt, fence, payload };
+        // The handler goes on from the attempt, or from the submit where attempts are not recorded.
+        let trace = step.as_ref().map(|step| step.traceparent().to_string()).or(trace);
+        let said = trace.as_deref().unwrap_or_default();
+        let span = tracing::info_span!("job", job_id = %who.job_id, task, run, attempt, trace = said);
+        let job = Job { id: who.job_id, task, run, attempt, fence, payload, trace };
         let session = &runtime.session;
         let deadline = Instant::now() + Duration::from_millis(timeout_ms);
         let job = JobContext::new(job, deadline, session.ledger.progress().clone(), runtime.guard.clone());
@@ -52,7 +58,7 @@ impl Attempt {
         if runtime.shutdown.is_draining() {
             job.stop(Stop { reason: StopReason::Draining, grace: Duration::ZERO });
         }
-        Self { who, job, timeout_ms, span }
+        Self { who, job, timeout_ms, span, step }
     }
 
     /// Runs the handler to its end.
@@ -62,7 +68,7 @@ impl Attempt {
     }
 
     async fn run_in_span(self, runtime: &Runtime) -> Ending {
-        let Self { who, job, timeout_ms, span } = self;
+        let Self { who, job, timeout_ms, span, step } = self;
         tracing::debug!(fence = %who.fence, "job started");
         let begun = Instant::now();
         let ended = run(runtime, &job).await;
@@ -81,7 +87,9 @@ impl Attempt {
             }
         }
         let output = job.take_output().map(Box::new);
-        Ending { who, word, output, span }
+        let trace = step.as_ref().map(Span::traceparent);
+        traced::ended(step, word.name(), matches!(word, Word::Complete(Outcome::Succeeded { .. }) | Word::Release));
+        Ending { who, word, output, span, trace }
     }
 }
 
@@ -91,6 +99,8 @@ pub(crate) struct Ending {
     word: Word,
     output: Option<Box<Output>>,
     span: tracing::Span,
+    /// The attempt as a step of its trace, if that is recorded.
+    trace: Option<TraceParent>,
 }
 
 impl Ending {
@@ -109,9 +119,11 @@ impl Ending {
     }
 
     async fn tell(self, runtime: &Runtime, next: Option<Next>) -> Option<Won> {
-        let Self { who, word, output, span } = self;
+        let Self { who, word, output, span, trace } = self;
         fault_point(FaultPoint::WorkerBeforeComplete);
+        let step = traced::completing(trace, who.job_id);
         let won = tell(runtime, who, word, output, next).instrument(span).await;
+        drop(step);
         runtime.session.ledger.end(who);
         won
     }

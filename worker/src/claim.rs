@@ -12,6 +12,7 @@ use crate::answers::{AfterClaim, after_claim};
 use crate::metrics;
 use crate::runtime::Runtime;
 use crate::tasks::TaskSettings;
+use crate::traced;
 
 /// A job that is ours from `sent_ms` on: the instant at which it was asked for.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ pub(crate) fn store_backoff() -> Backoff {
 
 /// Claims the bell's job: repeated under the same claim id until it is answered, so that a lost answer costs nothing.
 pub(crate) async fn claim(runtime: &Runtime, bell: &Bell) -> Taken {
+    let span = traced::claiming(bell);
     let claim_id = ClaimId::generate();
     let lease_ms = match runtime.registry.find(bell.task.as_str()) {
         Some(task) => task.settings.lease_ms,
@@ -59,15 +61,18 @@ pub(crate) async fn claim(runtime: &Runtime, bell: &Bell) -> Taken {
         match after_claim(answer, now_ms() - sent_ms, age_ms, runtime.retention_ms) {
             AfterClaim::Run(claimed) => {
                 metrics::claim("won");
+                traced::claimed(span, "won");
                 return Taken::Run(Won { job_id: bell.job_id, claimed, sent_ms });
             }
             AfterClaim::Ack(why) => {
                 metrics::claim(why);
+                traced::claimed(span, why);
                 tracing::debug!(job_id = %bell.job_id, dispatch = %bell.dispatch, why, "a bell was of no use");
                 return Taken::Ack;
             }
             AfterClaim::Park(label, reason) => {
                 metrics::claim(label);
+                traced::claimed(span, label);
                 return Taken::Park { label, reason };
             }
             AfterClaim::Renew => metrics::repeated("claim"),

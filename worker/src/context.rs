@@ -30,6 +30,8 @@ pub struct Job {
     /// Grows with every claim of the job: give it to whatever the handler writes to, so that it can refuse a predecessor.
     pub fence: Fence,
     pub payload: Option<Box<RawValue>>,
+    /// The W3C `traceparent` of the attempt, or of the request that submitted the job: for what the handler calls.
+    pub trace: Option<String>,
 }
 
 impl Job {
@@ -291,6 +293,7 @@ mod tests {
             attempt: 1,
             fence: Fence(1),
             payload: RawValue::from_string("{\"size\":3}".to_owned()).ok(),
+            trace: None,
         };
         JobContext::new(job, Instant::now() + Duration::from_secs(60), Arc::default(), None)
     }

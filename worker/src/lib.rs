@@ -18,6 +18,7 @@ mod slot;
 pub mod slots;
 mod store;
 pub mod tasks;
+mod traced;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use protocol::envelope::{self, Bell, Invalidated};
 use protocol::topology;
 
-use super::Delivery;
+use super::{Delivery, Verdict};
+use crate::trace::{self, Kind, Span, TraceParent};
 
 /// Longest reason that is written into a header, in characters.
 const REASON_CHARS_MAX: usize = 500;
@@ -51,6 +52,24 @@ impl Message {
         }
     }
 
+    /// The sending of a bell as a step of its job's trace, if that is recorded.
+    #[must_use]
+    pub fn sending(&self, program: &'static str) -> Option<Span> {
+        if !trace::is_on() {
+            return None;
+        }
+        let trace = self.headers.iter().find(|(name, _)| name == envelope::HEADER_TRACE);
+        let parent = TraceParent::recorded(trace.map(|(_, trace)| trace.as_str()))?;
+        let mut span = Span::below(parent, program, Kind::Producer, format!("send {}", self.exchange))?;
+        span.text("messaging.system", "rabbitmq");
+        span.text("messaging.operation.type", "send");
+        span.text("messaging.operation.name", "publish");
+        span.text("messaging.destination.name", self.exchange.clone());
+        span.text("messaging.rabbitmq.destination.routing_key", self.routing_key.as_str());
+        span.text("messaging.message.id", self.message_id.as_str());
+        Some(span)
+    }
+
     /// A sequenced invalidation, for whoever listens: no listener is no error.
     #[must_use]
     pub fn invalidated(event: &Invalidated) -> Self {
@@ -64,6 +83,15 @@ impl Message {
             body: envelope::encode(event).into(),
             persistent: false,
             mandatory: false,
+        }
+    }
+
+    /// It was sent, or was not.
+    pub fn sent(span: Option<Span>, verdict: Verdict) {
+        if let Some(mut span) = span
+            && verdict != Verdict::Sent
+        {
+            span.failed(verdict.as_str());
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use tracing_subscriber::EnvFilter;
 
+use super::address::Address;
 use super::fault::{ConfigError, Fault};
 use super::load::load_checked;
 use super::source::Source;
@@ -24,6 +26,11 @@ pub struct Common {
     pub drain_ms: u64,
     /// 0: as many as suit how the program is run.
     pub threads: u16,
+    /// Who collects traces; none: nobody.
+    #[serde(deserialize_with = "receiver_or_not")]
+    pub otlp_endpoint: Option<Address>,
+    /// From 0 to 1.
+    pub trace_sample: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -48,6 +55,21 @@ impl Common {
     }
 }
 
+fn receiver_or_not<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Address>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    // `host:port` alone is what receivers of OTLP over gRPC are called by.
+    let address = text.strip_prefix("http://").and_then(|bare| bare.parse().ok());
+    address.map(Some).ok_or_else(|| {
+        D::Error::custom(
+            "must be empty or http://host:port, where OTLP is taken over HTTP (mostly port 4318); an OpenTelemetry Collector there sends it on to \
+             who speaks only TLS or gRPC",
+        )
+    })
+}
+
 fn check(common: &Common, faults: &mut Vec<Fault>) {
     if let Err(error) = EnvFilter::try_new(&common.log) {
         let accepted = "a level (error, warn, info, debug, trace, off) or a list such as info,store_svc=debug";
@@ -56,6 +78,10 @@ fn check(common: &Common, faults: &mut Vec<Fault>) {
     if common.threads > THREADS_MAX {
         let accepted = format!("at most {THREADS_MAX}");
         faults.push(Fault::value("LONGSHORE_THREADS", &common.threads.to_string(), &accepted));
+    }
+    if !(0.0..=1.0).contains(&common.trace_sample) {
+        let accepted = "a share from 0 (none) to 1 (all)";
+        faults.push(Fault::value("LONGSHORE_TRACE_SAMPLE", &common.trace_sample.to_string(), accepted));
     }
     if common.drain_ms > 3_600_000 {
         faults.push(Fault::value("LONGSHORE_DRAIN_MS", &common.drain_ms.to_string(), "at most 3600000 (an hour)"));
@@ -85,5 +111,19 @@ mod tests {
         check("LONGSHORE_DRAIN_MS", "-1", "LONGSHORE_DRAIN_MS is \"-1\"");
         check("LONGSHORE_DRAIN_MS", "99999999", "3600000");
         check("LONGSHORE_THREADS", "1025", "at most 1024");
+        check("LONGSHORE_TRACE_SAMPLE", "1.5", "from 0 (none) to 1 (all)");
+        check("LONGSHORE_TRACE_SAMPLE", "NaN", "from 0 (none) to 1 (all)");
+        for endpoint in
+            ["https://otel.example:443", "collector:4317", "http://collector", "http://collector:4318/v1/traces"]
+        {
+            check("LONGSHORE_OTLP_ENDPOINT", endpoint, "must be empty or http://host:port");
+        }
+    }
+
+    #[test]
+    fn a_receiver_of_traces_is_named_as_every_sdk_names_it() {
+        let source = Source::from_pairs([("LONGSHORE_OTLP_ENDPOINT", "http://collector:4318/")]);
+        let receiver = Common::load(&source).unwrap().otlp_endpoint.unwrap();
+        assert_eq!(receiver.to_string(), "collector:4318");
     }
 }

@@ -7,7 +7,7 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-use crate::trace::TraceParent;
+use crate::trace::{self, Kind, Span, TraceParent};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -26,6 +26,8 @@ tokio::task_local! {
 pub struct Context {
     request_id: HeaderValue,
     trace: TraceParent,
+    /// The step of the trace that asked; none if the trace begins here.
+    asked_by: Option<u64>,
     /// What was asked, for the log; work that no request asked for has none.
     asked: Option<(Method, Box<str>)>,
 }
@@ -36,12 +38,12 @@ impl Context {
         let stated = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(TraceParent::parse);
         let trace = stated.map_or_else(TraceParent::random, TraceParent::child);
         let asked = Some((method.clone(), uri.path().into()));
-        Context { request_id: request_id(headers), trace, asked }
+        Context { request_id: request_id(headers), trace, asked_by: stated.map(TraceParent::span_id), asked }
     }
 
     /// A new one, for work that no request asked for.
     pub fn random() -> Context {
-        Context { request_id: random_id(), trace: TraceParent::random(), asked: None }
+        Context { request_id: random_id(), trace: TraceParent::random(), asked_by: None, asked: None }
     }
 
     pub fn request_id(&self) -> &str {
@@ -50,6 +52,18 @@ impl Context {
 
     pub fn trace(&self) -> TraceParent {
         self.trace
+    }
+
+    /// If the trace begins here, it is drawn whether its steps are recorded.
+    pub(super) fn draw(&mut self) {
+        if self.asked_by.is_none() {
+            self.trace = self.trace.sampled(trace::begins());
+        }
+    }
+
+    /// The request as a step of its trace, if that is recorded.
+    pub(super) fn span(&self, program: &'static str, name: impl Into<String>) -> Option<Span> {
+        Span::begin(self.trace, self.asked_by, program, Kind::Server, name)
     }
 
     pub(crate) fn method(&self) -> Option<&Method> {

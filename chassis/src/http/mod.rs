@@ -16,4 +16,4 @@ pub use at_once::AtOnce;
 pub use context::{Context, REQUEST_ID, TRACEPARENT};
 pub use extract::{Body, Json, Path, Query};
 pub use rejection::Rejection;
-pub use serve::{Limits, serve, serve_at_once};
+pub use serve::{Limits, serve, serve_edge};

@@ -26,8 +26,10 @@ use super::at_once::AtOnce;
 use super::context::{Context, REQUEST_ID, request_id};
 use super::rejection::Rejection;
 use crate::shutdown::Shutdown;
+use crate::trace;
 
 mod record;
+mod traced;
 
 use record::Recorder;
 
@@ -35,12 +37,15 @@ use record::Recorder;
 #[derive(Clone)]
 pub(super) struct Observe {
     recorder: Recorder,
+    program: &'static str,
+    /// Clients from outside ask it.
+    is_edge: bool,
     shutdown: Shutdown,
 }
 
 impl Observe {
-    pub(super) fn new(program: &'static str, shutdown: &Shutdown) -> Observe {
-        Observe { recorder: Recorder::new(program), shutdown: shutdown.clone() }
+    pub(super) fn new(program: &'static str, is_edge: bool, shutdown: &Shutdown) -> Observe {
+        Observe { recorder: Recorder::new(program), program, is_edge, shutdown: shutdown.clone() }
     }
 }
 
@@ -71,6 +76,11 @@ impl Quick {
         finish(response.headers_mut(), request_id(headers), self.observe.shutdown.is_draining());
         let (status, duration) = (response.status(), begin.elapsed());
         self.observe.recorder.record(Some(route), method, status, duration);
+        if trace::is_on() {
+            let mut context = Context::from_head(method, uri, headers);
+            let span = traced::begin(&mut context, self.observe.program, self.observe.is_edge, Some(route));
+            traced::end(span.map(|span| span.since(begin)), status);
+        }
         if tracing::enabled!(tracing::Level::DEBUG) {
             Context::from_head(method, uri, headers).scope_sync(|| answered(status, duration));
         }
@@ -106,10 +116,11 @@ impl Service<Request> for Observed {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let context = Context::from_head(request.method(), request.uri(), request.headers());
+        let mut context = Context::from_head(request.method(), request.uri(), request.headers());
         let request_id = context.request_id_header();
-        let Observe { recorder, shutdown } = self.observe.clone();
         let matched = request.extensions().get::<MatchedPath>().cloned();
+        let Observe { recorder, program, is_edge, shutdown } = self.observe.clone();
+        let span = traced::begin(&mut context, program, is_edge, matched.as_ref().map(MatchedPath::as_str));
         let method = request.method().clone();
         let begin = Instant::now();
         let answer = AssertUnwindSafe(self.route.call(request)).catch_unwind();
@@ -124,6 +135,7 @@ impl Service<Request> for Observed {
             let (status, duration) = (response.status(), begin.elapsed());
             recorder.record(matched.as_ref().map(MatchedPath::as_str), &method, status, duration);
             answered(status, duration);
+            traced::end(span, status);
             Ok(response)
         };
         Box::pin(context.scope(observed))

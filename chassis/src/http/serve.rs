@@ -61,11 +61,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// When draining begins, `/ready` says so and answers close their connections; after the notice no connection is
 /// accepted and idle ones are closed; requests are finished until the shutdown's deadline, then dropped.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, health: &Health, shutdown: &Shutdown) {
-    serve_at_once(listener, router, None, limits, health, shutdown).await;
+    serve_on(listener, router, None, limits, health, shutdown).await;
 }
 
-/// As [`serve`], and what can be answered at once is answered before it is routed.
-pub async fn serve_at_once(
+/// As [`serve`], for clients from outside: what can be answered at once is answered before it is routed, and a request that belongs to no trace
+/// begins one.
+pub async fn serve_edge(
+    listener: TcpListener,
+    router: Router,
+    at_once: Arc<dyn AtOnce>,
+    limits: Limits,
+    health: &Health,
+    shutdown: &Shutdown,
+) {
+    serve_on(listener, router, Some(at_once), limits, health, shutdown).await;
+}
+
+async fn serve_on(
     listener: TcpListener,
     router: Router,
     at_once: Option<Arc<dyn AtOnce>>,
@@ -74,7 +86,7 @@ pub async fn serve_at_once(
     shutdown: &Shutdown,
 ) {
     let router = admin::with_admin(router, health, shutdown);
-    let observe = Observe::new(health.program(), shutdown);
+    let observe = Observe::new(health.program(), at_once.is_some(), shutdown);
     let router = router.layer(observe.clone());
     let connections = Tasks::new();
     let places = affordable_connections(limits.connections);

@@ -14,7 +14,7 @@ use chassis::config::{ConfigError, Source};
 use chassis::program::{raise_file_limit, runtime, until_ended};
 use chassis::shutdown::{Shutdown, Trigger};
 use chassis::task::Tasks;
-use chassis::telemetry;
+use chassis::{telemetry, trace};
 use store_svc::Database;
 
 use crate::arguments::Up;
@@ -43,6 +43,7 @@ pub(crate) fn run(arguments: &Up, source: &Source) -> anyhow::Result<ExitCode> {
     });
     // Whatever does not let go (a blocking call) does not keep the process.
     runtime.shutdown_background();
+    trace::flush();
     result.map(|()| ExitCode::SUCCESS)
 }
 

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::fates::Fates;
+use crate::PROGRAM;
 use crate::store::{Repeat, apply_all};
 
 /// Publishes that may be unanswered at a time.
@@ -129,8 +130,13 @@ impl Stage {
                 taken = queue.recv(), if is_open && in_flight.len() < IN_FLIGHT_MAX => match taken {
                     Some((bell, message)) => {
                         fault_point(FaultPoint::GatewayBeforePublish);
+                        let span = message.sending(PROGRAM);
                         let publish = self.broker.publish(message);
-                        in_flight.push(async move { (bell, publish.await) });
+                        in_flight.push(async move {
+                            let verdict = publish.await;
+                            Message::sent(span, verdict);
+                            (bell, verdict)
+                        });
                     }
                     None => is_open = false,
                 },

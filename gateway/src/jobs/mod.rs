@@ -14,5 +14,6 @@ pub(crate) mod retry_many;
 mod seen;
 pub(crate) mod status;
 pub(crate) mod submit;
+pub(crate) mod traced;
 pub(crate) mod waiters;
 mod waiting;

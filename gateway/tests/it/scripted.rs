@@ -385,6 +385,7 @@ fn view(job_id: JobId, task: &str, status: Status) -> JobView {
         start_deadline_ms: None,
         unique_key: None,
         schedule: None,
+        trace_id: None,
         created_at: Timestamp::from_unix_ms(CREATED_AT_MS),
         run_at: None,
         start_by: None,

@@ -7,12 +7,20 @@ use protocol::problem::Problem;
 use protocol::store_api::{Answer, Applied, Apply, ITEMS_MAX, Reply};
 
 use super::Service;
+use super::traced::Commits;
 
 pub(super) async fn apply(State(service): State<Service>, Json(apply): Json<Apply>) -> Result<Response, Rejection> {
     if apply.items.len() > ITEMS_MAX {
         return Err(Problem::invalid("/items", format!("at most {ITEMS_MAX} items")).into());
     }
-    let written = service.inner.writer.apply(apply.items).await?;
+    let commits = Commits::begin(&apply.items);
+    let written = service.inner.writer.apply(apply.items).await;
+    match (commits, &written) {
+        (Some(commits), Ok(written)) => commits.written(&written.answers),
+        (Some(commits), Err(_)) => commits.lost(),
+        (None, _) => {}
+    }
+    let written = written?;
     let items = written.answers.into_iter().map(|answer| seen(&service, answer)).collect();
     let applied = Applied { incarnation: service.inner.incarnation, position: written.position, items };
     Ok(service.at(written.position, Json(applied)))

@@ -33,6 +33,7 @@ mod pull;
 mod queues;
 mod retries;
 mod schedules;
+mod traced;
 
 /// Long-polls at once; one more is answered 503.
 const LONG_POLLS_MAX: usize = 1_024;

@@ -120,6 +120,7 @@ impl CommandTask {
             .env("LONGSHORE_RUN", job.job().run.to_string())
             .env("LONGSHORE_ATTEMPT", job.attempt().to_string())
             .env("LONGSHORE_FENCE", job.fence().to_string())
+            .envs(job.job().trace.as_ref().map(|trace| ("TRACEPARENT", trace)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -35,6 +35,7 @@ fn context(task: &str, payload: &str, timeout_ms: u64) -> JobContext {
         attempt: 3,
         fence: Fence(4),
         payload: RawValue::from_string(payload.to_owned()).ok(),
+        trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
     };
     JobContext::new(job, Instant::now() + Duration::from_millis(timeout_ms), Arc::new(Notify::new()), None)
 }

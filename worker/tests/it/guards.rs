@@ -155,7 +155,15 @@ fn shell(script: &str) -> Registry {
 }
 
 fn job(guard: &Arc<Guard>) -> JobContext {
-    let job = Job { id: JobId::generate(), task: "it".to_owned(), run: 1, attempt: 1, fence: Fence(1), payload: None };
+    let job = Job {
+        id: JobId::generate(),
+        task: "it".to_owned(),
+        run: 1,
+        attempt: 1,
+        fence: Fence(1),
+        payload: None,
+        trace: None,
+    };
     JobContext::new(job, Instant::now() + SOON, Arc::default(), Some(Arc::clone(guard)))
 }
 

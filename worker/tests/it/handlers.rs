@@ -16,7 +16,15 @@ use worker::settle::{Word, settle};
 use worker::tasks::TaskSettings;
 
 fn context(task: &str, timeout_ms: u64) -> JobContext {
-    let job = Job { id: JobId::generate(), task: task.to_owned(), run: 1, attempt: 1, fence: Fence(1), payload: None };
+    let job = Job {
+        id: JobId::generate(),
+        task: task.to_owned(),
+        run: 1,
+        attempt: 1,
+        fence: Fence(1),
+        payload: None,
+        trace: None,
+    };
     JobContext::new(job, Instant::now() + Duration::from_millis(timeout_ms), Arc::new(Notify::new()), None)
 }
 

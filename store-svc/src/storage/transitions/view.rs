@@ -1,5 +1,6 @@
 //! A job as its clients see it.
 
+use chassis::trace::TraceParent;
 use protocol::api::{JobView, Links, Progress, WaitingFor};
 use protocol::job::State;
 use protocol::time::Timestamp;
@@ -40,6 +41,7 @@ pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, paused: bool) -> R
         start_deadline_ms: row.start_deadline_ms,
         unique_key: row.unique_key.clone(),
         schedule: row.schedule.as_deref().map(serde_json::from_str).transpose()?,
+        trace_id: row.trace.as_deref().and_then(recorded),
         created_at: Timestamp::from_unix_ms(row.created_at),
         run_at: row.due_at.filter(|_| state == State::Scheduled).map(Timestamp::from_unix_ms),
         start_by: row.start_by.map(Timestamp::from_unix_ms),
@@ -48,6 +50,12 @@ pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, paused: bool) -> R
         cancel_requested_at: row.cancel_requested_at.map(Timestamp::from_unix_ms),
         links: Links::of(row.job_id),
     })
+}
+
+/// The id of a trace, if there is more of it than the id.
+fn recorded(trace: &str) -> Option<String> {
+    let trace = TraceParent::parse(trace).filter(|trace| trace.is_sampled())?;
+    Some(format!("{:032x}", trace.trace_id()))
 }
 
 /// Whether the broker is away is not in the rows: whoever answers turns `slot` into `broker` then.
