@@ -100,7 +100,7 @@ enum Turn {
 async fn publish_one(broker: Broker, bell: RungBell, turn: Turn) -> (RungBell, Turn, Verdict) {
     fault_point(FaultPoint::StoreBeforePublish);
     let message = Message::bell(&bell.queue, &bell.bell);
-    let span = message.sending(PROGRAM);
+    let span = message.sending(PROGRAM, &broker);
     let verdict = broker.publish(message).await;
     Message::sent(span, verdict);
     fault_point(FaultPoint::StoreBeforeMark);

@@ -1,11 +1,15 @@
 //! `PROGRAM health`, which container checks call: it asks the program that runs under the same settings.
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 use tests::binaries::binary;
 use tests::cluster::program_of;
 use tests::rabbit::Vhost;
 use tests::{Cluster, Setup, scenario};
 use tokio::process::Command;
+
+use crate::SOON;
+use crate::tidy::metrics::{documented, whole};
 
 const MEMBERS: [&str; 5] = ["lb", "gateway-0", "cache-svc", "store-svc", "worker-0"];
 
@@ -24,7 +28,19 @@ async fn ask(program: &str, listen: &str) -> Result<Asked> {
     Ok(Asked { status: output.status.code(), said })
 }
 
+/// Whatever a program shows is in the operator's table of metrics.
+async fn its_metrics_are_documented(cluster: &Cluster, member: &str) -> Result<()> {
+    let answer = cluster.http(member)?.get("/metrics").await?;
+    let (text, documented) = (String::from_utf8_lossy(&answer.body), documented()?);
+    let shown = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let unknown: Vec<&str> = shown.filter(|name| !documented.contains(whole(name))).collect();
+    ensure!(text.contains("# TYPE ") && unknown.is_empty(), "{member} shows {unknown:?}, which docs/operations.md does not name");
+    Ok(())
+}
+
 async fn each_program_is_asked(cluster: &mut Cluster) -> Result<()> {
+    let id = cluster.client().accepted(&json!({"task": "noop"})).await?;
+    cluster.client().succeeded(&id, SOON).await?;
     for member in MEMBERS {
         let (program, address) = (program_of(member), cluster.address(member)?);
         for listen in [address.to_string(), format!("0.0.0.0:{}", address.port())] {
@@ -34,6 +50,7 @@ async fn each_program_is_asked(cluster: &mut Cluster) -> Result<()> {
                 "{member}: {status:?} {said}"
             );
         }
+        its_metrics_are_documented(cluster, member).await?;
     }
     Ok(())
 }

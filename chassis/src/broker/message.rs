@@ -6,7 +6,7 @@ use bytes::Bytes;
 use protocol::envelope::{self, Bell, Invalidated};
 use protocol::topology;
 
-use super::{Delivery, Verdict};
+use super::{Broker, Delivery, Verdict};
 use crate::trace::{self, Kind, Span, TraceParent};
 
 /// Longest reason that is written into a header, in characters.
@@ -54,14 +54,14 @@ impl Message {
 
     /// The sending of a bell as a step of its job's trace, if that is recorded.
     #[must_use]
-    pub fn sending(&self, program: &'static str) -> Option<Span> {
+    pub fn sending(&self, program: &'static str, broker: &Broker) -> Option<Span> {
         if !trace::is_on() {
             return None;
         }
         let trace = self.headers.iter().find(|(name, _)| name == envelope::HEADER_TRACE);
         let parent = TraceParent::recorded(trace.map(|(_, trace)| trace.as_str()))?;
         let mut span = Span::below(parent, program, Kind::Producer, format!("send {}", self.exchange))?;
-        span.text("messaging.system", "rabbitmq");
+        span.text("messaging.system", broker.system());
         span.text("messaging.operation.type", "send");
         span.text("messaging.operation.name", "publish");
         span.text("messaging.destination.name", self.exchange.clone());

@@ -103,6 +103,11 @@ pub trait Port: Send + Sync + std::fmt::Debug {
     /// The state of the publishing side; `Up` only after a confirmed canary.
     fn link(&self) -> watch::Receiver<Link>;
 
+    /// What OpenTelemetry's conventions call it.
+    fn system(&self) -> &'static str {
+        "rabbitmq"
+    }
+
     /// Writes out what was acknowledged and closes the connections, within 2 s. Consumers stay silent afterwards, publishes are `Busy`.
     fn close(&self) -> BoxFuture<'static, ()>;
 }

@@ -264,3 +264,33 @@ fn resource(program: &str) -> Resource {
     };
     Resource { attributes: said.map(attribute).into(), ..Resource::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_of_several_programs_of_a_process_are_of_several_services() {
+        let ended = |program, name: &str| Ended { program, span: Message { name: name.to_owned(), ..Message::default() } };
+        let sent = request(vec![ended("lb", "a"), ended("gateway", "b"), ended("lb", "c")]);
+        // As a receiver reads it.
+        let read = ExportTraceServiceRequest::decode(sent.encode_to_vec().as_slice()).unwrap();
+        let of_service = |spans: &ResourceSpans| {
+            let service = spans.resource.as_ref().unwrap().attributes.iter().find(|said| said.key == "service.name");
+            let names = spans.scope_spans[0].spans.iter().map(|span| span.name.clone()).collect::<Vec<_>>();
+            (format!("{:?}", service.unwrap().value), names)
+        };
+        let services: Vec<_> = read.resource_spans.iter().map(of_service).collect();
+        assert!(services[0].0.contains("\"gateway\"") && services[1].0.contains("\"lb\""), "{services:?}");
+        assert_eq!((&*services[0].1, &*services[1].1), (&["b".to_owned()][..], &["a".to_owned(), "c".to_owned()][..]));
+    }
+
+    #[test]
+    fn nothing_is_recorded_without_a_receiver() {
+        let trace = crate::trace::TraceParent::random().sampled(true);
+        assert!(!is_on() && !begins());
+        assert!(crate::trace::Span::begin(trace, None, "lb", crate::trace::Kind::Server, "GET").is_none());
+        assert_eq!(crate::trace::TraceParent::recorded(Some(&trace.to_string())), None);
+        flush();
+    }
+}

@@ -130,7 +130,7 @@ impl Stage {
                 taken = queue.recv(), if is_open && in_flight.len() < IN_FLIGHT_MAX => match taken {
                     Some((bell, message)) => {
                         fault_point(FaultPoint::GatewayBeforePublish);
-                        let span = message.sending(PROGRAM);
+                        let span = message.sending(PROGRAM, &self.broker);
                         let publish = self.broker.publish(message);
                         in_flight.push(async move {
                             let verdict = publish.await;

@@ -10,25 +10,25 @@ use super::{Given, none, root};
 const FILE_LINES: usize = 600;
 const MAIN_LINES: usize = 40;
 
-struct File {
+pub(super) struct File {
     /// Relative to the root, with slashes.
-    path: String,
-    text: String,
+    pub(super) path: String,
+    pub(super) text: String,
 }
 
 impl File {
-    fn is_rust(&self) -> bool {
+    pub(super) fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
     }
 
     /// The lines that hold code, numbered from 1, without what follows `//`.
-    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+    pub(super) fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let lines = self.text.lines().enumerate();
         lines.map(|(number, line)| (number + 1, line.split("//").next().unwrap_or_default()))
     }
 
     /// Integration tests and models, and what stands behind `#[cfg(test)]` elsewhere.
-    fn test_code(&self) -> impl Iterator<Item = (usize, &str)> {
+    pub(super) fn test_code(&self) -> impl Iterator<Item = (usize, &str)> {
         let all = is_test_path(&self.path);
         let starts = self.text.lines().position(|line| line.trim() == "#[cfg(test)]").unwrap_or(usize::MAX);
         self.code().filter(move |(number, _)| all || *number > starts)
@@ -41,7 +41,7 @@ fn is_test_path(path: &str) -> bool {
 }
 
 /// All text files of the repository, without what is built or hidden.
-fn files() -> Result<Vec<File>> {
+pub(super) fn files() -> Result<Vec<File>> {
     let root = root()?;
     let mut found = Vec::new();
     let mut folders = vec![root.clone()];

@@ -62,7 +62,7 @@ async fn transcript(arguments: &Arguments, page: &Path) -> Result<String> {
         let folder = clone::make(&root)?;
         run(&text, folder.path(), means, &arguments.env).await?
     };
-    ensure!(report.pasted > 0, "the page has no commands");
+    ensure!(report.pasted + report.quoted + report.elsewhere.len() > 0, "the page has no commands");
     let elsewhere = report.elsewhere.iter().map(|(line, holder)| format!("; line {line} is held by {holder}"));
     let held: String = elsewhere.collect();
     Ok(format!("{} blocks run, {} quotations found{held}", report.pasted, report.quoted))

@@ -21,15 +21,19 @@ enum Needs {
     BrokerStart,
     Broker,
     Compose,
+    Profile,
+    Bench,
     Itself,
 }
 
 /// The first one that fits counts.
-const SPECIAL: [(&str, Needs); 6] = [
+const SPECIAL: [(&str, Needs); 8] = [
     ("cargo run --release", Needs::Cargo),
     ("tests/run", Needs::Itself),
     ("docker compose up -d --wait rabbitmq", Needs::BrokerStart),
+    ("docker compose --profile ", Needs::Profile),
     ("docker compose ", Needs::Compose),
+    ("tests/bench/run", Needs::Bench),
     ("WORKER_TASKS=", Needs::Compose),
     ("AMQP_URL=", Needs::Broker),
 ];
@@ -45,6 +49,8 @@ pub fn way(commands: &str, means: Means) -> Way {
         Needs::Broker if means.broker => Way::Paste,
         Needs::BrokerStart | Needs::Broker => Way::Elsewhere("tests/run, which has a RabbitMQ"),
         Needs::Compose => Way::Elsewhere("tests/compose/run"),
+        Needs::Profile => Way::Elsewhere("tests/compose/run, as far as its settings, and tests/observability"),
+        Needs::Bench => Way::Elsewhere("who measures: it takes three quarters of an hour"),
         Needs::Itself => Way::Elsewhere("itself: this is one of its steps"),
     }
 }
@@ -72,5 +78,8 @@ mod tests {
             Way::Elsewhere("tests/run, which has a RabbitMQ"),
         );
         check("docker compose up --build -d --wait\n", true, true, Way::Elsewhere("tests/compose/run"));
+        let held = "tests/compose/run, as far as its settings, and tests/observability";
+        check("docker compose --profile observability up\n", true, true, Way::Elsewhere(held));
+        check("tests/bench/run  # all\n", true, true, Way::Elsewhere("who measures: it takes three quarters of an hour"));
     }
 }

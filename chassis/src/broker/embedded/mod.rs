@@ -76,6 +76,10 @@ impl Shared {
 }
 
 impl Port for EmbeddedBroker {
+    fn system(&self) -> &'static str {
+        "longshore"
+    }
+
     fn publish(&self, message: Message) -> BoxFuture<'static, Verdict> {
         let shared = self.shared.clone();
         async move {
