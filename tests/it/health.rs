@@ -34,7 +34,10 @@ async fn its_metrics_are_documented(cluster: &Cluster, member: &str) -> Result<(
     let (text, documented) = (String::from_utf8_lossy(&answer.body), documented()?);
     let shown = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
     let unknown: Vec<&str> = shown.filter(|name| !documented.contains(whole(name))).collect();
-    ensure!(text.contains("# TYPE ") && unknown.is_empty(), "{member} shows {unknown:?}, which docs/operations.md does not name");
+    ensure!(
+        text.contains("# TYPE ") && unknown.is_empty(),
+        "{member} shows {unknown:?}, which docs/operations.md does not name"
+    );
     Ok(())
 }
 

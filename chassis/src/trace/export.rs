@@ -271,7 +271,8 @@ mod tests {
 
     #[test]
     fn steps_of_several_programs_of_a_process_are_of_several_services() {
-        let ended = |program, name: &str| Ended { program, span: Message { name: name.to_owned(), ..Message::default() } };
+        let ended =
+            |program, name: &str| Ended { program, span: Message { name: name.to_owned(), ..Message::default() } };
         let sent = request(vec![ended("lb", "a"), ended("gateway", "b"), ended("lb", "c")]);
         // As a receiver reads it.
         let read = ExportTraceServiceRequest::decode(sent.encode_to_vec().as_slice()).unwrap();

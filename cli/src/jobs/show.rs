@@ -104,6 +104,7 @@ fn lines(job: &JobView, now_ms: i64, width: usize) -> Vec<String> {
         ("result", job.result.as_ref().map(|result| result.get().to_owned())),
         ("invalidates", (!job.invalidates.is_empty()).then(|| job.invalidates.join(", "))),
         ("unique key", job.unique_key.clone()),
+        ("trace", job.trace_id.clone()),
         ("timeout", for_ms(job.timeout_ms)),
         ("start deadline", for_ms(job.start_deadline_ms)),
         ("created", Some(instant(job.created_at, now_ms))),

@@ -115,5 +115,8 @@ fn the_commands_of_every_chapter_are_run() -> Result<()> {
             offences.push(format!("docs/{page}"));
         }
     }
-    none(&offences, "These have blocks that are not marked as sh, text or another language, so nothing says whether they are commands:")
+    none(
+        &offences,
+        "These have blocks that are not marked as sh, text or another language, so nothing says whether they are commands:",
+    )
 }

@@ -39,7 +39,9 @@ fn names(text: &str) -> Vec<String> {
 /// The names that the programs give to metrics.
 fn given(files: &[File]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for file in files.iter().filter(|file| file.is_rust() && file.path.contains("/src/") && !file.path.starts_with("tests/")) {
+    for file in
+        files.iter().filter(|file| file.is_rust() && file.path.contains("/src/") && !file.path.starts_with("tests/"))
+    {
         let tests: Vec<usize> = file.test_code().map(|(number, _)| number).collect();
         for (_, line) in file.code().filter(|(number, _)| !tests.contains(number)) {
             // A name stands alone in its quotes, or in the line that says its type.
@@ -88,7 +90,8 @@ fn every_alert_says_what_is_wrong_and_what_to_do() -> Result<()> {
         let row = severity.map(|severity| format!("| `{name}` | {severity} |"));
         let is_whole = rule.contains("expr:") && rule.contains("summary:");
         if !is_whole || !row.is_some_and(|row| page.contains(&row)) {
-            offences.push(format!("{name}: give it an expr, a severity and a summary, and a row in docs/observability.md"));
+            offences
+                .push(format!("{name}: give it an expr, a severity and a summary, and a row in docs/observability.md"));
         }
         if tried.matches(name).count() < 2 {
             offences.push(format!("{name}: say in observability/alerts_test.yml when it is silent and when it speaks"));
@@ -117,7 +120,8 @@ fn the_dashboard_is_whole() -> Result<()> {
         let source = panel["datasource"]["uid"].as_str().context("a data source")?;
         ensure!(sources.contains(&format!("uid: {source}\n")), "nobody provides {source}: {panel}");
         let targets = panel["targets"].as_array().context("targets")?;
-        let has_names = |target: &Value| target["expr"].as_str().is_some_and(|expression| !names(expression).is_empty());
+        let has_names =
+            |target: &Value| target["expr"].as_str().is_some_and(|expression| !names(expression).is_empty());
         ensure!(!targets.is_empty() && targets.iter().all(has_names), "a panel that shows nothing: {panel}");
     }
     Ok(())

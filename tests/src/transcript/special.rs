@@ -80,6 +80,11 @@ mod tests {
         check("docker compose up --build -d --wait\n", true, true, Way::Elsewhere("tests/compose/run"));
         let held = "tests/compose/run, as far as its settings, and tests/observability";
         check("docker compose --profile observability up\n", true, true, Way::Elsewhere(held));
-        check("tests/bench/run  # all\n", true, true, Way::Elsewhere("who measures: it takes three quarters of an hour"));
+        check(
+            "tests/bench/run  # all\n",
+            true,
+            true,
+            Way::Elsewhere("who measures: it takes three quarters of an hour"),
+        );
     }
 }
