@@ -21,6 +21,7 @@ mod secrets;
 mod tidy;
 mod transcripts;
 mod walk;
+mod webhooks;
 
 use std::time::Duration;
 
