@@ -425,7 +425,7 @@ mod tests {
         check("longshore schedules put nightly noop --cron @daily --time-zone Berlin", "such as Europe/Berlin");
         check("longshore schedules show a/b", "letters, digits");
         check("longshore webhooks put billing https://a/ --event job.begun", "job.succeeded");
-        check("longshore webhooks resend billing", "--since");
+        check("longshore webhooks resend billing", "<DELIVERY>");
         check("longshore retry --task noop", "--status");
         check("longshore retry --status succeeded", "possible values: failed, cancelled");
         check("longshore retry 01890000-0000-7000-8000-000000000001 --status failed", "cannot be used with");

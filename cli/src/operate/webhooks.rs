@@ -101,7 +101,8 @@ struct Put {
     #[command(flatten)]
     one: One,
     /// Where events are sent, https://…
-    url: String,
+    #[arg(value_name = "URL")]
+    target: String,
     /// Only of these ends; may be given several times
     #[arg(long, value_enum)]
     event: Vec<EventName>,
@@ -298,7 +299,7 @@ async fn show(asked: &Show, source: &Source) -> anyhow::Result<()> {
 
 async fn put(asked: Put, source: &Source) -> anyhow::Result<()> {
     let body = PutWebhook {
-        url: asked.url,
+        url: asked.target,
         events: asked.event.into_iter().map(EventType::from).collect(),
         tasks: asked.task,
         queues: asked.queue,
@@ -462,7 +463,7 @@ mod tests {
     #[test]
     fn webhooks_are_listed_under_their_heads() {
         let expected = [
-            "WEBHOOK  URL                                EVENTS                                   PENDING  STATE",
+            "WEBHOOK  URL                                EVENTS                                    PENDING  STATE",
             "billing  https://billing.example/longshore  job.succeeded or job.failed of invoice_*        7  disabled: its receiver answered 410 Gone",
         ];
         assert_eq!(table(&[webhook()]).lines(usize::MAX), expected);
