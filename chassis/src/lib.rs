@@ -15,6 +15,7 @@ pub mod health;
 pub mod http;
 pub mod instance;
 pub mod listen;
+pub mod outbound;
 pub mod program;
 pub mod shutdown;
 pub mod task;

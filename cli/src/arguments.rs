@@ -17,6 +17,7 @@ use crate::chaos::handler::Handler;
 use crate::durations;
 use crate::load::{self, arguments::Load};
 use crate::operate::schedules::Schedules;
+use crate::operate::webhooks::Webhooks;
 
 pub(crate) use data::{Data, DataDelete, DataGet, DataPut, DataWrite, Inspect, Invalidate};
 pub(crate) use names::{ErrorKindName, PriorityName, StatusName, UnsuccessfulName};
@@ -70,6 +71,8 @@ pub(crate) enum Command {
     Retries(Retries),
     /// Jobs that are made again and again: list, show, put, delete, pause, resume or run schedules
     Schedules(Schedules),
+    /// Who is told that a job has ended: list, show, put, delete, disable, enable or rotate webhooks, and what became of events
+    Webhooks(Webhooks),
     /// What each queue holds, and what came and went within the last minute
     Queues(List),
     /// Begin nothing new from a queue; what runs goes on, and jobs are still accepted
@@ -421,6 +424,8 @@ mod tests {
         check("longshore schedules put nightly noop --cron @dayly", "it is not one of @hourly");
         check("longshore schedules put nightly noop --cron @daily --time-zone Berlin", "such as Europe/Berlin");
         check("longshore schedules show a/b", "letters, digits");
+        check("longshore webhooks put billing https://a/ --event job.begun", "job.succeeded");
+        check("longshore webhooks resend billing", "<DELIVERY>");
         check("longshore retry --task noop", "--status");
         check("longshore retry --status succeeded", "possible values: failed, cancelled");
         check("longshore retry 01890000-0000-7000-8000-000000000001 --status failed", "cannot be used with");

@@ -15,6 +15,7 @@ mod router;
 mod schedules;
 mod state;
 mod store;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -13,6 +13,7 @@ use crate::openapi;
 use crate::queues;
 use crate::schedules;
 use crate::state::Gateway;
+use crate::webhooks;
 
 pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
     // Around the handlers that read a body, and no others: a read pays for nothing that it does not need.
@@ -49,6 +50,19 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/schedules/{name}/pause", post(schedules::control::pause))
         .route("/schedules/{name}/resume", post(schedules::control::resume))
         .route("/schedules/{name}/run", post(schedules::control::run))
+        .route("/webhooks", get(webhooks::list::list))
+        .route(
+            "/webhooks/{name}",
+            get(webhooks::list::one)
+                .merge(put(webhooks::put::put).layer(admitted.clone()))
+                .delete(webhooks::control::delete),
+        )
+        .route("/webhooks/{name}/enable", post(webhooks::control::enable))
+        .route("/webhooks/{name}/disable", post(webhooks::control::disable))
+        .route("/webhooks/{name}/rotate", post(webhooks::control::rotate).layer(admitted.clone()))
+        .route("/webhooks/{name}/resend", post(webhooks::deliveries::resend_many).layer(admitted.clone()))
+        .route("/webhooks/{name}/deliveries", get(webhooks::deliveries::list))
+        .route("/webhooks/{name}/deliveries/{id}/resend", post(webhooks::deliveries::resend))
         .route("/workers", get(list::workers))
         .route("/data", get(read::default_key))
         .route("/data/{key}", get(read::key).merge(put(write::put).layer(admitted.clone())).delete(write::delete))

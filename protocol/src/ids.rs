@@ -75,6 +75,10 @@ uuid_id!(
     RetryId
 );
 uuid_id!(
+    /// One event at one webhook, however often it is sent.
+    DeliveryId
+);
+uuid_id!(
     /// A worker's session at the store: new at each start of a worker.
     SessionId
 );

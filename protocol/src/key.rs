@@ -9,7 +9,7 @@ use crate::topology::RESERVED_QUEUES;
 pub const KEY_BYTES_MAX: usize = 256;
 /// Longest unique key, in bytes.
 pub const UNIQUE_KEY_BYTES_MAX: usize = 255;
-/// Longest name of a queue, a task or a schedule, in bytes.
+/// Longest name of a queue, a task, a schedule or a webhook, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 
 /// Why a name was refused; the text is made for people.
@@ -114,6 +114,12 @@ name_type!(
 name_type!(
     /// A schedule.
     ScheduleName,
+    check_name,
+    r"^[A-Za-z0-9._:-]{1,128}$"
+);
+name_type!(
+    /// A webhook.
+    WebhookName,
     check_name,
     r"^[A-Za-z0-9._:-]{1,128}$"
 );

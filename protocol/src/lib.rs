@@ -26,3 +26,4 @@ pub mod schedule;
 pub mod store_api;
 pub mod time;
 pub mod topology;
+pub mod webhook;

@@ -19,6 +19,7 @@ use crate::problem::{Kind, Problem};
 use crate::queue::Pause;
 use crate::schedule::{ScheduleCommand, ScheduleView};
 use crate::time::Timestamp;
+use crate::webhook::{WebhookCommand, WebhookReply};
 
 /// Most commands in one request.
 pub const ITEMS_MAX: usize = 1_000;
@@ -63,6 +64,8 @@ pub enum Command {
     Pull(Pull),
     /// One lease of a worker that pulls, and its session with it.
     Renew(Held),
+    /// The worker has handed the job to somebody who reports on it from here on, over HTTP: its lease begins anew and is no session's.
+    HandOver(JobFence),
     EndSession {
         session: SessionId,
     },
@@ -78,6 +81,7 @@ pub enum Command {
         retry_id: RetryId,
     },
     Schedule(ScheduleCommand),
+    Webhook(WebhookCommand),
     /// From now on nothing of the queue is rung or claimed; what runs goes on.
     PauseQueue {
         queue: QueueName,
@@ -147,6 +151,7 @@ pub enum Reply {
     ScheduleRun {
         job: Box<JobView>,
     },
+    Webhook(WebhookReply),
     /// The queue as it is now.
     Pause(Pause),
     /// `false`: the job has not ended.
@@ -184,6 +189,7 @@ impl Reply {
             Self::Schedule { .. } => "schedule",
             Self::ScheduleDeleted { .. } => "schedule_deleted",
             Self::ScheduleRun { .. } => "schedule_run",
+            Self::Webhook(_) => "webhook",
             Self::Pause(_) => "pause",
             Self::DataWritten { .. } => "data_written",
             Self::Sequencer(_) => "sequencer",
@@ -323,11 +329,12 @@ pub struct Next {
     pub claim_id: ClaimId,
 }
 
+/// How an attempt ended. The next one should not come before `retry_after_ms`, of which an hour counts at most; an older store waits as usual.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Succeeded { result: Option<Box<RawValue>> },
-    Failed { error: JobError, may_retry: bool },
+    Failed { error: JobError, may_retry: bool, retry_after_ms: Option<u64> },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chassis::broker::{self, Program};
 use chassis::config::{ConfigError, Fault, Listen, Names, Source, check_range, load_checked};
+use chassis::outbound::{Reach, Trust};
 use protocol::key::QueueName;
 use serde::Deserialize;
 
@@ -37,6 +38,13 @@ pub struct Config {
     pub retention_jobs: u64,
     pub tombstones_kept_ms: u64,
     pub tombstones_max: u64,
+    pub webhook_allow: Reach,
+    pub webhook_trust: Trust,
+    pub webhook_timeout_ms: u64,
+    pub webhook_retry_base_ms: u64,
+    pub webhook_retry_max_ms: u64,
+    pub webhook_give_up_ms: u64,
+    pub webhook_kept_ms: u64,
 }
 
 /// Where everything is kept.
@@ -102,6 +110,13 @@ struct Settings {
     retention_jobs: u64,
     tombstones_kept_ms: u64,
     tombstones_max: u64,
+    webhook_allow: Reach,
+    webhook_ca_file: String,
+    webhook_timeout_ms: u64,
+    webhook_retry_base_ms: u64,
+    webhook_retry_max_ms: u64,
+    webhook_give_up_ms: u64,
+    webhook_kept_ms: u64,
 }
 
 impl Config {
@@ -123,7 +138,7 @@ impl Config {
 
     fn read(source: &Source, given: Option<broker::Source>) -> Result<Self, ConfigError> {
         let program = if given.is_some() { Program::Up } else { Program::StoreSvc };
-        let (mut broker, mut queues, mut database) = (given, Vec::new(), None);
+        let (mut broker, mut queues, mut database, mut trust) = (given, Vec::new(), None, None);
         let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
             if broker.is_none() {
                 broker = broker::Source::setting(&settings.amqp_url, faults);
@@ -136,10 +151,12 @@ impl Config {
                     None
                 }
             };
+            trust = trust_of(&settings.webhook_ca_file, faults);
             check_ranges(settings, faults);
         })?;
         let broker = broker.expect("a missing one is a fault, noted above");
         let database = database.expect("a wrong one is a fault, noted above");
+        let webhook_trust = trust.expect("a wrong file is a fault, noted above");
         Ok(Self {
             listen: settings.listen.0,
             database,
@@ -156,8 +173,24 @@ impl Config {
             retention_jobs: settings.retention_jobs,
             tombstones_kept_ms: settings.tombstones_kept_ms,
             tombstones_max: settings.tombstones_max,
+            webhook_allow: settings.webhook_allow,
+            webhook_trust,
+            webhook_timeout_ms: settings.webhook_timeout_ms,
+            webhook_retry_base_ms: settings.webhook_retry_base_ms,
+            webhook_retry_max_ms: settings.webhook_retry_max_ms,
+            webhook_give_up_ms: settings.webhook_give_up_ms,
+            webhook_kept_ms: settings.webhook_kept_ms,
         })
     }
+}
+
+/// Of an empty name, the authorities that are compiled in.
+fn trust_of(ca_file: &str, faults: &mut Vec<Fault>) -> Option<Trust> {
+    if ca_file.is_empty() {
+        return Some(Trust::public());
+    }
+    let trust = Trust::with_file(Path::new(ca_file));
+    trust.map_err(|error| faults.push(Fault::sentence(format!("LONGSHORE_WEBHOOK_CA_FILE: {error}.")))).ok()
 }
 
 fn check_ranges(settings: &Settings, faults: &mut Vec<Fault>) {
@@ -172,6 +205,11 @@ fn check_ranges(settings: &Settings, faults: &mut Vec<Fault>) {
     within("LONGSHORE_RETENTION_JOBS", settings.retention_jobs, 1, 1_000_000_000);
     within("LONGSHORE_TOMBSTONES_KEPT_MS", settings.tombstones_kept_ms, 60_000, 3_650 * DAY_MS);
     within("LONGSHORE_TOMBSTONES_MAX", settings.tombstones_max, 1, 1_000_000_000);
+    within("LONGSHORE_WEBHOOK_TIMEOUT_MS", settings.webhook_timeout_ms, 100, 60_000);
+    within("LONGSHORE_WEBHOOK_RETRY_BASE_MS", settings.webhook_retry_base_ms, 10, DAY_MS);
+    within("LONGSHORE_WEBHOOK_RETRY_MAX_MS", settings.webhook_retry_max_ms, 10, DAY_MS);
+    within("LONGSHORE_WEBHOOK_GIVE_UP_MS", settings.webhook_give_up_ms, 0, 30 * DAY_MS);
+    within("LONGSHORE_WEBHOOK_KEPT_MS", settings.webhook_kept_ms, 60_000, 365 * DAY_MS);
 }
 
 #[cfg(test)]
@@ -209,5 +247,11 @@ mod tests {
         check(&[URL, ("LONGSHORE_SEQUENCER_LEASE_MS", "5")], "from 500 to 60000");
         check(&[URL, ("LONGSHORE_QUEUE_DEPTH_MAX", "0")], "LONGSHORE_QUEUE_DEPTH_MAX");
         check(&[URL, ("LONGSHORE_LOG_KEPT_MS", "5")], "LONGSHORE_LOG_KEPT_MS");
+        check(
+            &[URL, ("LONGSHORE_WEBHOOK_ALLOW", "private")],
+            "LONGSHORE_WEBHOOK_ALLOW is \"private\", but must be networks",
+        );
+        check(&[URL, ("LONGSHORE_WEBHOOK_CA_FILE", "/nowhere")], "LONGSHORE_WEBHOOK_CA_FILE: /nowhere cannot be read");
+        check(&[URL, ("LONGSHORE_WEBHOOK_TIMEOUT_MS", "1")], "from 100 to 60000");
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Hub {
     pub(crate) news: NewsBoard,
     pub(crate) pull_desk: PullDesk,
     pub(crate) flows: Flows,
+    /// Something may be sent to a webhook.
+    pub(crate) deliveries: Notify,
     /// Many jobs are to be retried.
     pub(crate) retries: Notify,
     pub(crate) condition: Condition,
@@ -47,6 +49,7 @@ impl Default for Hub {
             news: NewsBoard::default(),
             pull_desk: PullDesk::default(),
             flows: Flows::default(),
+            deliveries: Notify::new(),
             retries: Notify::new(),
             condition: Condition::default(),
         }
@@ -67,6 +70,9 @@ impl Hub {
         }
         if signals.retries {
             self.retries.notify_one();
+        }
+        if signals.deliveries {
+            self.deliveries.notify_one();
         }
         for (session, item) in signals.news {
             self.news.post(session, item);

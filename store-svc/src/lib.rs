@@ -19,8 +19,8 @@ use hub::Hub;
 use opening::Opened;
 use readers::Readers;
 use reaper::Kept;
-use storage::Settings;
 use storage::postgres::Replaced;
+use storage::{Settings, WebhookSettings};
 use writer::Writer;
 
 mod bell_watch;
@@ -41,6 +41,7 @@ mod reaper;
 #[cfg(test)]
 mod samples;
 pub mod storage;
+mod webhooks;
 mod writer;
 
 /// Its name: in its health, in metrics and in traces.
@@ -80,7 +81,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
 
     let parts =
         Parts { hub: Arc::clone(&hub), writer: writer.clone(), readers: readers.clone(), broker: broker.clone() };
-    let loops = parts.start(&health, kept(&config));
+    let loops = parts.start(&health, kept(&config), webhooks::Sender::new(&config));
     let (replaced, mut is_replaced) = tokio::sync::oneshot::channel();
     if let Some(follower) = follower {
         let (hub, writer) = (Arc::clone(&parts.hub), parts.writer.clone());
@@ -128,7 +129,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn start(&self, health: &Health, kept: Kept) -> Tasks {
+    fn start(&self, health: &Health, kept: Kept, sender: webhooks::Sender) -> Tasks {
         let hub = || Arc::clone(&self.hub);
         let (writer, readers, broker) = (|| self.writer.clone(), || self.readers.clone(), || self.broker.clone());
         let loops = Tasks::new();
@@ -140,6 +141,7 @@ impl Parts {
         loops.spawn("reaper", reaper::reap(readers(), writer()));
         loops.spawn("due", reaper::queue_due(readers(), writer(), hub()));
         loops.spawn("bulk retry", bulk_retry::work(readers(), writer(), hub()));
+        loops.spawn("webhooks", webhooks::send(sender, readers(), writer(), hub()));
         loops.spawn("trim", reaper::trim(readers(), writer(), kept));
         loops
     }
@@ -152,6 +154,7 @@ fn kept(config: &Config) -> Kept {
         jobs: config.retention_jobs,
         tombstones_ms: config.tombstones_kept_ms.cast_signed(),
         tombstones: config.tombstones_max,
+        deliveries_ms: config.webhook_kept_ms.cast_signed(),
     }
 }
 
@@ -163,5 +166,10 @@ fn settings(config: &Config) -> Settings {
         sequencer_lease_ms: config.sequencer_lease_ms,
         queue_depth_max: config.queue_depth_max,
         retention_ms: config.retention_ms,
+        webhooks: WebhookSettings {
+            backoff: Backoff { base_ms: config.webhook_retry_base_ms, max_ms: config.webhook_retry_max_ms },
+            give_up_ms: config.webhook_give_up_ms,
+            reach: config.webhook_allow.clone(),
+        },
     }
 }

@@ -137,6 +137,8 @@ pub(crate) struct Kept {
     pub(crate) jobs: u64,
     pub(crate) tombstones_ms: i64,
     pub(crate) tombstones: u64,
+    /// Deliveries to webhooks that have ended.
+    pub(crate) deliveries_ms: i64,
 }
 
 /// Drops what has been kept long enough.
@@ -150,7 +152,7 @@ pub(crate) async fn trim(readers: Readers, writer: Writer, kept: Kept) {
 }
 
 async fn trim_all(readers: &Readers, writer: &Writer, kept: Kept, now_ms: i64) -> anyhow::Result<()> {
-    let Kept { log_ms, jobs_ms, jobs, tombstones_ms, tombstones } = kept;
+    let Kept { log_ms, jobs_ms, jobs, tombstones_ms, tombstones, deliveries_ms } = kept;
     let log_before_ms = now_ms.saturating_sub(log_ms);
     while writer.step(move |transitions| transitions.trim_log(log_before_ms, TRIM_ROWS)).await? {}
     let keys_before_ms = now_ms - IDEMPOTENCY_KEY_MS;
@@ -160,6 +162,8 @@ async fn trim_all(readers: &Readers, writer: &Writer, kept: Kept, now_ms: i64) -
     while writer.step(move |transitions| transitions.expire(jobs_before_ms, EXPIRED_ROWS)).await? {}
     let before_ms = now_ms.saturating_sub(tombstones_ms);
     while writer.step(move |transitions| transitions.trim_tombstones(before_ms, tombstones, TRIM_ROWS)).await? {}
+    let before_ms = now_ms.saturating_sub(deliveries_ms);
+    while writer.step(move |transitions| transitions.trim_deliveries(before_ms, TRIM_ROWS)).await? {}
     Ok(())
 }
 
@@ -196,8 +200,14 @@ mod tests {
         let (open, ended) = ids.split_first().expect("some");
         let cancels = ended.iter().map(|job_id| Command::Cancel { job_id: *job_id }).collect();
         writer.apply(cancels).await.expect("cancelled");
-        let kept =
-            Kept { log_ms: DAY_MS, jobs_ms: 7 * DAY_MS, jobs: 10_000, tombstones_ms: 30 * DAY_MS, tombstones: 100 };
+        let kept = Kept {
+            log_ms: DAY_MS,
+            jobs_ms: 7 * DAY_MS,
+            jobs: 10_000,
+            tombstones_ms: 30 * DAY_MS,
+            tombstones: 100,
+            deliveries_ms: DAY_MS,
+        };
         let after = async |days: i64| {
             let now_ms = chassis::clock::wall_ms() + days * DAY_MS;
             trim_all(&readers, &writer, kept, now_ms).await.expect("trimmed");

@@ -10,7 +10,7 @@ use protocol::store_api::{BellId, Command, JobFence, Reply};
 use super::lanes::WAITING_MAX;
 use super::*;
 use crate::samples;
-use crate::storage::{BellSeq, Reader, RetryStep, Rung, RungBell, SequencerRenewal, Signals};
+use crate::storage::{BellSeq, Reader, RetryStep, Room, Rung, RungBell, Sending, Sent, SequencerRenewal, Signals};
 
 /// Keeps the ids that were "cancelled" in transactions that were committed. The id 0 breaks its transaction.
 #[derive(Debug, Default)]
@@ -86,6 +86,18 @@ impl Transitions for Transaction {
     }
 
     fn due(&mut self, _: u32) -> Result<bool, StorageError> {
+        unused()
+    }
+
+    fn take_deliveries(&mut self, _: &[Room], _: u64) -> Result<Vec<Sending>, StorageError> {
+        unused()
+    }
+
+    fn sent(&mut self, _: &Sent) -> Result<(), StorageError> {
+        unused()
+    }
+
+    fn trim_deliveries(&mut self, _: i64, _: u32) -> Result<bool, StorageError> {
         unused()
     }
 

@@ -22,6 +22,7 @@ mod tidy;
 mod tracing;
 mod transcripts;
 mod walk;
+mod webhooks;
 
 use std::time::Duration;
 

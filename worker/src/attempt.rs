@@ -19,7 +19,7 @@ use crate::executor::execute;
 use crate::handler::Failure;
 use crate::metrics;
 use crate::runtime::Runtime;
-use crate::settle::{Ended, Word, failed, settle};
+use crate::settle::{Ended, Word, failed, handed_over, settle};
 use crate::tasks::TaskSettings;
 use crate::traced;
 
@@ -73,7 +73,8 @@ impl Attempt {
         let begun = Instant::now();
         let ended = run(runtime, &job).await;
         runtime.session.ledger.settling(who);
-        let word = settle(ended, timeout_ms);
+        let is_handed_over = job.is_handed_over();
+        let word = if is_handed_over { handed_over(ended.stopped) } else { settle(ended, timeout_ms) };
         let took = begun.elapsed();
         metrics::attempt(word.name(), took);
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -82,7 +83,7 @@ impl Attempt {
             Word::Complete(Outcome::Failed { may_retry, .. }) => {
                 tracing::info!(outcome = word.name(), duration_ms, may_retry, "job ended");
             }
-            Word::Complete(Outcome::Succeeded { .. }) | Word::Release | Word::Nothing => {
+            Word::Complete(Outcome::Succeeded { .. }) | Word::Release | Word::HandOver | Word::Nothing => {
                 tracing::info!(outcome = word.name(), duration_ms, "job ended");
             }
         }
@@ -152,6 +153,7 @@ async fn tell(
     let mut command = match word {
         Word::Complete(outcome) => Command::Complete(Complete { job_id, fence, outcome, output, next }),
         Word::Release => Command::Release(Release { job_id, fence, output }),
+        Word::HandOver => Command::HandOver(who),
         Word::Nothing => return None,
     };
     let mut backoff = store_backoff();

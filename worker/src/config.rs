@@ -8,12 +8,13 @@ use std::time::Duration;
 use chassis::broker;
 use chassis::config::{Addresses, ConfigError, Fault, Listen, Source, check_range, load_checked};
 use chassis::instance;
+use chassis::outbound::Target;
 use protocol::key::QueueName;
 use serde::Deserialize;
 
 use crate::registry::{Registry, RegistryError};
 use crate::slots::{Queues, SLOTS_MAX};
-use crate::tasks::{self, TaskDefinition};
+use crate::tasks::{self, TaskDefinition, TaskKind};
 
 /// The documentation and the defaults of the settings.
 pub const DEFAULTS: &str = include_str!("default.toml");
@@ -30,6 +31,8 @@ pub struct Config {
     pub slots: BTreeMap<QueueName, u64>,
     /// The task file's, if one was named.
     pub tasks: Option<Vec<TaskDefinition>>,
+    /// Where the gateways are for the services that `http` tasks ask, `http://host:port`.
+    pub public_url: Option<String>,
     pub hand_over: Duration,
     pub handler_threads: usize,
     pub worker_name: String,
@@ -49,6 +52,7 @@ struct Settings {
     queues: Queues,
     slots: u64,
     tasks: String,
+    public_url: String,
     hand_over_ms: u64,
     handler_threads: u64,
     worker_name: String,
@@ -75,11 +79,11 @@ impl Config {
     fn read(source: &Source, broker: Option<broker::Source>) -> Result<Self, ConfigError> {
         // What is only known after a further look (a URL, a file) is kept, not looked at twice.
         let program = if broker.is_some() { broker::Program::Up } else { broker::Program::Worker };
-        let mut looked = Looked { broker, ..Looked::default() };
+        let mut looked = Looked { program, broker, slots: BTreeMap::new(), tasks: None, public_url: None };
         let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
             looked.look(settings, source, faults);
         })?;
-        let Looked { broker, slots, tasks } = looked;
+        let Looked { broker, slots, tasks, public_url, .. } = looked;
         let broker = broker.expect("a missing one is a fault, noted above");
         let worker_name = if settings.worker_name.is_empty() { instance::by_process() } else { settings.worker_name };
         Ok(Self {
@@ -89,6 +93,7 @@ impl Config {
             program,
             slots,
             tasks,
+            public_url,
             hand_over: Duration::from_millis(settings.hand_over_ms),
             handler_threads: usize::try_from(settings.handler_threads).unwrap_or(usize::MAX),
             worker_name,
@@ -108,16 +113,23 @@ impl Config {
     /// # Errors
     /// When a name occurs twice.
     pub fn registry(&self) -> Result<Registry, RegistryError> {
-        Registry::new().tasks(self.tasks.clone().unwrap_or_else(tasks::built_in))
+        let mut tasks = self.tasks.clone().unwrap_or_else(tasks::built_in);
+        for task in &mut tasks {
+            if let TaskKind::Http(http) = &mut task.kind {
+                http.public_url.clone_from(&self.public_url);
+            }
+        }
+        Registry::new().tasks(tasks)
     }
 }
 
 /// What a second look at the settings gave.
-#[derive(Default)]
 struct Looked {
+    program: broker::Program,
     broker: Option<broker::Source>,
     slots: BTreeMap<QueueName, u64>,
     tasks: Option<Vec<TaskDefinition>>,
+    public_url: Option<String>,
 }
 
 impl Looked {
@@ -145,11 +157,34 @@ impl Looked {
                 &accepted,
             ));
         }
+        if !settings.public_url.is_empty() {
+            let url = settings.public_url.trim_end_matches('/');
+            match url.parse::<Target>() {
+                Ok(target) if target.path().query().is_none() => self.public_url = Some(url.to_owned()),
+                _ => faults.push(Fault::value("LONGSHORE_PUBLIC_URL", url, "a URL such as http://longshore:8000")),
+            }
+        }
         if !settings.tasks.is_empty() {
-            match tasks::load(Path::new(&settings.tasks)) {
+            match tasks::load(Path::new(&settings.tasks), source) {
                 Ok(tasks) => self.tasks = Some(tasks),
                 Err(error) => faults.push(Fault::sentence(format!("LONGSHORE_TASKS: {error}."))),
             }
+        }
+        self.look_at_reports(settings, faults);
+    }
+}
+
+impl Looked {
+    /// Whoever takes a job on must know where to report. A program with a broker has gateways, too, and says where they are.
+    fn look_at_reports(&self, settings: &Settings, faults: &mut Vec<Fault>) {
+        let reports_later = |task: &&TaskDefinition| matches!(&task.kind, TaskKind::Http(http) if http.report_later);
+        if let Some(task) = self.tasks.iter().flatten().find(reports_later)
+            && settings.public_url.is_empty()
+            && self.program == broker::Program::Worker
+        {
+            let pattern = &task.pattern;
+            let accepted = format!("the URL of the gateways, as the service of the task {pattern} may report later");
+            faults.push(Fault::missing("LONGSHORE_PUBLIC_URL", &accepted));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a handler is given: its job, a way to report progress, and the news that it should stop.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -76,6 +77,7 @@ struct Inner {
     deadline: Instant,
     progress: Mutex<Option<Progress>>,
     output: Mutex<Option<Output>>,
+    handed_over: AtomicBool,
     progress_news: Arc<Notify>,
     stop: watch::Sender<Option<Stop>>,
     guard: Option<Arc<Guard>>,
@@ -103,7 +105,8 @@ impl JobContext {
     pub fn new(job: Job, deadline: Instant, progress_news: Arc<Notify>, guard: Option<Arc<Guard>>) -> Self {
         let (progress, output, lease) = (Mutex::default(), Mutex::default(), Mutex::default());
         let stop = watch::Sender::new(None);
-        let inner = Inner { job, deadline, progress, output, progress_news, stop, guard, lease };
+        let handed_over = AtomicBool::new(false);
+        let inner = Inner { job, deadline, progress, output, handed_over, progress_news, stop, guard, lease };
         Self { inner: Arc::new(inner) }
     }
 
@@ -212,6 +215,17 @@ impl JobContext {
         self.inner.output.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|output| !output.is_empty())
     }
 
+    /// Somebody else has taken the job on, and keeps its lease from here on.
+    pub(crate) fn hand_over(&self) {
+        self.inner.handed_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody else has taken it on.
+    #[must_use]
+    pub fn is_handed_over(&self) -> bool {
+        self.inner.handed_over.load(Ordering::Relaxed)
+    }
+
     /// The lease lasts until then, by `chassis::clock::now_ms`.
     pub fn lease_until(&self, until_ms: u64) {
         let mut lease = self.inner.lease.lock().unwrap_or_else(PoisonError::into_inner);
@@ -221,10 +235,14 @@ impl JobContext {
         }
     }
 
+    /// Until when the lease lasts, as far as this worker knows.
+    pub(crate) fn lease_until_ms(&self) -> u64 {
+        self.inner.lease.lock().unwrap_or_else(PoisonError::into_inner).until_ms
+    }
+
     /// Whether the lease is over, as far as this worker knows.
     pub(crate) fn lease_is_over(&self) -> bool {
-        let lease = self.inner.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        lease.until_ms <= now_ms()
+        self.lease_until_ms() <= now_ms()
     }
 
     /// Who ends the job's programs if the worker cannot.

@@ -97,9 +97,8 @@ async fn guarded(registered: &Registered, job: &JobContext, pool: Option<&Handle
         },
         None => attempt.await,
     };
-    caught.unwrap_or_else(|panic| {
-        Err(Failure { kind: ErrorKind::Panic, message: panic_message(panic.as_ref()), may_retry: true })
-    })
+    caught
+        .unwrap_or_else(|panic| Err(Failure { kind: ErrorKind::Panic, ..Failure::new(panic_message(panic.as_ref())) }))
 }
 
 /// Inside, so that a handler that panics before it returns its future is caught too.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use protocol::api::ErrorKind;
 use serde::Serialize;
@@ -16,13 +17,15 @@ pub struct Failure {
     pub message: String,
     /// Whether another attempt could end differently.
     pub may_retry: bool,
+    /// The next attempt should not come earlier than this; the store has a bound.
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
     /// A failure that may be gone at the next attempt.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Failed, message: message.into(), may_retry: true }
+        Self { kind: ErrorKind::Failed, message: message.into(), may_retry: true, retry_after: None }
     }
 
     /// A failure that every attempt would meet: the job fails at once.

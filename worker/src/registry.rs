@@ -74,6 +74,7 @@ impl Registry {
         for TaskDefinition { pattern, settings, kind } in definitions {
             let (handler, command): (Arc<dyn Handler>, bool) = match kind {
                 TaskKind::Command(command) => (Arc::new(command), true),
+                TaskKind::Http(http) => (Arc::new(*http), false),
                 TaskKind::Simulate(simulate) => (Arc::new(simulate), false),
             };
             self.insert(pattern, Registered { settings, handler, foreign: false, command })?;

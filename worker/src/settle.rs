@@ -22,6 +22,8 @@ pub enum Word {
     Complete(Outcome),
     /// Take it back; the attempt is not counted.
     Release,
+    /// It goes on elsewhere: who has its lease is not this worker any more.
+    HandOver,
     /// Nothing: it already belongs to somebody else.
     Nothing,
 }
@@ -38,6 +40,7 @@ impl Word {
                 ErrorKind::Panic => "panic",
             },
             Self::Release => "released",
+            Self::HandOver => "handed-over",
             Self::Nothing => "lost",
         }
     }
@@ -55,7 +58,7 @@ pub fn settle(ended: Ended, timeout_ms: u64) -> Word {
         (Some(StopReason::Timeout), returned) => {
             let last_words = returned.and_then(Result::err).map(|failure| format!("; {}", failure.message));
             let message = format!("took longer than {timeout_ms} ms{}", last_words.unwrap_or_default());
-            failed(Failure { kind: ErrorKind::Timeout, message, may_retry: true })
+            failed(Failure { kind: ErrorKind::Timeout, ..Failure::new(message) })
         }
         (_, Some(Ok(result))) => succeeded(result),
         // The store ends a job that was asked to end as `cancelled`, whatever failure its attempt met.
@@ -66,6 +69,16 @@ pub fn settle(ended: Ended, timeout_ms: u64) -> Word {
         (Some(StopReason::Draining), _) => Word::Release,
         (None, Some(Err(failure))) => failed(failure),
         (None, None) => Word::Release,
+    }
+}
+
+/// What to say of a job that somebody else has taken on, whatever this worker was asked meanwhile: a request to end is told to whoever keeps the
+/// lease now.
+#[must_use]
+pub fn handed_over(stopped: Option<StopReason>) -> Word {
+    match stopped {
+        Some(StopReason::LeaseLost) => Word::Nothing,
+        _ => Word::HandOver,
     }
 }
 
@@ -81,9 +94,10 @@ fn succeeded(result: Output) -> Word {
 }
 
 pub(crate) fn failed(failure: Failure) -> Word {
-    let Failure { kind, message, may_retry } = failure;
+    let Failure { kind, message, may_retry, retry_after } = failure;
     let error = JobError { kind, message }.bounded();
-    Word::Complete(Outcome::Failed { error, may_retry })
+    let retry_after_ms = retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    Word::Complete(Outcome::Failed { error, may_retry, retry_after_ms })
 }
 
 #[cfg(test)]
@@ -96,10 +110,10 @@ mod tests {
             Word::Complete(Outcome::Succeeded { result }) => {
                 format!("succeeded {}", result.as_ref().map_or("-", |result| result.get()))
             }
-            Word::Complete(Outcome::Failed { error, may_retry }) => {
+            Word::Complete(Outcome::Failed { error, may_retry, .. }) => {
                 format!("{:?} {} retry={may_retry}", error.kind, error.message)
             }
-            Word::Release | Word::Nothing => word.name().to_owned(),
+            Word::Release | Word::HandOver | Word::Nothing => word.name().to_owned(),
         }
     }
 

@@ -83,8 +83,16 @@ pub const KNOWN: &[&str] = &[
     "LONGSHORE_RETENTION_JOBS",
     "LONGSHORE_TOMBSTONES_KEPT_MS",
     "LONGSHORE_TOMBSTONES_MAX",
+    "LONGSHORE_WEBHOOK_ALLOW",
+    "LONGSHORE_WEBHOOK_CA_FILE",
+    "LONGSHORE_WEBHOOK_TIMEOUT_MS",
+    "LONGSHORE_WEBHOOK_RETRY_BASE_MS",
+    "LONGSHORE_WEBHOOK_RETRY_MAX_MS",
+    "LONGSHORE_WEBHOOK_GIVE_UP_MS",
+    "LONGSHORE_WEBHOOK_KEPT_MS",
     // worker
     "LONGSHORE_TASKS",
+    "LONGSHORE_PUBLIC_URL",
     "LONGSHORE_SLOTS",
     "LONGSHORE_HAND_OVER_MS",
     "LONGSHORE_HANDLER_THREADS",
@@ -106,9 +114,12 @@ pub const KNOWN: &[&str] = &[
 const GIVEN_TO_TASKS: [&str; 5] =
     ["LONGSHORE_JOB_ID", "LONGSHORE_TASK", "LONGSHORE_RUN", "LONGSHORE_ATTEMPT", "LONGSHORE_FENCE"];
 
+/// Variables that begin so hold secrets of `http` tasks; what follows is for the task file to name.
+pub const SECRET_PREFIX: &str = "LONGSHORE_SECRET_";
+
 /// Whether some program reads the variable, or the worker sets it.
 pub fn is_known(name: &str) -> bool {
-    KNOWN.contains(&name) || GIVEN_TO_TASKS.contains(&name)
+    KNOWN.contains(&name) || GIVEN_TO_TASKS.contains(&name) || name.starts_with(SECRET_PREFIX)
 }
 
 /// The known name nearest to a typo.

@@ -15,6 +15,6 @@ pub(crate) use common::DEFAULTS as COMMON_DEFAULTS;
 pub use common::{Common, LogFormat};
 pub use exit::{ExitWith, exit_code, exit_status};
 pub use fault::{ConfigError, Fault, check_range};
-pub use known::{KNOWN, is_known};
+pub use known::{KNOWN, SECRET_PREFIX, is_known};
 pub use load::{load, load_checked, refuse_exposed, variable_of};
 pub use source::Source;

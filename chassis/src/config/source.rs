@@ -60,7 +60,8 @@ impl Source {
         self
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    /// The names of all variables that concern us.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.variables.keys().chain(&self.garbled).map(String::as_str)
     }
 

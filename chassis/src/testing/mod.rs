@@ -8,8 +8,12 @@ mod ports;
 pub mod postgres;
 #[cfg(feature = "scratch")]
 pub mod rabbit;
+#[cfg(feature = "testing")]
+mod signed;
 mod wait;
 
 pub use defaults::check_defaults;
 pub use events::EventSource;
+#[cfg(feature = "testing")]
+pub use signed::signed_by;
 pub use wait::wait_until;

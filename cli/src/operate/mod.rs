@@ -1,7 +1,8 @@
-//! The commands of operators: queues, schedules, workers, the balancer's backends, and all of it at a glance.
+//! The commands of operators: queues, schedules, webhooks, workers, the balancer's backends, and all of it at a glance.
 
 pub(crate) mod backends;
 pub(crate) mod queues;
 pub(crate) mod schedules;
 pub(crate) mod top;
+pub(crate) mod webhooks;
 pub(crate) mod workers;

@@ -131,6 +131,7 @@ impl Plan {
         }
         self.cache.store_url = places.store.into();
         self.worker.store_url = places.store.into();
+        self.worker.public_url.get_or_insert_with(|| format!("http://{}", places.lb));
         let (first, others) = places.gateways.split_first().expect("there is at least one gateway");
         self.lb.backends = Addresses::new((*first).into(), others.iter().map(|other| (*other).into()));
     }

@@ -107,7 +107,7 @@ pub(crate) async fn fail(
         return Err(Problem::invalid("/error", format!("has {bytes} bytes, at most {ERROR_BYTES_MAX} are kept")).into());
     }
     let error = JobError { kind: ErrorKind::Failed, message: failed.error };
-    let outcome = Outcome::Failed { error, may_retry: failed.retry };
+    let outcome = Outcome::Failed { error, may_retry: failed.retry, retry_after_ms: None };
     end(
         &gateway,
         lease,

@@ -19,6 +19,7 @@ use crate::jobs::{batch, control, events, list, retry_many, status, submit};
 use crate::leases::{end, take};
 use crate::queues;
 use crate::schedules;
+use crate::webhooks;
 use headers::IfNoneMatch;
 use problems::Any;
 use shared::Shared;
@@ -27,6 +28,7 @@ use shared::Shared;
 pub(crate) const JOBS: &str = "Jobs";
 pub(crate) const QUEUES: &str = "Queues and workers";
 pub(crate) const SCHEDULES: &str = "Schedules";
+pub(crate) const WEBHOOKS: &str = "Webhooks";
 pub(crate) const LEASES: &str = "Leases";
 pub(crate) const DATA: &str = "Data";
 pub(crate) const CACHES: &str = "Caches";
@@ -40,6 +42,7 @@ pub(crate) const DESCRIPTION: &str = "Description";
         (name = JOBS, description = "Long work: submit it, look at it, wait for its end, stop it."),
         (name = QUEUES, description = "What waits, and who works."),
         (name = SCHEDULES, description = "Jobs that are made again and again, at times that a cron expression names in a time zone."),
+        (name = WEBHOOKS, description = "Who is told, by a signed POST, that a job has ended."),
         (name = LEASES, description = "Workers over HTTP: take jobs, keep them, and say how they ended."),
         (name = DATA, description = "Hot data, read from caches that give no stale answer once a write is acknowledged."),
         (name = CACHES, description = "For data that was changed elsewhere."),
@@ -50,11 +53,13 @@ pub(crate) const DESCRIPTION: &str = "Description";
         status::payload, status::logs, status::explain, control::cancel, control::retry, retry_many::post, retry_many::list,
         retry_many::stop, queues::list, queues::pause, queues::resume,
         schedules::list::list, schedules::list::one, schedules::put::put, schedules::control::delete, schedules::control::pause,
-        schedules::control::resume, schedules::control::run, list::workers, take::take, end::heartbeat,
+        schedules::control::resume, schedules::control::run, webhooks::list::list, webhooks::list::one, webhooks::put::put,
+        webhooks::control::delete, webhooks::control::enable, webhooks::control::disable, webhooks::control::rotate,
+        webhooks::deliveries::list, webhooks::deliveries::resend, webhooks::deliveries::resend_many, list::workers, take::take, end::heartbeat,
         end::complete, end::fail, end::release, read::default_key, read::key, write::put, write::delete, read::bytes,
         write::put_bytes, write::invalidate_key, write::invalidate_many, inspect::debug, document, page::page, page::file,
     ),
-    components(schemas(protocol::problem::Problem)),
+    components(schemas(protocol::problem::Problem, protocol::webhook::Event)),
     modifiers(&Shared),
 )]
 struct Document;

@@ -9,6 +9,7 @@ use protocol::cache_api::{DataPut, DataWritten, Invalidate, InvalidationAnswer};
 use protocol::lease_api::{Beat, Completion, FailedAttempt, Take};
 use protocol::problem::Problem;
 use protocol::schedule::PutSchedule;
+use protocol::webhook::{PutWebhook, ResendMany, Rotate};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -127,8 +128,11 @@ fn read(schema: &str, example: &Value) -> Result<(), Problem> {
         "InvalidationAnswer" => reads::<InvalidationAnswer>(example),
         "JobView" => reads::<JobView>(example),
         "PutSchedule" => reads::<PutSchedule>(example),
+        "PutWebhook" => reads::<PutWebhook>(example),
         "Problem" => reads::<Problem>(example),
+        "ResendMany" => reads::<ResendMany>(example),
         "RetryMany" => reads::<RetryMany>(example),
+        "Rotate" => reads::<Rotate>(example),
         "Submit" => reads::<Submit>(example),
         "[Submit]" => reads::<Vec<Submit>>(example),
         "Take" => reads::<Take>(example),

@@ -123,7 +123,7 @@ async fn each_word_is_passed_on_with_its_fence() {
         Command::Complete(Complete { fence, outcome: Outcome::Succeeded { result }, .. }) => {
             format!("complete {fence} {:?}", result.as_ref().map(|result| result.get().to_owned()))
         }
-        Command::Complete(Complete { fence, outcome: Outcome::Failed { error, may_retry }, .. }) => {
+        Command::Complete(Complete { fence, outcome: Outcome::Failed { error, may_retry, .. }, .. }) => {
             assert_eq!(error.kind, ErrorKind::Failed);
             format!("fail {fence} {} {may_retry}", error.message)
         }

@@ -34,6 +34,7 @@ mod queues;
 mod retries;
 mod schedules;
 mod traced;
+mod webhooks;
 
 /// Long-polls at once; one more is answered 503.
 const LONG_POLLS_MAX: usize = 1_024;
@@ -87,6 +88,9 @@ impl Service {
             .route("/retries:preview", post(retries::preview))
             .route("/schedules", get(schedules::list))
             .route("/schedules/{name}", get(schedules::one))
+            .route("/webhooks", get(webhooks::list))
+            .route("/webhooks/{name}", get(webhooks::one))
+            .route("/webhooks/{name}/deliveries", get(webhooks::deliveries))
             .route("/log", get(log::log))
             .route("/pull", post(pull::pull))
             .route("/fenced", get(log::fenced))

@@ -9,17 +9,20 @@ use protocol::bulk_retry::{BulkRetry, RetryFilter, RetryPreview};
 use protocol::envelope::Bell;
 use protocol::explain::Explanation;
 use protocol::ids::{Epoch, Incarnation, JobId, Position, RetryId, SessionId};
-use protocol::key::ScheduleName;
+use protocol::key::{ScheduleName, WebhookName};
 use protocol::logs::AttemptLog;
 use protocol::queue::{DEPTH_MAX_DEFAULT, Depth, Flow, QueueView};
 use protocol::retry::Backoff;
 use protocol::schedule::ScheduleView;
 use protocol::store_api::{Answer, BellId, Command, DataView, JobFence, QueuePause};
+use protocol::webhook::WebhookView;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
+use uuid::Uuid;
 
 pub use live::Live;
+pub use webhooks::{DeliveriesPage, DeliveriesQuery, Room, Sending, Sent, Told, WebhookSettings, WebhooksPage};
 
 mod live;
 
@@ -28,6 +31,7 @@ mod row;
 mod sql;
 pub mod sqlite;
 mod transitions;
+mod webhooks;
 
 /// The only tenant yet.
 const TENANT: i64 = 0;
@@ -73,6 +77,7 @@ pub struct Settings {
     pub queue_depth_max: u64,
     /// How long ended jobs are kept, ms.
     pub retention_ms: u64,
+    pub webhooks: WebhookSettings,
 }
 
 impl Default for Settings {
@@ -84,6 +89,7 @@ impl Default for Settings {
             sequencer_lease_ms: 0,
             queue_depth_max: DEPTH_MAX_DEFAULT,
             retention_ms: 0,
+            webhooks: WebhookSettings::default(),
         }
     }
 }
@@ -135,6 +141,12 @@ pub trait Transitions {
     fn recount_ticks(&mut self) -> Result<(), StorageError>;
     /// Retries at most so many jobs of a retry of many, the oldest first.
     fn retry_some(&mut self, retry: RetryId, jobs: u32) -> Result<RetryStep, StorageError>;
+    /// Takes deliveries that are due, for the attempt to send them: nobody else does for so long.
+    fn take_deliveries(&mut self, rooms: &[Room], lease_ms: u64) -> Result<Vec<Sending>, StorageError>;
+    /// What became of such an attempt.
+    fn sent(&mut self, sent: &Sent) -> Result<(), StorageError>;
+    /// Drops deliveries that ended before `before_wall_ms`, and those of deleted webhooks, at most `limit` of each; `true`: there may be more.
+    fn trim_deliveries(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError>;
     /// Ends a lease that stood still at `renewal`; `false`: it did not any more.
     fn reap(&mut self, lease: JobFence, renewal: u64) -> Result<bool, StorageError>;
     /// Ends a session that stood still at `renewal`; `false`: it did not any more.
@@ -214,6 +226,8 @@ pub struct Signals {
     pub due_ms: Option<i64>,
     /// A retry of many jobs was begun.
     pub retries: bool,
+    /// Something may be sent to a webhook.
+    pub deliveries: bool,
     /// What the sessions want to hear.
     pub news: Vec<(SessionId, NewsItem)>,
     /// The sessions changed.
@@ -270,6 +284,14 @@ pub trait Reader: Send {
     fn schedule(&mut self, name: &ScheduleName) -> Result<At<Option<ScheduleView>>, StorageError>;
     /// Schedules after this name, at most so many, by name.
     fn schedules(&mut self, after: &str, limit: u32) -> Result<At<SchedulesPage>, StorageError>;
+    /// As of this wall clock, which says what signs.
+    fn webhook(&mut self, name: &WebhookName, now_ms: i64) -> Result<At<Option<WebhookView>>, StorageError>;
+    /// Webhooks after this name, at most so many, by name.
+    fn webhooks(&mut self, after: &str, limit: u32, now_ms: i64) -> Result<At<WebhooksPage>, StorageError>;
+    /// `None`: there is no such webhook.
+    fn deliveries(&mut self, query: &DeliveriesQuery) -> Result<At<Option<DeliveriesPage>>, StorageError>;
+    /// When something of each enabled webhook is due next, Unix ms.
+    fn deliveries_due(&mut self) -> Result<Vec<(Uuid, i64)>, StorageError>;
     /// What a retry of many jobs would do.
     fn preview_retry(&mut self, filter: &RetryFilter) -> Result<At<RetryPreview>, StorageError>;
     /// Leases of running jobs, for the reaper.

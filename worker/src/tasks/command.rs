@@ -45,6 +45,8 @@ pub struct CommandTask {
     pub stdout_bytes: usize,
     /// The end of stderr that is kept for the job's `error`.
     pub stderr_bytes: usize,
+    /// Variables of the worker that hold secrets, which are no business of the program's either.
+    pub withheld: Vec<String>,
 }
 
 impl CommandTask {
@@ -126,7 +128,7 @@ impl CommandTask {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
-        for name in WITHHELD {
+        for name in WITHHELD.into_iter().chain(self.withheld.iter().map(String::as_str)) {
             command.env_remove(name);
         }
         command

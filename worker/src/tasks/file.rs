@@ -7,7 +7,9 @@ use protocol::key::TaskPattern;
 use thiserror::Error;
 use toml::de::{DeTable, DeValue};
 
+use super::around::Around;
 use super::command::CommandTask;
+use super::http_file;
 use super::reader::{Source, TaskTable};
 use super::simulate::SimulateTask;
 use super::{LEASE_MS, TaskDefinition, TaskKind, TaskSettings};
@@ -19,7 +21,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const WEEK_MS: u64 = 7 * 24 * 3_600_000;
 const DAY_MS: u64 = 24 * 3_600_000;
 
-const KINDS: &str = "\"command\" or \"simulate\"";
+const KINDS: &str = "\"command\", \"http\" or \"simulate\"";
 const SHARED_KEYS: [&str; 4] = ["kind", "lease_ms", "timeout_ms", "grace_ms"];
 const COMMAND_KEYS: [&str; 6] = ["program", "args", "env", "directory", "stdout_bytes", "stderr_bytes"];
 const SIMULATE_KEYS: [&str; 4] = ["duration_ms", "jitter_ms", "steps", "failure_rate"];
@@ -34,8 +36,8 @@ pub struct TaskFileError {
     pub detail: String,
 }
 
-/// Reads the operator's task file. Relative paths in it are relative to its own folder.
-pub fn load(path: &Path) -> Result<Vec<TaskDefinition>, TaskFileError> {
+/// Reads the operator's task file. Relative paths in it are relative to its own folder; `variables` may hold secrets.
+pub fn load(path: &Path, variables: &chassis::config::Source) -> Result<Vec<TaskDefinition>, TaskFileError> {
     let origin = path.display().to_string();
     let unreadable = |reason: String| TaskFileError { origin: origin.clone(), line: None, detail: reason };
     let absolute = std::path::absolute(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
@@ -45,11 +47,11 @@ pub fn load(path: &Path) -> Result<Vec<TaskDefinition>, TaskFileError> {
     }
     let text = std::fs::read_to_string(&absolute).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
     let folder = absolute.parent().map(Path::to_path_buf).unwrap_or_default();
-    parse(&origin, &text, &folder)
+    parse(&origin, &text, &Around { folder, variables: variables.clone() })
 }
 
 /// Parses the text of a task file; `origin` is how errors name it.
-pub fn parse(origin: &str, text: &str, folder: &Path) -> Result<Vec<TaskDefinition>, TaskFileError> {
+pub fn parse(origin: &str, text: &str, around: &Around) -> Result<Vec<TaskDefinition>, TaskFileError> {
     let source = Source { origin, text };
     let document = DeTable::parse(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
@@ -71,7 +73,7 @@ pub fn parse(origin: &str, text: &str, folder: &Path) -> Result<Vec<TaskDefiniti
                 return Err(source.error(value.span().start, detail));
             };
             let offset = name.span().start;
-            definitions.push(definition(&TaskTable { source, task: name.get_ref(), offset, table }, folder)?);
+            definitions.push(definition(&TaskTable { source, task: name.get_ref(), offset, table }, around)?);
         }
     }
     if definitions.is_empty() {
@@ -80,7 +82,7 @@ pub fn parse(origin: &str, text: &str, folder: &Path) -> Result<Vec<TaskDefiniti
     Ok(definitions)
 }
 
-fn definition(table: &TaskTable<'_>, folder: &Path) -> Result<TaskDefinition, TaskFileError> {
+fn definition(table: &TaskTable<'_>, around: &Around) -> Result<TaskDefinition, TaskFileError> {
     let pattern = TaskPattern::try_from(table.task.to_owned()).map_err(|error| {
         let accepted = "accepted: a name, or a prefix with `*` at its end, in quotes: [task.\"report_*\"]";
         table.source.error(table.offset, format!("task name `{}` {error}; {accepted}", table.task))
@@ -88,7 +90,11 @@ fn definition(table: &TaskTable<'_>, folder: &Path) -> Result<TaskDefinition, Ta
     let kind = match table.required_text("kind", KINDS)? {
         "command" => {
             table.accept_only("command", &[&SHARED_KEYS[..], &COMMAND_KEYS[..]].concat())?;
-            TaskKind::Command(command(table, folder)?)
+            TaskKind::Command(command(table, around)?)
+        }
+        "http" => {
+            table.accept_only("http", &[&SHARED_KEYS[..], &http_file::KEYS[..]].concat())?;
+            TaskKind::Http(Box::new(http_file::http(table, around)?))
         }
         "simulate" => {
             table.accept_only("simulate", &[&SHARED_KEYS[..], &SIMULATE_KEYS[..]].concat())?;
@@ -108,7 +114,7 @@ fn settings(table: &TaskTable<'_>) -> Result<TaskSettings, TaskFileError> {
     })
 }
 
-fn command(table: &TaskTable<'_>, folder: &Path) -> Result<CommandTask, TaskFileError> {
+fn command(table: &TaskTable<'_>, around: &Around) -> Result<CommandTask, TaskFileError> {
     let program = table.required_text("program", "the path of a program, or a name found in PATH")?;
     let directory = table.text("directory")?.unwrap_or(".");
     let env = table.text_map("env")?;
@@ -120,6 +126,7 @@ fn command(table: &TaskTable<'_>, folder: &Path) -> Result<CommandTask, TaskFile
             table.error("env", &format!("has the variable `{}`, which no program can be given", name.0.escape_debug()))
         );
     }
+    let folder = &around.folder;
     Ok(CommandTask {
         program: if program.contains('/') { folder.join(program) } else { PathBuf::from(program) },
         args: table.texts("args")?,
@@ -127,6 +134,7 @@ fn command(table: &TaskTable<'_>, folder: &Path) -> Result<CommandTask, TaskFile
         directory: folder.join(directory),
         stdout_bytes: bound(table, "stdout_bytes", 1..=RESULT_BYTES_MAX as u64, CommandTask::STDOUT_BYTES)?,
         stderr_bytes: bound(table, "stderr_bytes", 0..=65_536, CommandTask::STDERR_BYTES)?,
+        withheld: around.secret_names(),
     })
 }
 
@@ -140,7 +148,7 @@ fn simulate(table: &TaskTable<'_>) -> Result<SimulateTask, TaskFileError> {
     })
 }
 
-fn bound(
+pub(super) fn bound(
     table: &TaskTable<'_>,
     key: &str,
     range: std::ops::RangeInclusive<u64>,

@@ -4,7 +4,7 @@ use super::*;
 use crate::tasks::{TaskDefinition, built_in};
 
 fn parsed(text: &str) -> Vec<TaskDefinition> {
-    parse("tasks.toml", text, Path::new("/etc/longshore")).expect("a valid file")
+    parse("tasks.toml", text, &Around::folder(Path::new("/etc/longshore"))).expect("a valid file")
 }
 
 #[test]
@@ -43,15 +43,12 @@ fn simulated_task_is_read() {
 #[test]
 fn errors_name_task_key_line_and_what_is_accepted() {
     let check = |text: &str, expected: &str| {
-        let error = parse("tasks.toml", text, Path::new("/")).expect_err("refused").to_string();
+        let error = parse("tasks.toml", text, &Around::folder(Path::new("/"))).expect_err("refused").to_string();
         assert!(error.starts_with(expected), "{text:?}: {error}");
     };
     check("", "tasks.toml:1: names no task");
-    check(
-        "[task.a]\nkind = \"comand\"\n",
-        "tasks.toml:2: task `a`, key `kind` is \"comand\"; accepted: \"command\" or",
-    );
-    check("\n[task.a]\n", "tasks.toml:2: task `a`, key `kind` is missing; it is \"command\" or \"simulate\"");
+    check("[task.a]\nkind = \"comand\"\n", "tasks.toml:2: task `a`, key `kind` is \"comand\"; accepted: \"command\", ");
+    check("\n[task.a]\n", "tasks.toml:2: task `a`, key `kind` is missing; it is \"command\", \"http\" or \"simulate\"");
     check("[task.a]\nkind = 3\n", "tasks.toml:2: task `a`, key `kind` is of type integer; accepted: a string");
     check("[task.a]\nkind = \"command\"\n", "tasks.toml:1: task `a`, key `program` is missing; it is the path of");
     check(
@@ -93,7 +90,8 @@ fn errors_name_task_key_line_and_what_is_accepted() {
 
 #[test]
 fn missing_file_is_named() {
-    let error = load(Path::new("/nowhere/tasks.toml")).expect_err("not there").to_string();
+    let error =
+        load(Path::new("/nowhere/tasks.toml"), &chassis::config::Source::default()).expect_err("not there").to_string();
     assert!(error.starts_with("/nowhere/tasks.toml: cannot be read: No such file"), "{error}");
 }
 
@@ -101,7 +99,7 @@ fn missing_file_is_named() {
 fn shipped_files_are_valid() {
     assert!(built_in().iter().any(|task| task.pattern.matches("report_19")));
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-    let shipped = load(&examples.join("tasks.toml")).expect("valid");
+    let shipped = load(&examples.join("tasks.toml"), &chassis::config::Source::default()).expect("valid");
     for name in ["checksum", "report_0", "noop", "flaky", "slow"] {
         assert!(shipped.iter().any(|task| task.pattern.matches(name)), "{name}");
     }

@@ -1,14 +1,19 @@
-//! Tasks that need no Rust: a program of the operator's (`command`) and made-up work (`simulate`), named in a TOML file.
+//! Tasks that need no Rust: a program of the operator's (`command`), a service of theirs (`http`) and made-up work (`simulate`), named in a TOML file.
 
 use protocol::key::TaskPattern;
 
+mod around;
 mod capture;
 mod command;
 mod file;
+mod http;
+mod http_file;
 mod progress_lines;
 mod reader;
 mod simulate;
 
+pub use self::http::HttpTask;
+pub use around::Around;
 pub use command::CommandTask;
 pub use file::{TaskFileError, load, parse};
 pub use protocol::lease_api::LEASE_MS;
@@ -44,6 +49,7 @@ pub struct TaskDefinition {
 #[derive(Clone, Debug, PartialEq)]
 pub enum TaskKind {
     Command(CommandTask),
+    Http(Box<HttpTask>),
     Simulate(SimulateTask),
 }
 
@@ -51,5 +57,5 @@ pub enum TaskKind {
 #[must_use]
 pub fn built_in() -> Vec<TaskDefinition> {
     let text = include_str!("built_in.toml");
-    parse("built-in tasks", text, std::path::Path::new(".")).expect("the built-in tasks are valid: a test parses them")
+    parse("built-in tasks", text, &Around::default()).expect("the built-in tasks are valid: a test parses them")
 }

@@ -90,6 +90,31 @@ impl<'a> TaskTable<'a> {
         number.ok_or_else(refused)
     }
 
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, TaskFileError> {
+        let Some(value) = self.table.get(key) else { return Ok(None) };
+        value.get_ref().as_bool().map(Some).ok_or_else(|| self.wrong_type(key, value, "true or false"))
+    }
+
+    pub(super) fn is_array(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(|value| value.get_ref().as_array().is_some())
+    }
+
+    /// An array of small integers, each within `range`.
+    pub(super) fn integers(&self, key: &str, range: RangeInclusive<u64>) -> Result<Vec<u16>, TaskFileError> {
+        let Some(value) = self.table.get(key) else { return Ok(Vec::new()) };
+        let accepted = format!("an array of integers from {} to {}", range.start(), range.end());
+        let array = value.get_ref().as_array().ok_or_else(|| self.wrong_type(key, value, &accepted))?;
+        let number = |item: &Spanned<DeValue<'a>>| {
+            let integer = item.get_ref().as_integer().ok_or_else(|| self.wrong_type(key, item, &accepted))?;
+            let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
+            let number = number.filter(|number| range.contains(number)).and_then(|number| u16::try_from(number).ok());
+            number.ok_or_else(|| {
+                self.error_at(item.span().start, key, &format!("has {}; accepted: {accepted}", integer.as_str()))
+            })
+        };
+        array.iter().map(number).collect()
+    }
+
     pub(super) fn texts(&self, key: &str) -> Result<Vec<String>, TaskFileError> {
         let Some(value) = self.table.get(key) else { return Ok(Vec::new()) };
         let accepted = "an array of strings";

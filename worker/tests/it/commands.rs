@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::config::Source;
 use chassis::testing::wait_until;
 use protocol::api::{ErrorKind, Progress};
 use protocol::ids::{Fence, JobId};
@@ -15,7 +16,7 @@ use worker::context::{Job, JobContext, Stop, StopReason};
 use worker::executor::execute;
 use worker::registry::Registry;
 use worker::settle::{Word, settle};
-use worker::tasks::{load, parse};
+use worker::tasks::{Around, load, parse};
 
 const TIMEOUT_MS: u64 = 20_000;
 const SOON: Duration = Duration::from_secs(5);
@@ -24,7 +25,7 @@ const SOON: Duration = Duration::from_secs(5);
 fn shell(script: &str, keys: &str) -> Registry {
     let script = serde_json::to_string(script).expect("a string");
     let text = format!("[task.it]\nkind = \"command\"\nprogram = \"sh\"\nargs = [\"-c\", {script}]\n{keys}\n");
-    Registry::new().tasks(parse("it", &text, Path::new("/tmp")).expect("valid")).expect("one task")
+    Registry::new().tasks(parse("it", &text, &Around::folder(Path::new("/tmp"))).expect("valid")).expect("one task")
 }
 
 fn context(task: &str, payload: &str, timeout_ms: u64) -> JobContext {
@@ -60,7 +61,7 @@ fn result(word: &Word) -> String {
 fn error(word: &Word) -> (ErrorKind, String) {
     let failed = match word {
         Word::Complete(Outcome::Failed { error, .. }) => Some((error.kind, error.message.clone())),
-        Word::Complete(Outcome::Succeeded { .. }) | Word::Release | Word::Nothing => None,
+        Word::Complete(Outcome::Succeeded { .. }) | Word::Release | Word::HandOver | Word::Nothing => None,
     };
     failed.unwrap_or_else(|| (ErrorKind::Crashed, format!("not a failure: {word:?}")))
 }
@@ -139,7 +140,10 @@ pub(crate) fn programs_that_cannot_be_started(folder: &Path) -> [(Registry, &'st
     ]
     .map(|(keys, expected)| {
         let text = format!("[task.it]\nkind = \"command\"\n{keys}\n");
-        (Registry::new().tasks(parse("it", &text, folder).expect("valid")).expect("one task"), expected)
+        (
+            Registry::new().tasks(parse("it", &text, &Around::folder(folder)).expect("valid")).expect("one task"),
+            expected,
+        )
     })
 }
 
@@ -212,7 +216,7 @@ async fn dropped_attempt_leaves_nothing_running() {
 #[tokio::test]
 async fn shipped_checksum_equals_sha256sum() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/tasks.toml");
-    let registry = Registry::new().tasks(load(&examples).expect("valid")).expect("unique");
+    let registry = Registry::new().tasks(load(&examples, &Source::default()).expect("valid")).expect("unique");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("outside");
     std::fs::write(&path, "secret").expect("written");

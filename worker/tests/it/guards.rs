@@ -17,7 +17,7 @@ use worker::executor::execute;
 use worker::guard::Guard;
 use worker::registry::Registry;
 use worker::settle::Ended;
-use worker::tasks::parse;
+use worker::tasks::{Around, parse};
 
 use crate::commands::programs_that_cannot_be_started;
 
@@ -151,7 +151,7 @@ async fn next_guard_takes_over_what_the_last_one_watched() {
 fn shell(script: &str) -> Registry {
     let script = serde_json::to_string(script).expect("a string");
     let text = format!("[task.it]\nkind = \"command\"\nprogram = \"sh\"\nargs = [\"-c\", {script}]\n");
-    Registry::new().tasks(parse("it", &text, Path::new("/tmp")).expect("valid")).expect("one task")
+    Registry::new().tasks(parse("it", &text, &Around::folder(Path::new("/tmp"))).expect("valid")).expect("one task")
 }
 
 fn job(guard: &Arc<Guard>) -> JobContext {

@@ -64,7 +64,7 @@ async fn run(task: &str, timeout_ms: u64, stop: Option<StopReason>) -> String {
     let ended = tokio::time::timeout(Duration::from_secs(10), attempt).await.expect("it ends");
     match settle(ended, timeout_ms) {
         Word::Complete(Outcome::Succeeded { result }) => result.expect("a result").get().to_owned(),
-        Word::Complete(Outcome::Failed { error, may_retry }) => {
+        Word::Complete(Outcome::Failed { error, may_retry, .. }) => {
             format!("{:?}: {} {may_retry}", error.kind, error.message)
         }
         word => word.name().to_owned(),

@@ -5,3 +5,4 @@ mod guards;
 mod handlers;
 mod runtime;
 mod scripted;
+mod services;

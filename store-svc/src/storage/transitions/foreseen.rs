@@ -111,6 +111,7 @@ impl<'c> Named<'c> {
                 Command::Complete(complete) => named.jobs.push(complete.job_id.0),
                 Command::Release(release) => named.jobs.push(release.job_id.0),
                 Command::Heartbeat(heartbeat) => named.jobs.extend(heartbeat.holds.iter().map(|held| held.job_id.0)),
+                Command::HandOver(lease) => named.jobs.push(lease.job_id.0),
                 Command::Renew(held) => named.jobs.push(held.job_id.0),
                 Command::Cancel { job_id } | Command::Retry { job_id } | Command::Purge { job_id } => {
                     named.jobs.push(job_id.0);
@@ -121,6 +122,7 @@ impl<'c> Named<'c> {
                 | Command::RetryJobs(_)
                 | Command::StopRetry { .. }
                 | Command::Schedule(_)
+                | Command::Webhook(_)
                 | Command::PauseQueue { .. }
                 | Command::ResumeQueue { .. }
                 | Command::PutData(_)

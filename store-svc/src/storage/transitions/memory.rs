@@ -8,6 +8,8 @@ use protocol::ids::{Epoch, InstanceId, Position, SessionId, Version};
 use protocol::invalidation::grant::{HolderWatch, Holding};
 use protocol::key::TaskPattern;
 use protocol::queue::Depth;
+use protocol::webhook::Filter;
+use uuid::Uuid;
 
 use crate::storage::live::{Live, Session};
 use crate::storage::sql::{Sql, Value, values};
@@ -32,6 +34,23 @@ pub(in crate::storage) struct Memory {
     pub(super) queues: HashMap<String, Queue>,
     /// Queues with rows to ring or freed places since they were rung last.
     pub(super) restless: BTreeSet<String>,
+    /// Webhooks that are enabled.
+    pub(super) listeners: Arc<[Listener]>,
+}
+
+/// Who is told of which ends of jobs.
+#[derive(Clone, Debug)]
+pub(super) struct Listener {
+    pub(super) id: Uuid,
+    pub(super) filter: Filter,
+}
+
+impl Listener {
+    pub(super) fn load(sql: &mut dyn Sql) -> Result<Vec<Self>, StorageError> {
+        sql.all(asked::LISTENERS, values![TENANT], |columns| {
+            Ok(Self { id: columns.uuid()?, filter: serde_json::from_str(columns.word()?)? })
+        })
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -82,6 +101,7 @@ mod asked {
     /// The highest numbers that can have been given out, also when their bells have been claimed since.
     pub(super) const BELLS: &str = "SELECT coalesce(max(seq), 0) FROM bells";
     pub(super) const CLAIMED: &str = "SELECT coalesce(max(claimed_through), 0) FROM queues";
+    pub(super) const LISTENERS: &str = "SELECT webhook, filter FROM webhooks WHERE tenant = ? AND disabled_at IS NULL AND name IS NOT NULL ORDER BY name";
     pub(super) const SESSIONS: &str =
         "SELECT session, worker, queues, tasks, since FROM sessions WHERE tenant = ? ORDER BY session";
 }
@@ -97,6 +117,7 @@ impl Memory {
             (asked::BELLS, &[]),
             (asked::CLAIMED, &[]),
             (asked::SESSIONS, tenant),
+            (asked::LISTENERS, tenant),
             (asked::QUEUES, tenant),
             (asked::OUTSTANDING, tenant),
         ])?;
@@ -120,6 +141,7 @@ impl Memory {
             live_told: false,
             queues: HashMap::new(),
             restless: BTreeSet::new(),
+            listeners: Listener::load(sql)?.into(),
         };
         memory.load_queues(sql)?;
         Ok(memory)

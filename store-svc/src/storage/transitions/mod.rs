@@ -13,8 +13,8 @@ pub(super) use read::{Reads, Snapshots, Viewed};
 use super::row::{Ring, Row};
 use super::sql::{Sql, values};
 use super::{
-    BellSeq, Context, NewsItem, Offer, QueueNow, RetryStep, Rung, RungBell, SequencerRenewal, Signals, StorageError,
-    TENANT, Transitions,
+    BellSeq, Context, NewsItem, Offer, QueueNow, RetryStep, Room, Rung, RungBell, Sending, Sent, SequencerRenewal,
+    Signals, StorageError, TENANT, Transitions,
 };
 use foreseen::Foreseen;
 use memory::Queue;
@@ -24,6 +24,7 @@ mod bulk_retry;
 mod claim;
 mod create;
 mod data;
+mod deliveries;
 mod expire;
 mod foreseen;
 mod logs;
@@ -41,6 +42,7 @@ mod settle;
 mod ticks;
 mod trim;
 mod view;
+mod webhooks;
 
 pub(super) struct Transaction<'t> {
     pub(super) sql: &'t mut dyn Sql,
@@ -157,6 +159,9 @@ impl<'t> Transaction<'t> {
             let status = row.job.state.into();
             row.changed = self.log(&Change::Job { job_id: row.job_id, run: row.job.run, status })?;
         }
+        if row.job.state.is_terminal() && !before.state.is_terminal() {
+            self.announce(row)?;
+        }
         if effects.invalidation {
             let keys = serde_json::from_str(row.invalidates.as_deref().unwrap_or("[]"))?;
             let position = self.log(&Change::Invalidates { job_id: row.job_id, keys })?;
@@ -212,12 +217,14 @@ impl Transitions for Transaction<'_> {
             Command::Heartbeat(heartbeat) => self.heartbeat(heartbeat),
             Command::Pull(pull) => self.pull(pull),
             Command::Renew(held) => self.renew_pulled(held),
+            Command::HandOver(lease) => self.hand_over(*lease),
             Command::EndSession { session } => self.end_session(*session),
             Command::Cancel { job_id } => self.cancel(*job_id),
             Command::Retry { job_id } => self.retry(*job_id),
             Command::RetryJobs(asked) => self.begin_retry(asked),
             Command::StopRetry { retry_id } => self.stop_retry(*retry_id),
             Command::Schedule(command) => self.command_schedule(command),
+            Command::Webhook(command) => self.command_webhook(command),
             Command::PauseQueue { queue } => self.set_paused(queue, true),
             Command::ResumeQueue { queue } => self.set_paused(queue, false),
             Command::Purge { job_id } => self.purge(*job_id),
@@ -269,6 +276,18 @@ impl Transitions for Transaction<'_> {
 
     fn retry_some(&mut self, retry: RetryId, jobs: u32) -> Result<RetryStep, StorageError> {
         self.retry_matching(retry, jobs)
+    }
+
+    fn take_deliveries(&mut self, rooms: &[Room], lease_ms: u64) -> Result<Vec<Sending>, StorageError> {
+        self.take_due_deliveries(rooms, lease_ms)
+    }
+
+    fn sent(&mut self, sent: &Sent) -> Result<(), StorageError> {
+        self.settle_delivery(sent)
+    }
+
+    fn trim_deliveries(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError> {
+        self.trim_all_deliveries(before_wall_ms, limit)
     }
 
     fn reap(&mut self, lease: JobFence, renewal: u64) -> Result<bool, StorageError> {

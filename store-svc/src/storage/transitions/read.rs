@@ -7,22 +7,24 @@ use protocol::bulk_retry::{BulkRetry, RetryFilter, RetryPreview};
 use protocol::explain::Explanation;
 use protocol::ids::{Fence, JobId, Position, SessionId, Version};
 use protocol::job::State;
-use protocol::key::{MediaType, ScheduleName};
+use protocol::key::{MediaType, ScheduleName, WebhookName};
 use protocol::lease::Held;
 use protocol::queue::QueueView;
 use protocol::schedule::ScheduleView;
 use protocol::store_api::{DataView, JobFence};
 use protocol::time::Timestamp;
+use protocol::webhook::WebhookView;
+use uuid::Uuid;
 
 use super::expire::{ended_before, is_expired};
 use super::logs::logs;
 use super::view::{result, view};
-use super::{bulk_retry, memory, schedules};
+use super::{bulk_retry, deliveries, memory, schedules, webhooks};
 use crate::storage::row::Row;
 use crate::storage::sql::{Columns, Sql, values};
 use crate::storage::{
-    At, AttemptsRead, BellSeq, JobRead, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, PayloadRead,
-    Reader, ResultRead, SchedulesPage, StorageError, TENANT,
+    At, AttemptsRead, BellSeq, DeliveriesPage, DeliveriesQuery, JobRead, JobsPage, JobsQuery, Live, LogKinds, LogRead,
+    OutstandingBells, PayloadRead, Reader, ResultRead, SchedulesPage, StorageError, TENANT, WebhooksPage,
 };
 
 mod explain;
@@ -202,6 +204,23 @@ impl<S: Snapshots> Reader for Viewed<S> {
 
     fn schedules(&mut self, after: &str, limit: u32) -> Result<At<SchedulesPage>, StorageError> {
         self.at(|sql| schedules::page(sql, after, limit))
+    }
+
+    fn webhook(&mut self, name: &WebhookName, now_ms: i64) -> Result<At<Option<WebhookView>>, StorageError> {
+        self.at(|sql| webhooks::view_one(sql, name, now_ms))
+    }
+
+    fn webhooks(&mut self, after: &str, limit: u32, now_ms: i64) -> Result<At<WebhooksPage>, StorageError> {
+        self.at(|sql| webhooks::page(sql, after, limit, now_ms))
+    }
+
+    fn deliveries(&mut self, query: &DeliveriesQuery) -> Result<At<Option<DeliveriesPage>>, StorageError> {
+        let DeliveriesQuery { name, status, before, limit } = query;
+        self.at(|sql| deliveries::page(sql, name, *status, *before, *limit))
+    }
+
+    fn deliveries_due(&mut self) -> Result<Vec<(Uuid, i64)>, StorageError> {
+        self.of_one_instant(deliveries::due)
     }
 
     fn leases(&mut self) -> Result<Vec<Held<JobFence>>, StorageError> {

@@ -7,6 +7,7 @@ use protocol::logs::AttemptEnd;
 use protocol::problem::{Kind, Problem};
 use protocol::retry::CRASH_BACKOFF;
 use protocol::store_api::{Complete, JobFence, Outcome, PulledJob, Release, Reply};
+use protocol::webhook::RETRY_AFTER_MS_MAX;
 
 use super::create::held_by;
 use super::{Decided, Transaction};
@@ -62,11 +63,13 @@ impl Transaction<'_> {
                     self.sql.write(query, values![row.n, TENANT, result.get()])?;
                 }
             }
-            Outcome::Failed { error, .. } => {
+            Outcome::Failed { error, retry_after_ms, .. } => {
                 row.error = Some(error.clone().bounded());
                 if row.job.state == State::Scheduled {
                     let random = self.random();
                     let wait_ms = self.context.settings.backoff.wait_ms(row.job.attempt, random);
+                    let asked_ms = retry_after_ms.unwrap_or_default().min(RETRY_AFTER_MS_MAX);
+                    let wait_ms = wait_ms.max(asked_ms);
                     let due_at = self.context.wall_ms + wait_ms.cast_signed();
                     row.due_at = Some(due_at);
                     self.due(due_at);
@@ -89,6 +92,24 @@ impl Transaction<'_> {
             self.record(&mut row, &before)?;
         }
         Ok(Ok(self.settled(settled, &row, None)))
+    }
+
+    /// The lease begins anew, and is no session's: whoever reports on the job now has none.
+    pub(super) fn hand_over(&mut self, lease: JobFence) -> Result<Decided, StorageError> {
+        let Some(mut row) = self.load(lease.job_id)? else {
+            return self.too_late(lease.job_id);
+        };
+        if row.job.settled == lease.fence {
+            // Who took it on was quick.
+            return Ok(Ok(self.settled(Settled::AlreadyRecorded, &row, None)));
+        }
+        if row.job.renew(lease.fence).is_err() {
+            return Ok(Ok(self.settled(Settled::Refused, &row, None)));
+        }
+        row.session = None;
+        self.save(&row)?;
+        self.count("handed_over");
+        Ok(Ok(Reply::Settled { settled: Settled::Recorded, status: Some(row.job.state.into()), next: None }))
     }
 
     /// The word of an owner whose job is not there any more.

@@ -19,6 +19,12 @@ impl Transaction<'_> {
 }
 
 pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, paused: bool) -> Result<JobView, StorageError> {
+    let result = if row.job.state == State::Succeeded { result(sql, row.n)? } else { None };
+    Ok(JobView { result, ..bare(row, live, paused)? })
+}
+
+/// Without its result.
+pub(super) fn bare(row: &Row, live: &Live, paused: bool) -> Result<JobView, StorageError> {
     let state = row.job.state;
     let progress: Option<Progress> = row.progress.as_deref().map(serde_json::from_str).transpose()?;
     let invalidates = row.invalidates.as_deref().map(serde_json::from_str).transpose()?;
@@ -34,7 +40,7 @@ pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, paused: bool) -> R
         max_attempts: row.job.max_attempts,
         crashes: row.job.crashes,
         progress,
-        result: if state == State::Succeeded { result(sql, row.n)? } else { None },
+        result: None,
         error: row.error.clone(),
         invalidates: invalidates.unwrap_or_default(),
         timeout_ms: row.timeout_ms,

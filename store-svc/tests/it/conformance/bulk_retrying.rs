@@ -59,7 +59,7 @@ impl<F: Fixture> Lab<F> {
         let dispatch = u64::from(self.view(job_id).run);
         let fence = self.claim(session, job_id, dispatch);
         let error = JobError { kind, message: "no".to_owned() };
-        self.complete(job_id, fence, Outcome::Failed { error, may_retry: false });
+        self.complete(job_id, fence, Outcome::Failed { error, may_retry: false, retry_after_ms: None });
     }
 
     fn queued(&mut self, jobs: &[JobId]) -> usize {

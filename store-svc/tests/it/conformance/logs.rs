@@ -97,7 +97,7 @@ pub(crate) fn results_and_errors_are_bounded<F: Fixture>() {
     assert_eq!(refused.detail, "The result has 524289 bytes, at most 524288 are kept.");
     assert_eq!(lab.status(job_id), Status::Running, "its owner may say something else");
     let error = JobError { kind: ErrorKind::Failed, message: "ü".repeat(ERROR_BYTES_MAX) };
-    lab.apply(complete(Outcome::Failed { error, may_retry: true })).expect("settled");
+    lab.apply(complete(Outcome::Failed { error, may_retry: true, retry_after_ms: None })).expect("settled");
     assert_eq!(lab.view(job_id).error.map(|error| error.message.len()), Some(ERROR_BYTES_MAX));
     let other = lab.job("a");
     let bell = lab.ring().pop().expect("a bell").bell;

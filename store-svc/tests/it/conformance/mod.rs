@@ -12,6 +12,7 @@ use protocol::store_api::{
 };
 use store_svc::storage::{
     Context, JobRead, LogKinds, LogRead, Reader, RungBell, Settings, Signals, Storage, StorageError, Transitions,
+    WebhookSettings,
 };
 
 mod batches;
@@ -35,6 +36,7 @@ mod retrying;
 mod ringing;
 pub(crate) mod scheduling;
 mod sqlite;
+pub(crate) mod telling;
 mod unique;
 
 /// A storage under test.
@@ -140,6 +142,13 @@ suite! {
         a_paused_schedule_lets_its_ticks_pass, what_is_put_anew_goes_on_or_begins_again, a_tick_that_is_refused_says_why,
         one_is_run_by_hand_beside_its_ticks, only_so_many_are_kept_and_listed_by_name, a_schedule_names_a_queue_that_is_there,
     }
+    telling {
+        each_end_is_noted_for_whoever_wants_to_know, an_event_is_sent_by_one_until_it_is_delivered,
+        what_nobody_takes_is_given_up_and_may_be_sent_again, who_is_gone_is_told_nothing_more,
+        a_deleted_webhook_is_forgotten_with_its_events, secrets_overlap_when_they_are_rotated,
+        webhooks_are_bounded_listed_and_not_private, a_page_of_events_follows_the_other,
+        a_job_that_was_handed_over_is_no_sessions, a_wait_that_was_asked_for_is_kept,
+    }
     unique {
         one_job_with_a_key_is_open, a_key_is_free_when_its_job_has_ended, a_repeat_is_the_same_job_and_no_conflict,
         a_retry_needs_its_key,
@@ -171,6 +180,7 @@ impl<F: Fixture> Lab<F> {
             sequencer_lease_ms: 5_000,
             queue_depth_max: 1_000_000,
             retention_ms: DAY_MS,
+            webhooks: WebhookSettings::default(),
         };
         Self { fixture: F::fresh(), wall_ms: BEGIN_MS, now_ms: 0, settings, signals: Signals::default(), seed: 0 }
     }
@@ -390,7 +400,7 @@ pub(crate) fn succeeded() -> Outcome {
 
 pub(crate) fn failed(may_retry: bool) -> Outcome {
     let error = protocol::api::JobError { kind: protocol::api::ErrorKind::Failed, message: "no".to_owned() };
-    Outcome::Failed { error, may_retry }
+    Outcome::Failed { error, may_retry, retry_after_ms: None }
 }
 
 pub(crate) fn kind(problem: &Problem) -> Option<Kind> {

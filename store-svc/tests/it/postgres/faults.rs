@@ -134,7 +134,7 @@ fn free_text_may_hold_any_character() {
     let mut storage = open(&url);
     let job_id = claimed(&mut storage);
     let error = protocol::api::JobError { kind: ErrorKind::Failed, message: "a\0b \u{1f6a2}".to_owned() };
-    let outcome = Outcome::Failed { error, may_retry: false };
+    let outcome = Outcome::Failed { error, may_retry: false, retry_after_ms: None };
     let complete = Complete { job_id, fence: protocol::ids::Fence(1), outcome, output: None, next: None };
     try_apply(&mut storage, &[Command::Complete(complete)]).expect("recorded");
     let view = seen(&storage, job_id).expect("read").expect("known");

@@ -71,7 +71,7 @@ fn a_newer_schema_is_left_alone() {
 fn an_older_schema_is_brought_up_to_date() {
     let url = fresh_url();
     drop(open(&url));
-    let first = "DROP TABLE longshore.schedules; ALTER TABLE longshore.jobs DROP COLUMN schedule;
+    let first = "DROP TABLE longshore.webhooks, longshore.deliveries, longshore.schedules; ALTER TABLE longshore.jobs DROP COLUMN schedule;
                  DELETE FROM longshore.schema_version WHERE version > 1";
     cluster().sql(&database(&url), first).expect("as the first version made it");
     let mut reader = open(&url).reader().expect("a reader");

@@ -10,15 +10,19 @@ use protocol::logs::{LogTail, Output};
 use protocol::schedule::ScheduleCommand;
 use protocol::store_api::{Answer, Claim, Command, Complete, Create, Outcome, PutData, Reply, RetryJobs};
 use protocol::time::Timestamp;
+use protocol::webhook::{Filter, WebhookCommand};
 use serde_json::value::RawValue;
 use store_svc::storage::postgres::import::{ImportError, import};
 use store_svc::storage::sqlite::Sqlite;
-use store_svc::storage::{Context, JobsQuery, LogKinds, LogRead, Reader, Settings, Storage, Transitions};
+use store_svc::storage::{
+    Context, DeliveriesQuery, JobsQuery, LogKinds, LogRead, Reader, Settings, Storage, Transitions,
+};
 use tempfile::TempDir;
 
 use super::seen;
 use crate::conformance::postgres::{fresh_url, open};
 use crate::conformance::scheduling::every_minute;
+use crate::conformance::telling::webhook;
 use crate::conformance::{BEGIN_MS, create, heartbeat};
 use crate::service::retries::CANCELLED;
 
@@ -66,6 +70,7 @@ fn raw(text: &str) -> Box<RawValue> {
 /// A file with a job in every state that there is; the last two are running and waiting.
 fn fill(storage: &mut dyn Storage) -> (SessionId, JobId, JobId) {
     let (knows, other) = (SessionId::generate(), SessionId::generate());
+    apply(storage, &Command::Webhook(WebhookCommand::Put(Box::new(webhook("all", Filter::default())))));
     apply(storage, &Command::Heartbeat(heartbeat(knows, &["a"])));
     apply(storage, &Command::Heartbeat(heartbeat(other, &["b"])));
     let make = |storage: &mut dyn Storage, create: Create| {
@@ -94,8 +99,8 @@ fn fill(storage: &mut dyn Storage) -> (SessionId, JobId, JobId) {
     assert!(matches!(refused, Reply::ClaimRefused(ClaimRefusal::UnknownTask)), "{refused:?}");
     complete(storage, done, Outcome::Succeeded { result: Some(raw(r#"["done",1.5e3]"#)) });
     let error = JobError { kind: protocol::api::ErrorKind::Failed, message: "no 🚢".to_owned() };
-    complete(storage, broken, Outcome::Failed { error: error.clone(), may_retry: false });
-    complete(storage, again, Outcome::Failed { error, may_retry: true });
+    complete(storage, broken, Outcome::Failed { error: error.clone(), may_retry: false, retry_after_ms: None });
+    complete(storage, again, Outcome::Failed { error, may_retry: true, retry_after_ms: None });
     complete(storage, finishing, Outcome::Succeeded { result: None });
     let retry_id = RetryId(uuid::Uuid::new_v4());
     apply(
@@ -130,6 +135,10 @@ fn everything(reader: &mut dyn Reader) -> Vec<String> {
     told.extend(jobs.read.jobs.iter().map(|job| format!("{:?}", reader.logs(job.job_id).expect("read").read)));
     told.push(format!("{:?}", reader.bulk_retries().expect("read").read));
     told.push(format!("{:?}", reader.schedules("", 10).expect("read").read));
+    told.push(format!("{:?}", reader.webhooks("", 10, 0).expect("read").read));
+    let name = "all".try_into().expect("a name");
+    let events = DeliveriesQuery { name, status: None, before: i64::MAX, limit: 100 };
+    told.push(format!("{:?}", reader.deliveries(&events).expect("read").read));
     told.push(format!("{:?}", reader.queues(&BTreeSet::new()).expect("read").read));
     told.push(format!("{:?}", reader.next_due_ms().expect("read")));
     let mut workers: Vec<_> = reader.workers().expect("read").read.workers;
@@ -161,7 +170,7 @@ fn everything_moves_and_goes_on_in_a_history_of_its_own() {
     let moved = import(&file, &url).expect("moved");
     assert_eq!((moved["jobs"], moved["results"], moved["idempotency_keys"]), (12, 1, 1));
     assert_eq!((moved["logs"], moved["tombstones"], moved["retries"], moved["queues"]), (4, 1, 1, 2));
-    assert_eq!(moved["schedules"], 1);
+    assert_eq!((moved["schedules"], moved["webhooks"], moved["deliveries"]), (1, 1, 4));
     let mut postgres = open(&url);
     assert_eq!(everything(postgres.reader().expect("a reader").as_mut()), before);
     assert_ne!(postgres.incarnation(), incarnation);
