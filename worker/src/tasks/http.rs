@@ -91,6 +91,9 @@ impl HttpTask {
                 fields.push(("longshore-fail-url", format!("{url}/leases/{lease}/fail")));
             }
         }
+        if let Some(trace) = &job.job().trace {
+            fields.push(("traceparent", trace.clone()));
+        }
         fields.push((ID_HEADER, lease));
         let mut headers = self.headers.clone();
         for (name, value) in fields {

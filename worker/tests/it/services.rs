@@ -34,6 +34,7 @@ use worker::tasks::{Around, parse};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OTHER: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const TIMEOUT_MS: u64 = 20_000;
 const SOON: Duration = Duration::from_secs(5);
 
@@ -125,6 +126,7 @@ fn context(payload: &str, timeout_ms: u64) -> JobContext {
         attempt: 3,
         fence: Fence(4),
         payload: RawValue::from_string(payload.to_owned()).ok(),
+        trace: Some(TRACE.to_owned()),
     };
     let job = JobContext::new(job, Instant::now() + Duration::from_millis(timeout_ms), Arc::new(Notify::new()), None);
     job.lease_until(chassis::clock::now_ms() + 15_500);
@@ -173,6 +175,7 @@ async fn the_request_is_signed_and_says_whose_it_is() {
         ("longshore-run", "2"),
         ("longshore-attempt", "3"),
         ("longshore-fence", "4"),
+        ("traceparent", TRACE),
         ("longshore-lease-seconds", "15"),
         ("longshore-timeout-seconds", "19"),
         ("longshore-heartbeat-url", ""),
