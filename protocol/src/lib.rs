@@ -1,6 +1,7 @@
 //! What is said: the job, its transitions, invalidations, names and API types. Pure data and decisions: no I/O, no clock, no
 //! randomness of its own, so that the model explores the same code that the product runs.
 
+pub mod access;
 pub mod api;
 pub mod bulk_retry;
 pub mod cache_api;

@@ -23,6 +23,7 @@ use crate::readers::{ReadError, Readers};
 use crate::storage::{At, Settings, StorageError};
 use crate::writer::{WriteError, Writer};
 
+mod access;
 mod apply;
 mod data;
 mod jobs;
@@ -86,6 +87,9 @@ impl Service {
             .route("/retries:preview", post(retries::preview))
             .route("/schedules", get(schedules::list))
             .route("/schedules/{name}", get(schedules::one))
+            .route("/keys", get(access::keys))
+            .route("/keys/{id}", get(access::key))
+            .route("/audit", get(access::audit))
             .route("/log", get(log::log))
             .route("/pull", post(pull::pull))
             .route("/fenced", get(log::fenced))

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use protocol::access::{KeyId, KeyRecord};
 use protocol::api::{JobView, WorkerView, Workers};
 use protocol::bulk_retry::{BulkRetry, RetryFilter, RetryPreview};
 use protocol::explain::Explanation;
@@ -12,16 +13,17 @@ use protocol::lease::Held;
 use protocol::queue::QueueView;
 use protocol::schedule::ScheduleView;
 use protocol::store_api::{DataView, JobFence};
+use protocol::tenant::Tenant;
 use protocol::time::Timestamp;
 
 use super::expire::{ended_before, is_expired};
 use super::logs::logs;
 use super::view::{result, view};
-use super::{bulk_retry, memory, schedules};
+use super::{audit, bulk_retry, keys, memory, schedules};
 use crate::storage::row::Row;
 use crate::storage::sql::{Columns, Sql, values};
 use crate::storage::{
-    At, AttemptsRead, BellSeq, JobRead, JobsPage, JobsQuery, Live, LogKinds, LogRead, OutstandingBells, PayloadRead,
+    At, AttemptsRead, AuditRead, BellSeq, JobRead, JobsPage, JobsQuery, KeyCursor, KeysPage, Live, LogKinds, LogRead, OutstandingBells, PayloadRead,
     Reader, ResultRead, SchedulesPage, StorageError, TENANT,
 };
 
@@ -202,6 +204,23 @@ impl<S: Snapshots> Reader for Viewed<S> {
 
     fn schedules(&mut self, after: &str, limit: u32) -> Result<At<SchedulesPage>, StorageError> {
         self.at(|sql| schedules::page(sql, after, limit))
+    }
+
+    fn key(&mut self, key_id: &KeyId) -> Result<At<Option<KeyRecord>>, StorageError> {
+        self.at(|sql| keys::load(sql, key_id))
+    }
+
+    fn keys(
+        &mut self,
+        of: Option<&Tenant>,
+        after: Option<&KeyCursor>,
+        limit: u32,
+    ) -> Result<At<KeysPage>, StorageError> {
+        self.at(|sql| keys::page(sql, of, after, limit))
+    }
+
+    fn audit(&mut self, of: Option<&Tenant>, before: Option<i64>, limit: u32) -> Result<At<AuditRead>, StorageError> {
+        self.at(|sql| audit::page(sql, of, before, limit))
     }
 
     fn leases(&mut self) -> Result<Vec<Held<JobFence>>, StorageError> {
