@@ -16,6 +16,7 @@ use crate::chaos::arguments::{Chaos, EXIT_STATUSES as CHAOS_EXIT_STATUSES};
 use crate::chaos::handler::Handler;
 use crate::durations;
 use crate::load::{self, arguments::Load};
+use crate::operate::keys::{Audit, Keys};
 use crate::operate::schedules::Schedules;
 
 pub(crate) use data::{Data, DataDelete, DataGet, DataPut, DataWrite, Inspect, Invalidate};
@@ -70,6 +71,10 @@ pub(crate) enum Command {
     Retries(Retries),
     /// Jobs that are made again and again: list, show, put, delete, pause, resume or run schedules
     Schedules(Schedules),
+    /// API keys: list, create, rotate or revoke them
+    Keys(Keys),
+    /// What operators did, newest first
+    Audit(Audit),
     /// What each queue holds, and what came and went within the last minute
     Queues(List),
     /// Begin nothing new from a queue; what runs goes on, and jobs are still accepted
@@ -119,6 +124,12 @@ pub(crate) enum Command {
 pub(crate) struct Service {
     #[arg(long, value_name = "URL", help = "Where Longshore is [default: LONGSHORE_URL, else http://127.0.0.1:8000]")]
     pub(crate) url: Option<String>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "A file with the API key, where one is needed [default: LONGSHORE_API_KEY_FILE, else LONGSHORE_API_KEY]"
+    )]
+    pub(crate) api_key_file: Option<PathBuf>,
 }
 
 /// How a list is shown.

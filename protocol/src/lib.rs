@@ -18,6 +18,7 @@ pub mod key;
 pub mod lease;
 pub mod lease_api;
 pub mod logs;
+pub mod namespace;
 #[cfg(feature = "openapi")]
 mod openapi;
 pub mod problem;

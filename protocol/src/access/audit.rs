@@ -12,6 +12,9 @@ use crate::time::Timestamp;
 /// The outcome of what was done; of what was refused it is the name of the problem.
 pub const OUTCOME_DONE: &str = "done";
 
+/// Longest target of an entry, in bytes; a longer one is cut.
+const TARGET_BYTES_MAX: usize = 512;
+
 /// What somebody does, before it is known what comes of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Act {
@@ -65,7 +68,12 @@ impl AuditEntry {
     #[must_use]
     pub fn of(act: Act, at: Timestamp, refused: Option<&Problem>) -> Self {
         let outcome = refused.map_or(OUTCOME_DONE, |problem| problem.kind().map_or("refused", |kind| kind.name()));
-        let Act { who, tenant, action, target, from, request_id } = act;
+        let Act { who, tenant, action, mut target, from, request_id } = act;
+        if target.len() > TARGET_BYTES_MAX {
+            let cut = target.floor_char_boundary(TARGET_BYTES_MAX);
+            target.truncate(cut);
+            target.push('…');
+        }
         Self { at, who, tenant, action, target, from, request_id, outcome: outcome.to_owned() }
     }
 }

@@ -255,7 +255,8 @@ mod tests {
         };
         check("lsk_00000000000000ff_c2VjcmV0", Some("00000000000000ff"));
         check("lsk_00000000000000ff_a_b-c", Some("00000000000000ff"));
-        for other in ["", "lsk_", "lsk_00000000000000ff", "lsk_00000000000000ff_", "lsk_ff_x", "lsk_00000000000000FF_x"] {
+        for other in ["", "lsk_", "lsk_00000000000000ff", "lsk_00000000000000ff_", "lsk_ff_x", "lsk_00000000000000FF_x"]
+        {
             check(other, None);
         }
         assert_eq!(KeyId::of(255).as_str(), "00000000000000ff");

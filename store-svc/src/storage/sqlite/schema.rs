@@ -5,7 +5,8 @@ use rusqlite::{Connection, params};
 
 use super::{StorageError, TENANT};
 
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_access.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_access.sql")];
 /// Marks the file as ours (`PRAGMA application_id`): "LSHR".
 const APPLICATION: i64 = 0x4c53_4852;
 

@@ -56,7 +56,9 @@ pub(super) fn page(
         Ok((n, serde_json::from_str::<AuditEntry>(columns.word()?)?))
     };
     let mut found = match of {
-        None => sql.all("SELECT n, entry FROM audit WHERE n < ? ORDER BY n DESC LIMIT ?", values![before, more], read)?,
+        None => {
+            sql.all("SELECT n, entry FROM audit WHERE n < ? ORDER BY n DESC LIMIT ?", values![before, more], read)?
+        }
         Some(tenant) => {
             let query = "SELECT n, entry FROM audit WHERE tenant_name = ? AND n < ? ORDER BY n DESC LIMIT ?";
             sql.all(query, values![tenant.as_str(), before, more], read)?

@@ -1,8 +1,6 @@
 //! API keys as rows: made, rotated, revoked. Whether a secret is right is the gateways' business; here is only its digest.
 
-use protocol::access::{
-    KEYS_MAX, KeyCommand, KeyId, KeyName, KeyRecord, KeyView, NewKey, Scopes, unknown_key,
-};
+use protocol::access::{KEYS_MAX, KeyCommand, KeyId, KeyName, KeyRecord, KeyView, NewKey, Scopes, unknown_key};
 use protocol::problem::Kind;
 use protocol::store_api::Reply;
 use protocol::tenant::Tenant;
@@ -108,7 +106,8 @@ impl Transaction<'_> {
             let detail = format!("There are {KEYS_MAX} keys and sessions, which is the limit; revoke some first.");
             return Ok(Err(Kind::Conflict.detail(detail)));
         }
-        let query = "INSERT INTO api_keys (key_id, tenant_name, name, scopes, digest, session_of, created_at, expires_at)
+        let query =
+            "INSERT INTO api_keys (key_id, tenant_name, name, scopes, digest, session_of, created_at, expires_at)
                      VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
         let (scopes, expires_at) = (new.scopes.words(), new.expires_at.map(Timestamp::unix_ms));
         let (tenant, name) = (new.tenant.as_str(), new.name.as_str());
@@ -141,7 +140,8 @@ impl Transaction<'_> {
             return Ok(Err(Kind::Conflict.detail(detail)));
         }
         if known.digest != digest {
-            let query = "UPDATE api_keys SET old_digest = digest, digest = ?, old_until = ?, rotated_at = ? WHERE key_id = ?";
+            let query =
+                "UPDATE api_keys SET old_digest = digest, digest = ?, old_until = ?, rotated_at = ? WHERE key_id = ?";
             let until = now.saturating_add_unsigned(overlap_ms);
             self.sql.write(query, values![digest, until, now, key_id.as_str()])?;
         }

@@ -23,8 +23,8 @@ use super::{audit, bulk_retry, keys, memory, schedules};
 use crate::storage::row::Row;
 use crate::storage::sql::{Columns, Sql, values};
 use crate::storage::{
-    At, AttemptsRead, AuditRead, BellSeq, JobRead, JobsPage, JobsQuery, KeyCursor, KeysPage, Live, LogKinds, LogRead, OutstandingBells, PayloadRead,
-    Reader, ResultRead, SchedulesPage, StorageError, TENANT,
+    At, AttemptsRead, AuditRead, BellSeq, JobRead, JobsPage, JobsQuery, KeyCursor, KeysPage, Live, LogKinds, LogRead,
+    OutstandingBells, PayloadRead, Reader, ResultRead, SchedulesPage, StorageError, TENANT,
 };
 
 mod explain;

@@ -2,6 +2,7 @@
 
 use protocol::api::{JobView, Links, Progress, WaitingFor};
 use protocol::job::State;
+use protocol::namespace;
 use protocol::time::Timestamp;
 use serde_json::value::RawValue;
 
@@ -20,7 +21,8 @@ impl Transaction<'_> {
 pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, paused: bool) -> Result<JobView, StorageError> {
     let state = row.job.state;
     let progress: Option<Progress> = row.progress.as_deref().map(serde_json::from_str).transpose()?;
-    let invalidates = row.invalidates.as_deref().map(serde_json::from_str).transpose()?;
+    let invalidates: Option<Vec<String>> = row.invalidates.as_deref().map(serde_json::from_str).transpose()?;
+    let as_known = |key: String| namespace::public(&key).to_owned();
     Ok(JobView {
         job_id: row.job_id,
         task: row.task.clone(),
@@ -35,7 +37,7 @@ pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, paused: bool) -> R
         progress,
         result: if state == State::Succeeded { result(sql, row.n)? } else { None },
         error: row.error.clone(),
-        invalidates: invalidates.unwrap_or_default(),
+        invalidates: invalidates.unwrap_or_default().into_iter().map(as_known).collect(),
         timeout_ms: row.timeout_ms,
         start_deadline_ms: row.start_deadline_ms,
         unique_key: row.unique_key.clone(),
