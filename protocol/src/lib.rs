@@ -24,5 +24,6 @@ pub mod queue;
 pub mod retry;
 pub mod schedule;
 pub mod store_api;
+pub mod tenant;
 pub mod time;
 pub mod topology;
