@@ -17,6 +17,7 @@ use crate::chaos::handler::Handler;
 use crate::durations;
 use crate::load::{self, arguments::Load};
 use crate::operate::schedules::Schedules;
+use crate::operate::tenants::Tenants;
 
 pub(crate) use data::{Data, DataDelete, DataGet, DataPut, DataWrite, Inspect, Invalidate};
 pub(crate) use names::{ErrorKindName, PriorityName, StatusName, UnsuccessfulName};
@@ -70,6 +71,8 @@ pub(crate) enum Command {
     Retries(Retries),
     /// Jobs that are made again and again: list, show, put, delete, pause, resume or run schedules
     Schedules(Schedules),
+    /// Show whose jobs there are, and set what each tenant may have
+    Tenants(Tenants),
     /// What each queue holds, and what came and went within the last minute
     Queues(List),
     /// Begin nothing new from a queue; what runs goes on, and jobs are still accepted

@@ -10,7 +10,7 @@ use chassis::config::Source;
 use crate::arguments::{Arguments, Command};
 use crate::data::inspect;
 use crate::jobs::{batch, show};
-use crate::operate::{backends, queues, schedules, top, workers};
+use crate::operate::{backends, queues, schedules, tenants, top, workers};
 use crate::{
     backup, chaos, control, data, definitions, doctor, explain, health, jobs, load, logs, retry, submit, up, watch,
 };
@@ -47,6 +47,7 @@ async fn client_command(command: Command, source: &Source) -> anyhow::Result<Exi
         Command::Retry(arguments) => retry::run(*arguments, source).await,
         Command::Retries(arguments) => retry::list(&arguments, source).await,
         Command::Schedules(arguments) => schedules::run(arguments, source).await,
+        Command::Tenants(arguments) => tenants::run(arguments, source).await,
         Command::Queues(arguments) => queues::list(&arguments, source).await,
         Command::Pause(arguments) => queues::pause(&arguments, source).await,
         Command::Resume(arguments) => queues::resume(&arguments, source).await,

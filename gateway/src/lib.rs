@@ -15,6 +15,7 @@ mod router;
 mod schedules;
 mod state;
 mod store;
+mod tenants;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -13,6 +13,7 @@ use crate::openapi;
 use crate::queues;
 use crate::schedules;
 use crate::state::Gateway;
+use crate::tenants;
 
 pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
     // Around the handlers that read a body, and no others: a read pays for nothing that it does not need.
@@ -50,6 +51,8 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/schedules/{name}/resume", post(schedules::control::resume))
         .route("/schedules/{name}/run", post(schedules::control::run))
         .route("/workers", get(list::workers))
+        .route("/tenants", get(tenants::list))
+        .route("/tenants/{tenant}", put(tenants::put).layer(admitted.clone()))
         .route("/data", get(read::default_key))
         .route("/data/{key}", get(read::key).merge(put(write::put).layer(admitted.clone())).delete(write::delete))
         .route("/bytes/{key}", get(read::bytes).merge(put(write::put_bytes).layer(admitted.clone())))

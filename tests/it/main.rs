@@ -18,6 +18,7 @@ mod reads;
 mod real_input;
 mod schedules;
 mod secrets;
+mod tenants;
 mod tidy;
 mod transcripts;
 mod walk;

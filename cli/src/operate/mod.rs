@@ -3,5 +3,6 @@
 pub(crate) mod backends;
 pub(crate) mod queues;
 pub(crate) mod schedules;
+pub(crate) mod tenants;
 pub(crate) mod top;
 pub(crate) mod workers;

@@ -19,6 +19,7 @@ use crate::jobs::{batch, control, events, list, retry_many, status, submit};
 use crate::leases::{end, take};
 use crate::queues;
 use crate::schedules;
+use crate::tenants;
 use headers::IfNoneMatch;
 use problems::Any;
 use shared::Shared;
@@ -26,6 +27,7 @@ use shared::Shared;
 /// The tags of operations, in the order in which they are shown.
 pub(crate) const JOBS: &str = "Jobs";
 pub(crate) const QUEUES: &str = "Queues and workers";
+pub(crate) const TENANTS: &str = "Tenants";
 pub(crate) const SCHEDULES: &str = "Schedules";
 pub(crate) const LEASES: &str = "Leases";
 pub(crate) const DATA: &str = "Data";
@@ -39,6 +41,7 @@ pub(crate) const DESCRIPTION: &str = "Description";
     tags(
         (name = JOBS, description = "Long work: submit it, look at it, wait for its end, stop it."),
         (name = QUEUES, description = "What waits, and who works."),
+        (name = TENANTS, description = "Whose jobs there are, and what each may have."),
         (name = SCHEDULES, description = "Jobs that are made again and again, at times that a cron expression names in a time zone."),
         (name = LEASES, description = "Workers over HTTP: take jobs, keep them, and say how they ended."),
         (name = DATA, description = "Hot data, read from caches that give no stale answer once a write is acknowledged."),
@@ -48,7 +51,7 @@ pub(crate) const DESCRIPTION: &str = "Description";
     paths(
         submit::post, batch::post, list::jobs, status::job, submit::put, control::purge, events::events, status::result,
         status::payload, status::logs, status::explain, control::cancel, control::retry, retry_many::post, retry_many::list,
-        retry_many::stop, queues::list, queues::pause, queues::resume,
+        retry_many::stop, queues::list, queues::pause, queues::resume, tenants::list, tenants::put,
         schedules::list::list, schedules::list::one, schedules::put::put, schedules::control::delete, schedules::control::pause,
         schedules::control::resume, schedules::control::run, list::workers, take::take, end::heartbeat,
         end::complete, end::fail, end::release, read::default_key, read::key, write::put, write::delete, read::bytes,

@@ -7,12 +7,17 @@ use protocol::problem::Problem;
 use protocol::store_api::{Answer, Applied, Apply, ITEMS_MAX, Reply};
 
 use super::Service;
+use super::tenants::For;
 
-pub(super) async fn apply(State(service): State<Service>, Json(apply): Json<Apply>) -> Result<Response, Rejection> {
+pub(super) async fn apply(
+    State(service): State<Service>,
+    For(tenant): For,
+    Json(apply): Json<Apply>,
+) -> Result<Response, Rejection> {
     if apply.items.len() > ITEMS_MAX {
         return Err(Problem::invalid("/items", format!("at most {ITEMS_MAX} items")).into());
     }
-    let written = service.inner.writer.apply(apply.items).await?;
+    let written = service.inner.writer.apply(tenant, apply.items).await?;
     let items = written.answers.into_iter().map(|answer| seen(&service, answer)).collect();
     let applied = Applied { incarnation: service.inner.incarnation, position: written.position, items };
     Ok(service.at(written.position, Json(applied)))

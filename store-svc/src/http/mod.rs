@@ -33,6 +33,7 @@ mod pull;
 mod queues;
 mod retries;
 mod schedules;
+mod tenants;
 
 /// Long-polls at once; one more is answered 503.
 const LONG_POLLS_MAX: usize = 1_024;
@@ -86,6 +87,7 @@ impl Service {
             .route("/retries:preview", post(retries::preview))
             .route("/schedules", get(schedules::list))
             .route("/schedules/{name}", get(schedules::one))
+            .route("/tenants", get(tenants::list))
             .route("/log", get(log::log))
             .route("/pull", post(pull::pull))
             .route("/fenced", get(log::fenced))

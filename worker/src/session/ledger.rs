@@ -188,11 +188,19 @@ mod tests {
     use super::*;
     use crate::context::Job;
     use protocol::ids::{Fence, JobId};
+    use protocol::tenant::Tenant;
     use tokio::time::Instant;
 
     fn begin(ledger: &Ledger, lease_ms: u64, sent_ms: u64) -> (JobFence, JobContext) {
-        let job =
-            Job { id: JobId::generate(), task: "noop".to_owned(), run: 1, attempt: 1, fence: Fence(1), payload: None };
+        let job = Job {
+            id: JobId::generate(),
+            tenant: Tenant::default(),
+            task: "noop".to_owned(),
+            run: 1,
+            attempt: 1,
+            fence: Fence(1),
+            payload: None,
+        };
         let who = JobFence { job_id: job.id, fence: job.fence };
         let job = JobContext::new(job, Instant::now() + Duration::from_secs(60), Arc::clone(ledger.progress()), None);
         ledger.begin(who, job.clone(), lease_ms, sent_ms, Duration::from_secs(2));

@@ -101,7 +101,7 @@ impl Import<'_> {
         if found != 0 {
             return Err(ImportError::NotEmpty { url: self.url.clone() });
         }
-        target.batch("DELETE FROM data").map_err(|fault| self.server(fault))?;
+        target.batch("DELETE FROM data; DELETE FROM tenants").map_err(|fault| self.server(fault))?;
         let mut moved = Moved::new();
         for table in self.tables()? {
             let rows = self.copy(target, &table)?;

@@ -6,7 +6,8 @@ use uuid::Uuid;
 use super::connection::Connection;
 use super::fault::Fault;
 
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+pub(super) const MIGRATIONS: &[&str] =
+    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 /// Advisory locks of ours are pairs that begin with this: "LSHR".
 pub(super) const LOCKS: i32 = 0x4c53_4852;
 /// The second number of the lock that lets one store migrate at a time; the writer's seat has 0.
@@ -89,7 +90,7 @@ pub(super) fn begin_history(connection: &mut Connection) -> Result<(), Fault> {
     let incarnation = Uuid::new_v4();
     connection.batch(&format!(
         "UPDATE longshore.meta SET incarnation = '{incarnation}', origin = {ORIGIN}, changes = changes + 1 WHERE tenant = 0;
-         UPDATE longshore.jobs SET fence = fence + {FENCES_SKIPPED} WHERE tenant = 0 AND state <> 'succeeded'"
+         UPDATE longshore.jobs SET fence = fence + {FENCES_SKIPPED} WHERE state <> 'succeeded'"
     ))
 }
 

@@ -6,18 +6,27 @@ use protocol::time::Timestamp;
 use serde_json::value::RawValue;
 
 use super::Transaction;
-use crate::storage::row::Row;
+use crate::storage::row::{Ring, Row};
 use crate::storage::sql::{Sql, values};
 use crate::storage::{Live, StorageError};
 
 impl Transaction<'_> {
     pub(super) fn view(&mut self, row: &Row) -> Result<JobView, StorageError> {
         let paused = self.memory.queue(&row.queue).is_paused();
-        view(self.sql, row, &self.memory.live, paused)
+        let held_back = self.memory.tenants.held_back(row.tenant, self.context.wall_ms).is_some();
+        view(self.sql, row, &self.memory.live, Around { paused, held_back })
     }
 }
 
-pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, paused: bool) -> Result<JobView, StorageError> {
+/// What keeps a queued row from being offered, besides the workers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Around {
+    pub(super) paused: bool,
+    /// A limit of its tenant is reached.
+    pub(super) held_back: bool,
+}
+
+pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, around: Around) -> Result<JobView, StorageError> {
     let state = row.job.state;
     let progress: Option<Progress> = row.progress.as_deref().map(serde_json::from_str).transpose()?;
     let invalidates = row.invalidates.as_deref().map(serde_json::from_str).transpose()?;
@@ -27,7 +36,7 @@ pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, paused: bool) -> R
         queue: row.queue.clone(),
         priority: row.priority,
         status: state.into(),
-        waiting_for: waiting_for(row, live, paused),
+        waiting_for: waiting_for(row, live, around),
         run: row.job.run,
         attempt: row.job.attempt,
         max_attempts: row.job.max_attempts,
@@ -51,13 +60,14 @@ pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, paused: bool) -> R
 }
 
 /// Whether the broker is away is not in the rows: whoever answers turns `slot` into `broker` then.
-pub(super) fn waiting_for(row: &Row, live: &Live, paused: bool) -> Option<WaitingFor> {
+pub(super) fn waiting_for(row: &Row, live: &Live, around: Around) -> Option<WaitingFor> {
     match row.job.state {
         State::Scheduled => Some(WaitingFor::DueTime),
-        State::Queued if paused => Some(WaitingFor::QueuePaused),
+        State::Queued if around.paused => Some(WaitingFor::QueuePaused),
         State::Queued if !live.matches(&row.queue, &row.task) && !live.pulls(&row.queue, &row.task) => {
             Some(WaitingFor::Worker)
         }
+        State::Queued if around.held_back && row.ring != Some(Ring::Rung) => Some(WaitingFor::TenantLimit),
         State::Queued => Some(WaitingFor::Slot),
         State::Running | State::Finishing | State::Succeeded | State::Failed | State::Cancelled => None,
     }
