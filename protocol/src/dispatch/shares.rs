@@ -36,9 +36,12 @@ impl Shares {
             // Of two that are level the one that has waited longer.
             (start.saturating_add(cost(one.share).saturating_mul(one.offered)), end, one.tenant, start)
         });
-        let (_, _, tenant, start) = tags.min()?;
-        self.advance(start);
-        Some(tenant)
+        let tags: Vec<(u64, u64, i64, u64)> = tags.collect();
+        let (_, _, tenant, _) = tags.iter().min()?;
+        // Whoever is passed over because it is offered enough keeps its place.
+        let first = tags.iter().map(|(_, _, _, start)| *start).min()?;
+        self.advance(first);
+        Some(*tenant)
     }
 
     /// A job of the tenant has started; `alone`: no other tenant has one that could.
