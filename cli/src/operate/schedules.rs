@@ -2,25 +2,26 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
-use bytes::Bytes;
-use chassis::client::{Answer, Call};
 use chassis::config::Source;
 use clap::{Args, Subcommand, ValueEnum};
 use http::{Method, StatusCode};
 use protocol::api::{JobView, Submit};
 use protocol::key::{DataKey, QueueName, ScheduleName, TaskName, UniqueKey};
 use protocol::schedule::{CatchUp, Cron, LastTick, PutSchedule, SchedulePage, ScheduleView, Zone};
-use serde::de::DeserializeOwned;
 
-use crate::arguments::{PriorityName, Service, name};
-use crate::client::{Client, DEADLINE, get, input, request};
+use super::named::{All, Name, One, Show};
+use crate::arguments::{PriorityName, name};
+use crate::client::{input, request};
 use crate::output::table::{Kind, Table};
 use crate::{durations, output};
 
-const PATH: &str = "/schedules";
+const NONE: &str = "There are none: put one with `longshore schedules put nightly report_1 --cron \"30 2 * * *\"`.";
 const COLUMNS: [(&str, Kind); 5] =
     [("SCHEDULE", Kind::Long), ("TASK", Kind::Long), ("CRON", Kind::Text), ("NEXT", Kind::Text), ("LAST", Kind::Long)];
+
+impl Name for ScheduleName {
+    const PATH: &'static str = "/schedules";
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct Schedules {
@@ -33,53 +34,23 @@ enum Command {
     /// List them by name
     List(All),
     /// Show one: what it makes, when, and what became of its last tick
-    Show(Show),
+    Show(Show<ScheduleName>),
     /// Create one, or put it in the place of what has its name
     Put(Box<Put>),
     /// Delete one; the jobs that it has made stay
-    Delete(One),
+    Delete(One<ScheduleName>),
     /// Let its ticks pass without jobs
-    Pause(One),
+    Pause(One<ScheduleName>),
     /// Go on with a paused one, from its next tick
-    Resume(One),
+    Resume(One<ScheduleName>),
     /// Make one job of it now, besides those of its ticks, and print its id
-    Run(One),
-}
-
-#[derive(Debug, Args)]
-struct All {
-    #[command(flatten)]
-    service: Service,
-    /// Print each as a line of JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-struct Show {
-    #[command(flatten)]
-    one: One,
-    /// Print it as JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-struct One {
-    #[command(flatten)]
-    service: Service,
-    /// Which schedule
-    #[arg(value_name = "NAME", value_parser = name::<ScheduleName>)]
-    name: ScheduleName,
+    Run(One<ScheduleName>),
 }
 
 #[derive(Debug, Args)]
 struct Put {
     #[command(flatten)]
-    service: Service,
-    /// What it is called: letters, digits, '.', '_', '-' and ':'
-    #[arg(value_name = "NAME", value_parser = name::<ScheduleName>)]
-    name: ScheduleName,
+    one: One<ScheduleName>,
     /// When: minute, hour, day of month, month, day of week, such as "30 2 * * MON-FRI", or @hourly, @daily, @weekly, @monthly, @yearly
     #[arg(long, value_name = "EXPRESSION", value_parser = cron)]
     cron: Cron,
@@ -151,86 +122,34 @@ fn zone(text: &str) -> Result<Zone, String> {
 
 pub(crate) async fn run(arguments: Schedules, source: &Source) -> anyhow::Result<ExitCode> {
     match arguments.command {
-        Command::List(asked) => list(&Client::new(&asked.service, source)?, asked.json).await?,
-        Command::Show(asked) => show(&asked, source).await?,
+        Command::List(asked) => {
+            let part = |page: SchedulePage| (page.schedules, page.next_cursor);
+            asked.run::<ScheduleName, _, _, _>(source, part, table, NONE).await?;
+        }
+        Command::Show(asked) => asked.run(source, shown).await?,
         Command::Put(asked) => put(*asked, source).await?,
         Command::Delete(one) => {
-            one.call(Method::DELETE, "", source).await?;
+            one.call(&request(Method::DELETE, one.name.path("")), source).await?;
             output::line(format!("There is no schedule {} any more; the jobs that it has made stay.", one.name))?;
         }
         Command::Pause(one) => {
-            one.call(Method::POST, "/pause", source).await?;
+            one.call(&request(Method::POST, one.name.path("/pause")), source).await?;
             let name = &one.name;
             output::line(format!("The schedule {name} is paused: its ticks pass. See `longshore schedules resume`."))?;
         }
         Command::Resume(one) => {
-            let schedule: ScheduleView = one.read(Method::POST, "/resume", source).await?;
+            let schedule: ScheduleView = one.read(&request(Method::POST, one.name.path("/resume")), source).await?;
             output::line(format!("The schedule {} goes on. {}", one.name, next_of(&schedule)))?;
         }
         Command::Run(one) => {
-            let job: JobView = one.read(Method::POST, "/run", source).await?;
+            let job: JobView = one.read(&request(Method::POST, one.name.path("/run")), source).await?;
             output::line(job.job_id.to_string())?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-impl One {
-    /// The answer, and whom it is from.
-    async fn call(&self, method: Method, part: &str, source: &Source) -> anyhow::Result<(Client, Answer<Bytes>)> {
-        let client = Client::new(&self.service, source)?;
-        let answer = client.call(&request(method, path(&self.name, part))).await?;
-        Ok((client, answer))
-    }
-
-    async fn read<T: DeserializeOwned>(&self, method: Method, part: &str, source: &Source) -> anyhow::Result<T> {
-        let (client, answer) = self.call(method, part, source).await?;
-        Ok(client.read(&answer.body)?)
-    }
-}
-
-/// A name needs no escapes in a path.
-fn path(name: &ScheduleName, part: &str) -> String {
-    format!("{PATH}/{name}{part}")
-}
-
-/// Page after page. As JSON each schedule is a line.
-async fn list(client: &Client, json: bool) -> anyhow::Result<()> {
-    let (mut all, mut query) = (Vec::new(), String::new());
-    loop {
-        let answer = client.call(&get(format!("{PATH}{query}"))).await?;
-        let page: SchedulePage = client.read(&answer.body)?;
-        all.extend(page.schedules);
-        // The cursor is a name, which needs no escapes.
-        let Some(cursor) = page.next_cursor else { break };
-        query = format!("?cursor={cursor}");
-    }
-    if json {
-        for schedule in &all {
-            output::line(serde_json::to_string(schedule)?)?;
-        }
-        return Ok(());
-    }
-    if all.is_empty() {
-        output::note("There are none: put one with `longshore schedules put nightly report_1 --cron \"30 2 * * *\"`.");
-        return Ok(());
-    }
-    table(&all).lines(output::width()).into_iter().try_for_each(output::line)?;
-    Ok(())
-}
-
-async fn show(asked: &Show, source: &Source) -> anyhow::Result<()> {
-    let (client, answer) = asked.one.call(Method::GET, "", source).await?;
-    if asked.json {
-        output::json(&answer.body)?;
-        return Ok(());
-    }
-    shown(&client.read(&answer.body)?).into_iter().try_for_each(output::line)?;
-    Ok(())
-}
-
 async fn put(asked: Put, source: &Source) -> anyhow::Result<()> {
-    let client = Client::new(&asked.service, source)?;
     let body = PutSchedule {
         cron: asked.cron,
         time_zone: asked.time_zone,
@@ -252,9 +171,7 @@ async fn put(asked: Put, source: &Source) -> anyhow::Result<()> {
             idempotency_key: None,
         },
     };
-    let json = serde_json::to_vec(&body).context("writing the schedule as JSON")?;
-    let call = Call::new(Method::PUT, path(&asked.name, ""), true).json_bytes(json).within(DEADLINE);
-    let answer = client.call(&call).await?;
+    let (client, answer) = asked.one.call(&asked.one.put(&body, true)?, source).await?;
     let what = if answer.status == StatusCode::CREATED { "created" } else { "changed" };
     let schedule: ScheduleView = client.read(&answer.body)?;
     output::line(format!("The schedule {} is {what}. {}", schedule.name, next_of(&schedule)))?;

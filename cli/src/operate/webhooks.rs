@@ -3,8 +3,6 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use bytes::Bytes;
-use chassis::client::{Answer, Call};
 use chassis::config::Source;
 use clap::{Args, Subcommand, ValueEnum};
 use http::{Method, StatusCode};
@@ -15,16 +13,15 @@ use protocol::webhook::{
     DeliveryPage, DeliveryStatus, DeliveryView, EventType, LastAttempt, PutWebhook, ResendMany, Resent, Rotate, Secret,
     WebhookPage, WebhookView,
 };
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use crate::arguments::{Service, name};
+use super::named::{All, Name, One, Show};
+use crate::arguments::name;
 use crate::client::input::{bad, bytes};
-use crate::client::{Client, DEADLINE, get, request};
+use crate::client::{get, post, request};
 use crate::output::table::{Kind, Table};
 use crate::{durations, output};
 
-const PATH: &str = "/webhooks";
+const NONE: &str = "There are none: put one with `longshore webhooks put billing https://billing.example/longshore`.";
 const COLUMNS: [(&str, Kind); 5] = [
     ("WEBHOOK", Kind::Long),
     ("URL", Kind::Long),
@@ -41,6 +38,10 @@ const DELIVERY_COLUMNS: [(&str, Kind); 6] = [
     ("LAST", Kind::Long),
 ];
 
+impl Name for WebhookName {
+    const PATH: &'static str = "/webhooks";
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Webhooks {
     #[command(subcommand)]
@@ -52,15 +53,15 @@ enum Command {
     /// List them by name
     List(All),
     /// Show one
-    Show(Show),
+    Show(Show<WebhookName>),
     /// Create one and print its secret, or put it in the place of what has its name
     Put(Box<Put>),
     /// Delete one, and what was still to be sent to it
-    Delete(One),
+    Delete(One<WebhookName>),
     /// Send nothing to one, and note nothing new for it
-    Disable(One),
+    Disable(One<WebhookName>),
     /// Go on with one that is disabled
-    Enable(One),
+    Enable(One<WebhookName>),
     /// Give one a new secret and print it; for a while the former one signs as well
     Rotate(Turn),
     /// List the events of one and what became of them, newest first
@@ -70,36 +71,9 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct All {
-    #[command(flatten)]
-    service: Service,
-    /// Print each as a line of JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-struct Show {
-    #[command(flatten)]
-    one: One,
-    /// Print it as JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-struct One {
-    #[command(flatten)]
-    service: Service,
-    /// Which webhook
-    #[arg(value_name = "NAME", value_parser = name::<WebhookName>)]
-    name: WebhookName,
-}
-
-#[derive(Debug, Args)]
 struct Put {
     #[command(flatten)]
-    one: One,
+    one: One<WebhookName>,
     /// Where events are sent, https://…
     #[arg(value_name = "URL")]
     target: String,
@@ -120,7 +94,7 @@ struct Put {
 #[derive(Debug, Args)]
 struct Turn {
     #[command(flatten)]
-    one: One,
+    one: One<WebhookName>,
     /// How long the former secret signs as well, such as 1h; 0s: it was stolen
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = durations::parse_ms)]
     overlap: u64,
@@ -132,7 +106,7 @@ struct Turn {
 #[derive(Debug, Args)]
 struct Deliveries {
     #[command(flatten)]
-    one: One,
+    one: One<WebhookName>,
     /// Only those of which this became
     #[arg(long, value_enum)]
     status: Option<StatusName>,
@@ -147,7 +121,7 @@ struct Deliveries {
 #[derive(Debug, Args)]
 struct Resend {
     #[command(flatten)]
-    one: One,
+    one: One<WebhookName>,
     /// Which one
     #[arg(value_name = "DELIVERY", required_unless_present = "since", conflicts_with = "since")]
     delivery: Option<DeliveryId>,
@@ -202,22 +176,25 @@ fn task(text: &str) -> Result<TaskPattern, String> {
 
 pub(crate) async fn run(arguments: Webhooks, source: &Source) -> anyhow::Result<ExitCode> {
     match arguments.command {
-        Command::List(asked) => list(&Client::new(&asked.service, source)?, asked.json).await?,
-        Command::Show(asked) => show(&asked, source).await?,
+        Command::List(asked) => {
+            let part = |page: WebhookPage| (page.webhooks, page.next_cursor);
+            asked.run::<WebhookName, _, _, _>(source, part, table, NONE).await?;
+        }
+        Command::Show(asked) => asked.run(source, shown).await?,
         Command::Put(asked) => put(*asked, source).await?,
         Command::Delete(one) => {
-            one.call(&request(Method::DELETE, path(&one.name, "")), source).await?;
+            one.call(&request(Method::DELETE, one.name.path("")), source).await?;
             output::line(format!("There is no webhook {} any more.", one.name))?;
         }
         Command::Disable(one) => {
-            one.call(&request(Method::POST, path(&one.name, "/disable")), source).await?;
+            one.call(&request(Method::POST, one.name.path("/disable")), source).await?;
             let name = &one.name;
             output::line(format!(
                 "The webhook {name} is disabled: it is told nothing. See `longshore webhooks enable`."
             ))?;
         }
         Command::Enable(one) => {
-            let call = request(Method::POST, path(&one.name, "/enable"));
+            let call = request(Method::POST, one.name.path("/enable"));
             let webhook: WebhookView = one.read(&call, source).await?;
             output::line(format!("The webhook {} goes on, {} pending.", one.name, events(webhook.pending)))?;
         }
@@ -228,73 +205,12 @@ pub(crate) async fn run(arguments: Webhooks, source: &Source) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-impl One {
-    /// The answer, and whom it is from.
-    async fn call(&self, call: &Call, source: &Source) -> anyhow::Result<(Client, Answer<Bytes>)> {
-        let client = Client::new(&self.service, source)?;
-        let answer = client.call(call).await?;
-        Ok((client, answer))
-    }
-
-    async fn read<T: DeserializeOwned>(&self, call: &Call, source: &Source) -> anyhow::Result<T> {
-        let (client, answer) = self.call(call, source).await?;
-        Ok(client.read(&answer.body)?)
-    }
-}
-
-/// A name needs no escapes in a path.
-fn path(name: &WebhookName, part: &str) -> String {
-    format!("{PATH}/{name}{part}")
-}
-
-fn with_body<T: Serialize>(method: Method, path: String, body: &T) -> anyhow::Result<Call> {
-    let json = serde_json::to_vec(body).context("writing the request as JSON")?;
-    Ok(Call::new(method, path, false).json_bytes(json).within(DEADLINE))
-}
-
 /// Arguments are seen by everybody on the machine, so a secret is none.
 fn secret(argument: Option<&str>) -> anyhow::Result<Option<Secret>> {
     let Some(argument) = argument else { return Ok(None) };
     let read = bytes(argument).ok_or_else(|| bad("--secret must be @FILE, or - for standard input.".to_owned()))?;
     let text = String::from_utf8_lossy(&read?).trim().to_owned();
     Ok(Some(Secret::try_from(text).map_err(|error| bad(format!("The secret {error}.")))?))
-}
-
-/// Page after page. As JSON each webhook is a line.
-async fn list(client: &Client, json: bool) -> anyhow::Result<()> {
-    let (mut all, mut query) = (Vec::new(), String::new());
-    loop {
-        let answer = client.call(&get(format!("{PATH}{query}"))).await?;
-        let page: WebhookPage = client.read(&answer.body)?;
-        all.extend(page.webhooks);
-        // The cursor is a name, which needs no escapes.
-        let Some(cursor) = page.next_cursor else { break };
-        query = format!("?cursor={cursor}");
-    }
-    if json {
-        for webhook in &all {
-            output::line(serde_json::to_string(webhook)?)?;
-        }
-        return Ok(());
-    }
-    if all.is_empty() {
-        output::note(
-            "There are none: put one with `longshore webhooks put billing https://billing.example/longshore`.",
-        );
-        return Ok(());
-    }
-    table(&all).lines(output::width()).into_iter().try_for_each(output::line)?;
-    Ok(())
-}
-
-async fn show(asked: &Show, source: &Source) -> anyhow::Result<()> {
-    let (client, answer) = asked.one.call(&get(path(&asked.one.name, "")), source).await?;
-    if asked.json {
-        output::json(&answer.body)?;
-        return Ok(());
-    }
-    shown(&client.read(&answer.body)?).into_iter().try_for_each(output::line)?;
-    Ok(())
 }
 
 async fn put(asked: Put, source: &Source) -> anyhow::Result<()> {
@@ -305,7 +221,7 @@ async fn put(asked: Put, source: &Source) -> anyhow::Result<()> {
         queues: asked.queue,
         secret: secret(asked.secret.as_deref())?,
     };
-    let call = with_body(Method::PUT, path(&asked.one.name, ""), &body)?;
+    let call = asked.one.put(&body, false)?;
     let (client, answer) = asked.one.call(&call, source).await?;
     let what = if answer.status == StatusCode::CREATED { "created" } else { "changed" };
     let webhook: WebhookView = client.read(&answer.body)?;
@@ -324,7 +240,7 @@ fn print_secret(webhook: &WebhookView) -> anyhow::Result<()> {
 
 async fn rotate(asked: &Turn, source: &Source) -> anyhow::Result<()> {
     let body = Rotate { secret: secret(asked.secret.as_deref())?, overlap_ms: Some(asked.overlap) };
-    let call = with_body(Method::POST, path(&asked.one.name, "/rotate"), &body)?;
+    let call = post(&asked.one.name.path("/rotate"), &body)?;
     let webhook: WebhookView = asked.one.read(&call, source).await?;
     let overlap = durations::show_ms(asked.overlap);
     output::note(format!("The webhook {} has a new secret; the former one signs as well for {overlap}.", webhook.name));
@@ -334,7 +250,7 @@ async fn rotate(asked: &Turn, source: &Source) -> anyhow::Result<()> {
 async fn deliveries(asked: &Deliveries, source: &Source) -> anyhow::Result<()> {
     let status = asked.status.map(|status| format!("&status={}", DeliveryStatus::from(status).name()));
     let query = format!("/deliveries?limit={}{}", asked.limit, status.unwrap_or_default());
-    let (client, answer) = asked.one.call(&get(path(&asked.one.name, &query)), source).await?;
+    let (client, answer) = asked.one.call(&get(asked.one.name.path(&query)), source).await?;
     if asked.json {
         output::json(&answer.body)?;
         return Ok(());
@@ -351,13 +267,13 @@ async fn deliveries(asked: &Deliveries, source: &Source) -> anyhow::Result<()> {
 async fn resend(asked: &Resend, source: &Source) -> anyhow::Result<()> {
     let name = &asked.one.name;
     if let Some(delivery) = asked.delivery {
-        let call = request(Method::POST, path(name, &format!("/deliveries/{delivery}/resend")));
+        let call = request(Method::POST, name.path(&format!("/deliveries/{delivery}/resend")));
         let delivery: DeliveryView = asked.one.read(&call, source).await?;
         output::line(format!("The event {} of the job {} is sent again.", delivery.delivery_id, delivery.job_id))?;
         return Ok(());
     }
     let since = asked.since.context("clap asks for one of both")?;
-    let call = with_body(Method::POST, path(name, "/resend"), &ResendMany { since, status: asked.status.into() })?;
+    let call = post(&name.path("/resend"), &ResendMany { since, status: asked.status.into() })?;
     let mut resent = 0;
     loop {
         let page: Resent = asked.one.read(&call, source).await?;

@@ -62,6 +62,28 @@ pub(crate) async fn jobs(
     pass_on(&gateway, "/jobs", uri.query()).await
 }
 
+/// Where a page of a list by name begins; a parameter that is not here is a 422.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ByName {
+    /// `next_cursor` of the page before.
+    #[serde(rename = "cursor")]
+    #[param(nullable = false)]
+    _cursor: Option<String>,
+    /// On the page, at most; 50 unless it says otherwise.
+    #[param(nullable = false, minimum = 1, maximum = 500)]
+    limit: Option<u16>,
+}
+
+impl ByName {
+    /// The page, as the store says it.
+    pub(crate) async fn pass_on(&self, gateway: &Gateway, uri: &Uri) -> Result<Response, Rejection> {
+        check_limit(self.limit)?;
+        pass_on(gateway, uri.path(), uri.query()).await
+    }
+}
+
 /// Of a page.
 ///
 /// # Errors

@@ -5,28 +5,13 @@ use axum::response::Response;
 use chassis::http::{Json, Path, Query, Rejection};
 use protocol::key::ScheduleName;
 use protocol::schedule::{SchedulePage, unknown};
-use serde::Deserialize;
 
-use super::{Service, page};
+use super::Service;
+use super::page::ByName;
 use crate::storage::At;
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ListQuery {
-    cursor: Option<String>,
-    limit: Option<u32>,
-}
-
-pub(super) async fn list(
-    State(service): State<Service>,
-    Query(query): Query<ListQuery>,
-) -> Result<Response, Rejection> {
-    let limit = page::limit(query.limit)?;
-    let after = match query.cursor.map(ScheduleName::try_from) {
-        None => String::new(),
-        Some(Ok(name)) => name.into(),
-        Some(Err(_)) => return Err(page::bad_cursor().into()),
-    };
+pub(super) async fn list(State(service): State<Service>, Query(query): Query<ByName>) -> Result<Response, Rejection> {
+    let (after, limit) = query.read::<ScheduleName>()?;
     let At { position, read } = service.inner.readers.read(move |reader| reader.schedules(&after, limit)).await?;
     let read = SchedulePage { schedules: read.schedules, next_cursor: read.after };
     Ok(service.read(At { position, read }))

@@ -8,26 +8,12 @@ use protocol::key::WebhookName;
 use protocol::webhook::{DeliveryPage, DeliveryStatus, WebhookPage, unknown};
 use serde::Deserialize;
 
+use super::page::ByName;
 use super::{Service, page};
 use crate::storage::{At, DeliveriesQuery};
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ListQuery {
-    cursor: Option<String>,
-    limit: Option<u32>,
-}
-
-pub(super) async fn list(
-    State(service): State<Service>,
-    Query(query): Query<ListQuery>,
-) -> Result<Response, Rejection> {
-    let limit = page::limit(query.limit)?;
-    let after = match query.cursor.map(WebhookName::try_from) {
-        None => String::new(),
-        Some(Ok(name)) => name.into(),
-        Some(Err(_)) => return Err(page::bad_cursor().into()),
-    };
+pub(super) async fn list(State(service): State<Service>, Query(query): Query<ByName>) -> Result<Response, Rejection> {
+    let (after, limit) = query.read::<WebhookName>()?;
     let now_ms = wall_ms();
     let read = service.inner.readers.read(move |reader| reader.webhooks(&after, limit, now_ms)).await?;
     let At { position, read } = read;
