@@ -6,8 +6,9 @@
 use std::cell::RefCell;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use chassis::clock::wall_ms;
 use protocol::time::Timestamp;
 use serde::{Serialize, Serializer};
 use tracing::Level;
@@ -83,7 +84,7 @@ impl AccessLog {
             return tracing::info!(target: TARGET, "{}", line.as_text());
         }
         let mut lines = self.lines.borrow_mut();
-        lines.extend_from_slice(&line.as_json(now()));
+        line.as_json(Timestamp::from_unix_ms(wall_ms()), &mut lines);
         if lines.len() >= FULL_BYTES {
             write(&mut lines);
         }
@@ -109,17 +110,12 @@ fn write(lines: &mut Vec<u8>) {
     }
 }
 
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_unix_ms(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
 impl Line<'_> {
-    fn as_json(&self, timestamp: Timestamp) -> Vec<u8> {
+    fn as_json(&self, timestamp: Timestamp, into: &mut Vec<u8>) {
         let event = Event { timestamp, level: "INFO", line: self, target: TARGET };
-        let mut text = serde_json::to_vec(&event).unwrap_or_default();
-        text.push(b'\n');
-        text
+        // Neither the line nor a vector can refuse.
+        serde_json::to_writer(&mut *into, &event).unwrap_or_default();
+        into.push(b'\n');
     }
 
     /// `name=value`, as in other lines.
@@ -166,9 +162,10 @@ mod tests {
 
     #[test]
     fn a_line_is_an_object_of_what_is_known() {
-        let text = String::from_utf8(line().as_json(Timestamp::from_unix_ms(1_767_225_600_123))).unwrap();
+        let mut text = Vec::new();
+        line().as_json(Timestamp::from_unix_ms(1_767_225_600_123), &mut text);
         let expected = r#"{"timestamp":"2026-01-01T00:00:00.123Z","level":"INFO","client":"127.0.0.1","method":"GET","path":"/jobs/\"1\"","version":"HTTP/1.1","status":200,"backend":"127.0.0.1:5000","attempts":1,"head_ms":0.0,"room_ms":0.0,"connect_ms":0.012,"answer_ms":1.235,"duration_ms":2000.0,"bytes":17,"target":"lb::access"}"#;
-        assert_eq!(text, format!("{expected}\n"));
+        assert_eq!(String::from_utf8(text).unwrap(), format!("{expected}\n"));
     }
 
     #[test]

@@ -10,12 +10,9 @@ use chassis::clock::wall_ms;
 use chassis::outbound::{Answer, Failed, Post, Reach, Target, Trust, post};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use protocol::time::Timestamp;
-use protocol::webhook::{
-    ID_HEADER, LastAttempt, SIGNATURE_HEADER, TIMESTAMP_HEADER, Verdict, retry_after_ms, signatures,
-};
+use protocol::webhook::{LastAttempt, Verdict};
 use uuid::Uuid;
 
 use crate::config::Config;
@@ -142,15 +139,14 @@ async fn attempt(sender: &Sender, sending: &Sending) -> (Told, LastAttempt) {
         Ok(target) => target,
         Err(accepted) => return failed(format!("its URL must be {accepted}")),
     };
-    let headers = match headers(sending, now) {
-        Ok(headers) => headers,
-        Err(error) => return failed(error.to_string()),
-    };
+    let id = sending.delivery.to_string();
     let asked = Post {
         target: &target,
         reach: &sender.reach,
         trust: &sender.trust,
-        headers,
+        secrets: &sending.secrets,
+        id: &id,
+        headers: HeaderMap::new(),
         body: Bytes::from(sending.body.clone()),
         answer_bytes_max: ANSWER_BYTES_MAX,
     };
@@ -163,17 +159,6 @@ async fn attempt(sender: &Sender, sending: &Sending) -> (Told, LastAttempt) {
     }
 }
 
-fn headers(sending: &Sending, now: Timestamp) -> anyhow::Result<HeaderMap> {
-    let (id, sent_s) = (sending.delivery.to_string(), now.unix_ms().div_euclid(1_000));
-    let signature = signatures(&sending.secrets, &id, sent_s, sending.body.as_bytes());
-    let fields = [(ID_HEADER, id), (TIMESTAMP_HEADER, sent_s.to_string()), (SIGNATURE_HEADER, signature)];
-    let mut headers = HeaderMap::new();
-    for (name, value) in fields {
-        headers.insert(HeaderName::from_static(name), HeaderValue::try_from(value)?);
-    }
-    Ok(headers)
-}
-
 /// What is not accepted may be tomorrow, when the receiver is repaired: only 410 says that it never will be.
 fn judge(answer: &Answer, now: Timestamp) -> (Told, LastAttempt) {
     let status = answer.status.as_u16();
@@ -181,10 +166,7 @@ fn judge(answer: &Answer, now: Timestamp) -> (Told, LastAttempt) {
     let told = match Verdict::of(status) {
         Verdict::Done => Told::Delivered,
         Verdict::Gone => Told::Gone,
-        Verdict::Again | Verdict::Never => {
-            let field = answer.headers.get(RETRY_AFTER).and_then(|field| field.to_str().ok());
-            Told::Failed { asked_ms: field.and_then(|field| retry_after_ms(field, now)) }
-        }
+        Verdict::Again | Verdict::Never => Told::Failed { asked_ms: answer.retry_after_ms() },
     };
     (told, last)
 }

@@ -18,4 +18,6 @@ pub use events::{Event, Events};
 pub use path::segment;
 pub use peer::Peer;
 pub use services::{CacheClient, DataRead, StoreClient};
+#[cfg(feature = "outbound")]
+pub(crate) use transport::causes;
 pub use transport::{Http, Pieces};

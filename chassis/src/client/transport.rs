@@ -1,6 +1,5 @@
 //! The connections: HTTP/1.1, kept and reused, one pool per process part.
 
-use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
@@ -184,7 +183,7 @@ fn request(address: &Address, call: &Call) -> Result<http::Request<Full<Bytes>>,
 }
 
 /// An error with its causes; hyper's own text is only "client error".
-fn causes(error: &legacy::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

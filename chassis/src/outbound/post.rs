@@ -1,4 +1,4 @@
-//! One POST on a connection of its own: the name is resolved once, each of its addresses is looked at, and the connection goes to one of these
+//! One signed POST on a connection of its own: the name is resolved once, each of its addresses is looked at, and the connection goes to one of these
 //! (a name that is resolved twice may mean another address the second time).
 
 use std::io;
@@ -6,18 +6,22 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use protocol::time::Timestamp;
+use protocol::webhook::{ID_HEADER, SIGNATURE_HEADER, Secret, TIMESTAMP_HEADER, retry_after_ms, signatures};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{Reach, Target, Trust};
+use crate::client::causes;
+use crate::clock::wall_ms;
 
 /// To resolve a name; to reach one of its addresses.
 const STEP_DEADLINE: Duration = Duration::from_secs(5);
@@ -32,6 +36,10 @@ pub struct Post<'p> {
     pub target: &'p Target,
     pub reach: &'p Reach,
     pub trust: &'p Trust,
+    /// Each signs (Standard Webhooks).
+    pub secrets: &'p [Secret],
+    /// What the receiver is to know a repetition by.
+    pub id: &'p str,
     /// Besides those that every request has.
     pub headers: HeaderMap,
     /// JSON.
@@ -46,6 +54,15 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
+}
+
+impl Answer {
+    /// For how long it asks not to be asked again.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        let field = self.headers.get(RETRY_AFTER)?.to_str().ok()?;
+        retry_after_ms(field, Timestamp::from_unix_ms(wall_ms()))
+    }
 }
 
 /// Why there is no answer.
@@ -118,7 +135,7 @@ async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, String> {
 }
 
 async fn exchange(stream: impl AsyncRead + AsyncWrite + Send + Unpin, asked: Post<'_>) -> Result<Answer, Failed> {
-    let broken = |error: hyper::Error| Failed::Broken(describe(&error));
+    let broken = |error: hyper::Error| Failed::Broken(causes(&error));
     let answer_bytes_max = asked.answer_bytes_max;
     let request = request(asked)?;
     let builder = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).to_owned();
@@ -143,27 +160,33 @@ async fn exchange(stream: impl AsyncRead + AsyncWrite + Send + Unpin, asked: Pos
 }
 
 fn request(asked: Post<'_>) -> Result<Request<Full<Bytes>>, Failed> {
-    let Post { target, headers, body, .. } = asked;
+    let Post { target, secrets, id, headers, body, .. } = asked;
+    let sent_s = wall_ms().div_euclid(1_000);
+    let signature = signatures(secrets, id, sent_s, &body);
+    let odd = |_| Failed::Broken("what it says is no text of a header".to_owned());
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = target.path().clone().into();
     *request.headers_mut() = headers;
-    let host = HeaderValue::from_str(target.authority().as_str());
-    let host = host.map_err(|_| Failed::Broken("its host is no text of a header".to_owned()))?;
     let fixed = [
-        (HOST, host),
+        (HOST, HeaderValue::from_str(target.authority().as_str()).map_err(odd)?),
         (CONNECTION, HeaderValue::from_static("close")),
         (CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (USER_AGENT, HeaderValue::from_static(concat!("longshore/", env!("CARGO_PKG_VERSION")))),
+        (HeaderName::from_static(ID_HEADER), HeaderValue::from_str(id).map_err(odd)?),
+        (HeaderName::from_static(TIMESTAMP_HEADER), sent_s.into()),
+        (HeaderName::from_static(SIGNATURE_HEADER), HeaderValue::from_str(&signature).map_err(odd)?),
     ];
-    request.headers_mut().extend(fixed);
+    for (name, value) in fixed {
+        request.headers_mut().insert(name, value);
+    }
     Ok(request)
 }
 
 async fn bounded(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Failed> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failed::Broken(describe(&error)))?;
+        let frame = frame.map_err(|error| Failed::Broken(causes(&error)))?;
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.len() > bytes_max {
             return Err(Failed::TooLarge(bytes_max));
@@ -171,15 +194,4 @@ async fn bounded(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Failed> 
         whole.extend_from_slice(&data);
     }
     Ok(whole.freeze())
-}
-
-/// hyper's own text leaves out the cause.
-fn describe(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

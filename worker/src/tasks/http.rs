@@ -1,14 +1,17 @@
 //! Asks a service of the operator's to do a job: a signed POST with the payload, whose answer is the result. A service that says 202 goes on by
 //! itself and tells the store how it ends, if its task allows that.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use chassis::clock::{now_ms, wall_ms};
+use chassis::http::TRACEPARENT;
 use chassis::outbound::{Answer, Failed, Post, Reach, Target, Trust, post};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use protocol::lease_api::LeaseId;
 use protocol::store_api::JobFence;
 use protocol::time::Timestamp;
-use protocol::webhook::{ID_HEADER, SIGNATURE_HEADER, Secret, TIMESTAMP_HEADER, Verdict, retry_after_ms, signatures};
+use protocol::webhook::{Secret, Verdict};
 
 use super::capture::Head;
 use crate::context::{JobContext, cut};
@@ -50,11 +53,14 @@ impl Handler for HttpTask {
 
 impl HttpTask {
     async fn execute(&self, job: &JobContext) -> Result<Output, Failure> {
+        let lease = LeaseId(JobFence { job_id: job.job_id(), fence: job.fence() }).to_string();
         let asked = Post {
             target: &self.target,
             reach: &self.reach,
             trust: &self.trust,
-            headers: self.headers(job)?,
+            secrets: &self.secrets,
+            id: &lease,
+            headers: self.headers(job, &lease)?,
             body: Bytes::from(job.job().payload_text().to_owned()),
             answer_bytes_max: self.response_bytes,
         };
@@ -64,17 +70,12 @@ impl HttpTask {
         }
     }
 
-    fn headers(&self, job: &JobContext) -> Result<HeaderMap, Failure> {
-        let lease = LeaseId(JobFence { job_id: job.job_id(), fence: job.fence() }).to_string();
+    fn headers(&self, job: &JobContext, lease: &str) -> Result<HeaderMap, Failure> {
         let now = Timestamp::from_unix_ms(wall_ms());
-        let sent_s = now.unix_ms().div_euclid(1_000);
         let left_ms = job.lease_until_ms().saturating_sub(now_ms());
         let lease_deadline = Timestamp::from_unix_ms(now.unix_ms().saturating_add_unsigned(left_ms));
         let attempt_left = job.deadline().saturating_duration_since(tokio::time::Instant::now());
-        let signature = signatures(&self.secrets, &lease, sent_s, job.job().payload_text().as_bytes());
         let mut fields = vec![
-            (TIMESTAMP_HEADER, sent_s.to_string()),
-            (SIGNATURE_HEADER, signature),
             ("longshore-job", job.job_id().to_string()),
             ("longshore-task", job.task().to_owned()),
             ("longshore-run", job.job().run.to_string()),
@@ -91,11 +92,10 @@ impl HttpTask {
                 fields.push(("longshore-fail-url", format!("{url}/leases/{lease}/fail")));
             }
         }
-        if let Some(trace) = &job.job().trace {
-            fields.push(("traceparent", trace.clone()));
-        }
-        fields.push((ID_HEADER, lease));
         let mut headers = self.headers.clone();
+        if let Some(trace) = &job.job().trace {
+            headers.insert(TRACEPARENT, HeaderValue::try_from(trace)?);
+        }
         for (name, value) in fields {
             headers.insert(HeaderName::from_static(name), HeaderValue::try_from(value)?);
         }
@@ -122,9 +122,9 @@ impl HttpTask {
             )),
             Verdict::Done if answer.body.is_empty() => output(&()),
             Verdict::Done => Ok(result(&answer.body)),
-            Verdict::Again => Err(Failure { retry_after: asked_wait(&answer.headers), ..failure(&answer) }),
+            Verdict::Again => Err(Failure { retry_after: asked_wait(&answer), ..failure(&answer) }),
             Verdict::Never | Verdict::Gone if self.retry_on.contains(&status) => {
-                Err(Failure { retry_after: asked_wait(&answer.headers), ..failure(&answer) })
+                Err(Failure { retry_after: asked_wait(&answer), ..failure(&answer) })
             }
             Verdict::Never | Verdict::Gone => Err(Failure { may_retry: false, ..failure(&answer) }),
         }
@@ -145,7 +145,6 @@ fn failure(answer: &Answer) -> Failure {
     Failure::new(format!("the service answered {}{redirect}{said}", answer.status))
 }
 
-fn asked_wait(headers: &HeaderMap) -> Option<std::time::Duration> {
-    let field = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    retry_after_ms(field, Timestamp::from_unix_ms(wall_ms())).map(std::time::Duration::from_millis)
+fn asked_wait(answer: &Answer) -> Option<Duration> {
+    answer.retry_after_ms().map(Duration::from_millis)
 }
