@@ -65,7 +65,7 @@ impl<C> Program<C> {
     {
         let (common, config) = self.configuration()?;
         let listen = (self.listen)(&config);
-        config::refuse_exposed("LONGSHORE_LISTEN", listen, common.insecure).map_err(ConfigError::from)?;
+        config::refuse_exposed("LONGSHORE_LISTEN", listen, common.may_expose(self.name)).map_err(ConfigError::from)?;
         telemetry::init(self.name, &common);
         raise_file_limit();
         let runtime = runtime(&common, 1)?;

@@ -16,6 +16,7 @@ use crate::chaos::arguments::{Chaos, EXIT_STATUSES as CHAOS_EXIT_STATUSES};
 use crate::chaos::handler::Handler;
 use crate::durations;
 use crate::load::{self, arguments::Load};
+use crate::operate::keys::{Audit, Keys};
 use crate::operate::schedules::Schedules;
 use crate::operate::webhooks::Webhooks;
 
@@ -73,6 +74,10 @@ pub(crate) enum Command {
     Schedules(Schedules),
     /// Who is told that a job has ended: list, show, put, delete, disable, enable or rotate webhooks, and what became of events
     Webhooks(Webhooks),
+    /// API keys: list, create, rotate or revoke them
+    Keys(Keys),
+    /// What operators did, newest first
+    Audit(Audit),
     /// What each queue holds, and what came and went within the last minute
     Queues(List),
     /// Begin nothing new from a queue; what runs goes on, and jobs are still accepted
@@ -122,6 +127,12 @@ pub(crate) enum Command {
 pub(crate) struct Service {
     #[arg(long, value_name = "URL", help = "Where Longshore is [default: LONGSHORE_URL, else http://127.0.0.1:8000]")]
     pub(crate) url: Option<String>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "A file with the API key, where one is needed [default: LONGSHORE_API_KEY_FILE, else LONGSHORE_API_KEY]"
+    )]
+    pub(crate) api_key_file: Option<PathBuf>,
 }
 
 /// How a list is shown.

@@ -2,13 +2,16 @@
 
 pub(crate) mod input;
 
+use std::borrow::Cow;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
 use chassis::client::{Answer, Call, Error, Http, Pieces};
 use chassis::config::{Address, ConfigError, ExitWith, Fault, Source, load};
-use http::StatusCode;
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, StatusCode};
 use protocol::ids::JobId;
 use protocol::problem::{FieldError, Kind, Problem};
 use serde::Deserialize;
@@ -30,12 +33,16 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 struct Settings {
     url: Address,
     admin_listen: String,
+    api_key: String,
+    api_key_file: String,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     http: Http,
     address: Address,
+    /// `Bearer KEY`; it is not shown where this is.
+    authorization: Option<HeaderValue>,
 }
 
 impl Client {
@@ -45,9 +52,10 @@ impl Client {
         let settings: Settings = load(include_str!("client.toml"), source)?;
         let address = match &service.url {
             Some(url) => url.parse().map_err(|accepted| Fault::value("--url", url, accepted))?,
-            None => settings.url,
+            None => settings.url.clone(),
         };
-        Ok(Self::at(address))
+        let authorization = authorization(service, &settings)?;
+        Ok(Self { authorization, ..Self::at(address) })
     }
 
     /// Of the balancer's port for operators; `None`: it has none, as far as is known.
@@ -69,7 +77,7 @@ impl Client {
 
     /// Of whatever answers there.
     pub(crate) fn at(address: Address) -> Self {
-        Self { http: Http::new(), address }
+        Self { http: Http::new(), address, authorization: None }
     }
 
     /// For many calls at a time: so many connections are kept.
@@ -126,7 +134,8 @@ impl Client {
     /// # Errors
     /// As [`Client::call`].
     pub(crate) async fn open_job(&self, job_id: JobId, call: &Call) -> Result<Pieces, ExitWith> {
-        let opened = self.http.open(&self.address, call).await.map_err(|error| self.absent(&error))?;
+        let opened =
+            self.http.open(&self.address, &self.authorized(call)).await.map_err(|error| self.absent(&error))?;
         if opened.status.is_success() {
             return Ok(opened.body);
         }
@@ -141,7 +150,14 @@ impl Client {
     /// # Errors
     /// When there is none.
     pub(crate) async fn send(&self, call: &Call) -> Result<Answer<Bytes>, Error> {
-        self.http.send(&self.address, call).await
+        self.http.send(&self.address, &self.authorized(call)).await
+    }
+
+    fn authorized<'c>(&self, call: &'c Call) -> Cow<'c, Call> {
+        match &self.authorization {
+            Some(authorization) => Cow::Owned(call.clone().header(AUTHORIZATION, authorization.clone())),
+            None => Cow::Borrowed(call),
+        }
     }
 
     /// What to say when there is no answer.
@@ -189,6 +205,30 @@ impl Client {
         let address = self.address.clone();
         self.absent(&Error::Malformed { address, reason: error.to_string() })
     }
+}
+
+/// The key, from whichever place it is said; an argument wins over variables.
+fn authorization(service: &Service, settings: &Settings) -> Result<Option<HeaderValue>, ConfigError> {
+    let said = match (&service.api_key_file, settings.api_key_file.as_str(), settings.api_key.as_str()) {
+        (Some(file), ..) => of_file("--api-key-file", file)?,
+        (None, "", "") => return Ok(None),
+        (None, "", key) => key.to_owned(),
+        (None, file, "") => of_file("LONGSHORE_API_KEY_FILE", Path::new(file))?,
+        (None, ..) => {
+            let sentence = "LONGSHORE_API_KEY and LONGSHORE_API_KEY_FILE are both set: leave one of them out.";
+            return Err(Fault::sentence(sentence.to_owned()).into());
+        }
+    };
+    let malformed = |_| Fault::sentence("the API key is not one word of printable characters.".to_owned());
+    let mut authorization = HeaderValue::try_from(format!("Bearer {}", said.trim())).map_err(malformed)?;
+    authorization.set_sensitive(true);
+    Ok(Some(authorization))
+}
+
+fn of_file(name: &str, file: &Path) -> Result<String, Fault> {
+    let unreadable =
+        |error| Fault::sentence(format!("{name} names {}, which cannot be read: {error}.", file.display()));
+    std::fs::read_to_string(file).map_err(unreadable)
 }
 
 /// GET of a path.
@@ -257,6 +297,9 @@ fn next_step(problem: &Problem, retry_after: Option<&str>, request_id: Option<&s
         (Some(Kind::NotFinished), ..) => " See `longshore watch`.".to_owned(),
         (Some(Kind::NoResult), ..) => " See `longshore show`.".to_owned(),
         (Some(Kind::PreconditionFailed), ..) => " Read it again with `longshore data get`.".to_owned(),
+        (Some(Kind::Unauthenticated), ..) => {
+            " Say which key with --api-key-file, LONGSHORE_API_KEY_FILE or LONGSHORE_API_KEY.".to_owned()
+        }
         (Some(Kind::FenceTimeout), ..) => " It is done; somebody may see the old value for a moment.".to_owned(),
         (Some(Kind::Internal), ..) => {
             let id = request_id.map_or_else(String::new, |id| format!(" under the request id {id}"));
@@ -317,7 +360,7 @@ mod tests {
     fn the_service_is_where_the_argument_says_else_the_variable() {
         let check = |url: Option<&str>, variable: Option<&str>, expected: Result<&str, &str>| {
             let source = Source::from_pairs(variable.map(|value| ("LONGSHORE_URL", value)));
-            let found = Client::new(&Service { url: url.map(str::to_owned) }, &source);
+            let found = Client::new(&Service { url: url.map(str::to_owned), api_key_file: None }, &source);
             match (found, expected) {
                 (Ok(client), Ok(address)) => assert_eq!(client.address.to_string(), address),
                 (Err(error), Err(says)) => assert!(error.to_string().contains(says), "{error}"),
@@ -329,5 +372,31 @@ mod tests {
         check(Some("a:1"), Some("http://b:2"), Ok("a:1"));
         check(Some("nowhere"), None, Err("--url is \"nowhere\", but must be host:port"));
         check(None, Some("nowhere"), Err("LONGSHORE_URL is \"nowhere\""));
+    }
+
+    #[test]
+    fn the_key_comes_from_one_place_and_is_not_shown() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("key");
+        std::fs::write(&file, "from-file\n").expect("written");
+        let named = file.display().to_string();
+        let check = |argument: bool, variables: &[(&str, &str)], expected: Result<Option<&str>, &str>| {
+            let service = Service { url: None, api_key_file: argument.then(|| file.clone()) };
+            match (Client::new(&service, &Source::from_pairs(variables.iter().copied())), expected) {
+                (Ok(client), Ok(key)) => {
+                    let shown = client.authorization.as_ref().map(|value| value.to_str().expect("text").to_owned());
+                    assert_eq!(shown, key.map(|key| format!("Bearer {key}")), "{variables:?}");
+                    assert!(!format!("{client:?}").contains("from-"), "{client:?}");
+                }
+                (Err(error), Err(says)) => assert!(error.to_string().contains(says), "{error}"),
+                (found, expected) => panic!("{found:?} is not {expected:?}"),
+            }
+        };
+        check(false, &[], Ok(None));
+        check(false, &[("LONGSHORE_API_KEY", "from-variable")], Ok(Some("from-variable")));
+        check(false, &[("LONGSHORE_API_KEY_FILE", &named)], Ok(Some("from-file")));
+        check(true, &[("LONGSHORE_API_KEY", "from-variable")], Ok(Some("from-file")));
+        check(false, &[("LONGSHORE_API_KEY", "a"), ("LONGSHORE_API_KEY_FILE", &named)], Err("both set"));
+        check(false, &[("LONGSHORE_API_KEY_FILE", "/nowhere/key")], Err("cannot be read"));
     }
 }

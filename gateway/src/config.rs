@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chassis::broker;
-use chassis::config::{Address, Addresses, ConfigError, Fault, Listen, Names, Source, check_range, load_checked};
+use chassis::config::{
+    Address, Addresses, Common, ConfigError, Fault, Listen, Names, Source, check_range, load_checked,
+};
 use protocol::key::QueueName;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use crate::access::{self, WhoMay};
 use crate::data::demand::StalePolicy;
 
 /// The documentation and the defaults of the settings.
@@ -36,6 +39,7 @@ pub struct Config {
     pub(crate) stale: StalePolicy,
     /// The balancer's port for operators, for the console.
     pub lb_admin_url: Option<Address>,
+    pub(crate) who: WhoMay,
 }
 
 /// The settings as they are written.
@@ -57,6 +61,21 @@ struct Settings {
     stale_if_error: String,
     #[serde(deserialize_with = "address_or_not")]
     lb_admin_url: Option<Address>,
+    admin_key_file: String,
+    jwt_secret_file: String,
+    jwt_public_key_file: String,
+    jwt_audience: String,
+}
+
+impl Settings {
+    fn access(&self) -> access::Settings<'_> {
+        access::Settings {
+            admin_key_file: &self.admin_key_file,
+            jwt_secret_file: &self.jwt_secret_file,
+            jwt_public_key_file: &self.jwt_public_key_file,
+            jwt_audience: &self.jwt_audience,
+        }
+    }
 }
 
 fn address_or_not<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Address>, D::Error> {
@@ -84,11 +103,13 @@ impl Config {
 
     fn read(source: &Source, given: Option<broker::Source>) -> Result<Self, ConfigError> {
         let (mut broker, mut queues, mut stale) = (given, Vec::new(), StalePolicy::default());
+        let (auth, mut who) = (Common::load(source).is_ok_and(|common| common.auth), WhoMay::Anyone);
         let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
             if broker.is_none() {
                 broker = broker::Source::setting(&settings.amqp_url, faults);
             }
             queues = settings.queues.queues(faults);
+            who = WhoMay::read(&settings.access(), auth, faults);
             match StalePolicy::parse(&settings.stale_if_error) {
                 Ok(policy) => stale = policy,
                 Err(part) => faults.push(Fault::sentence(format!(
@@ -125,6 +146,7 @@ impl Config {
             near_bytes_max: settings.near_bytes_max,
             stale,
             lb_admin_url: settings.lb_admin_url,
+            who,
         })
     }
 }
@@ -159,5 +181,28 @@ mod tests {
         check(&[URL, ("LONGSHORE_STORE_URL", "nowhere")], "host:port");
         check(&[URL, ("LONGSHORE_STALE_IF_ERROR", "a:=soon")], "PREFIX=SECONDS");
         check(&[URL, ("LONGSHORE_LB_ADMIN_URL", "8001")], "must be empty, host:port");
+    }
+
+    #[test]
+    fn who_may_call_is_said_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            path.display().to_string()
+        };
+        let (short, long) = (file("short", "too short"), file("long", "0123456789abcdef0123456789abcdef\n"));
+        let on = ("LONGSHORE_AUTH", "1");
+        check(&[URL, ("LONGSHORE_ADMIN_KEY_FILE", &long)], "set LONGSHORE_AUTH=1, too");
+        check(&[URL, on, ("LONGSHORE_ADMIN_KEY_FILE", &short)], "32 printable characters or more");
+        check(&[URL, on, ("LONGSHORE_ADMIN_KEY_FILE", "/nowhere/key")], "which cannot be read");
+        check(&[URL, on, ("LONGSHORE_JWT_SECRET_FILE", &short)], "less than 32 bytes");
+        check(&[URL, on, ("LONGSHORE_JWT_PUBLIC_KEY_FILE", &long)], "no public key of Ed25519");
+        let both = [("LONGSHORE_JWT_SECRET_FILE", long.as_str()), ("LONGSHORE_JWT_PUBLIC_KEY_FILE", long.as_str())];
+        check(&[URL, on, both[0], both[1]], "are both set");
+        let config = Config::load(&Source::from_pairs([URL, on, ("LONGSHORE_ADMIN_KEY_FILE", &long), both[0]]));
+        let config = config.expect("accepted");
+        assert!(matches!(config.who, WhoMay::Known { admin: Some(_), tokens: Some(_) }), "{config:?}");
+        assert!(!format!("{config:?}").contains("0123456789abcdef"), "{config:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! The edge: takes jobs over HTTP, answers at once, and serves hot reads. It keeps nothing that another gateway would miss.
 
+mod access;
 mod admission;
 mod conditional;
 pub mod config;
@@ -34,14 +35,16 @@ use tokio::time::Instant;
 
 pub use config::Config;
 
+use access::Access;
 use admission::Room;
 use console::overview::{Overview, Sources, produce};
 use data::Data;
+use data::read::Front;
 use jobs::bells::Bells;
 use jobs::events::Streams;
 use jobs::waiters::Waiters;
-use state::{Gateway, Parts};
-use store::Store;
+use state::{Edge, Parts};
+use store::Stores;
 
 /// Its name: in its health and in traces.
 const PROGRAM: &str = "gateway";
@@ -60,7 +63,8 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let broker = broker::connect(&config.broker, options).context("connecting to the broker")?;
     let store_client = StoreClient::new(&Http::new(), &config.store_url);
     let bells = Bells::start(&broker, &store_client, config.store_deadline, &tasks);
-    let store = Store::start(&store_client, &config.store_url.as_slice()[0], &bells, config.store_deadline, &tasks);
+    let stores = Stores::start(&store_client, &config.store_url.as_slice()[0], &bells, config.store_deadline, &tasks);
+    let access = Access::start(config.who, &store_client, config.store_deadline, &tasks, &shutdown);
     let waiters = Waiters::new(config.waiters_max);
     let followed = jobs::follower::follow(waiters.clone(), store_client.clone(), shutdown.clone());
     tasks.spawn("log follower", followed);
@@ -82,9 +86,10 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let streams = Streams::new(config.streams_max, config.stream_heartbeat);
     let pulls = Semaphore::new(leases::WAITERS_MAX);
     let queues = config.queues;
-    let parts = Parts { store, data, bells, waiters, streams, overview, pulls, queues, shutdown: shutdown.clone() };
-    let at_once = Arc::new(parts.data.clone());
-    let router = router::router(Gateway::new(parts), Room::new(config.bodies_bytes_max));
+    let at_once = Arc::new(Front { data: data.clone(), access: access.clone() });
+    let parts =
+        Parts { stores, data, bells, access, waiters, streams, overview, pulls, queues, shutdown: shutdown.clone() };
+    let router = router::router(Edge::new(parts), Room::new(config.bodies_bytes_max));
     let limits = Limits { connections: config.connections_max, ..Limits::default() };
     health.ready();
     serve_edge(listener, router, at_once, limits, &health, &shutdown).await;

@@ -1,6 +1,5 @@
 //! `GET /queues`, `POST /queues/{queue}/pause` and `/resume`.
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::http::{Json, Path, Rejection};
 use protocol::key::QueueName;
@@ -22,7 +21,7 @@ use crate::state::Gateway;
         Any,
     ),
 )]
-pub(crate) async fn list(State(gateway): State<Gateway>) -> Result<Response, Rejection> {
+pub(crate) async fn list(gateway: Gateway) -> Result<Response, Rejection> {
     pass_on(&gateway, "/queues", None).await
 }
 
@@ -36,7 +35,7 @@ pub(crate) async fn list(State(gateway): State<Gateway>) -> Result<Response, Rej
         Any, OfName,
     ),
 )]
-pub(crate) async fn pause(State(gateway): State<Gateway>, Path(queue): Path<QueueName>) -> Result<Response, Rejection> {
+pub(crate) async fn pause(gateway: Gateway, Path(queue): Path<QueueName>) -> Result<Response, Rejection> {
     set(&gateway, Command::PauseQueue { queue }).await
 }
 
@@ -49,10 +48,7 @@ pub(crate) async fn pause(State(gateway): State<Gateway>, Path(queue): Path<Queu
         Any, OfName,
     ),
 )]
-pub(crate) async fn resume(
-    State(gateway): State<Gateway>,
-    Path(queue): Path<QueueName>,
-) -> Result<Response, Rejection> {
+pub(crate) async fn resume(gateway: Gateway, Path(queue): Path<QueueName>) -> Result<Response, Rejection> {
     set(&gateway, Command::ResumeQueue { queue }).await
 }
 

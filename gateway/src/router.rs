@@ -4,6 +4,8 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
 
+use crate::access::guard::guard;
+use crate::access::manage;
 use crate::admission::{Room, admit};
 use crate::console;
 use crate::data::{inspect, read, write};
@@ -12,10 +14,11 @@ use crate::leases;
 use crate::openapi;
 use crate::queues;
 use crate::schedules;
-use crate::state::Gateway;
+use crate::state::Edge;
 use crate::webhooks;
 
-pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
+pub(crate) fn router(edge: Edge, room: Room) -> Router {
+    let guarded = from_fn_with_state(edge.access(), guard);
     // Around the handlers that read a body, and no others: a read pays for nothing that it does not need.
     let admitted = from_fn_with_state(room, admit);
     Router::new()
@@ -69,10 +72,15 @@ pub(crate) fn router(gateway: Gateway, room: Room) -> Router {
         .route("/bytes/{key}", get(read::bytes).merge(put(write::put_bytes).layer(admitted.clone())))
         .route("/cache/debug/{key}", get(inspect::debug))
         .route("/cache/{key}", delete(write::invalidate_key))
-        .route("/cache:invalidate", post(write::invalidate_many).layer(admitted))
+        .route("/cache:invalidate", post(write::invalidate_many).layer(admitted.clone()))
+        .route("/keys", get(manage::list).merge(post(manage::create).layer(admitted.clone())))
+        .route("/keys/{id}", get(manage::one).delete(manage::revoke))
+        .route("/keys/{id}/rotate", post(manage::rotate).layer(admitted))
+        .route("/audit", get(manage::audit))
         .route("/openapi.json", get(openapi::document))
         .route("/docs", get(openapi::page::page))
         .route("/docs/{file}", get(openapi::page::file))
         .merge(console::routes())
-        .with_state(gateway)
+        .route_layer(guarded)
+        .with_state(edge)
 }

@@ -6,16 +6,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use chassis::client::{Answer, Call, CallError, Coalescer, CoalescerLimits, Error, StoreClient};
 use chassis::config::Address;
-use chassis::http::Rejection;
+use chassis::http::{Context, Rejection};
 use chassis::task::Tasks;
 use futures_util::future::join_all;
+use http::{HeaderName, HeaderValue};
+use protocol::access::{Act, Audited, act_of};
 use protocol::bulk_retry::{RetryFilter, RetryPreview};
 use protocol::ids::Incarnation;
-use protocol::problem::Kind;
+use protocol::problem::{Kind, Problem};
 use protocol::store_api::{self, Applied, Apply, Command, Create, Created, Pull, Pulled, Reply};
+use protocol::tenant::{self, Tenant};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
+use crate::access::{Caller, Principal};
 use crate::jobs::bells::{Bells, Ring};
 use crate::jobs::traced;
 
@@ -30,20 +34,34 @@ const BATCHES: CoalescerLimits =
 /// What became of one create.
 pub(crate) type CreateAnswer = Result<Created, Error>;
 
+/// What somebody wants created.
+type Asked<T> = (Arc<Principal>, T);
+
+/// The store, whoever asks. Clones share everything.
 #[derive(Clone, Debug)]
-pub(crate) struct Store {
+pub(crate) struct Stores(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     client: StoreClient,
-    creator: Coalescer<Create, CreateAnswer, Error>,
+    creator: Coalescer<Asked<Create>, CreateAnswer, Error>,
     /// Batches that clients made; each is a request of its own, so that it is applied as one.
-    batches: Coalescer<Vec<Create>, Vec<CreateAnswer>, Error>,
+    batches: Coalescer<Asked<Vec<Create>>, Vec<CreateAnswer>, Error>,
     deadline: Duration,
     /// For errors.
     address: Address,
     /// Reads at once; more wait, because thousands of waiters may want to read at the same moment.
-    reads: Arc<Semaphore>,
+    reads: Semaphore,
 }
 
-impl Store {
+/// The store as one caller may use it: each call is for the caller's tenant, and what operators do is recorded.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    stores: Stores,
+    caller: Caller,
+}
+
+impl Stores {
     pub(crate) fn start(
         client: &StoreClient,
         address: &Address,
@@ -57,8 +75,25 @@ impl Store {
         let batches = Coalescer::start(tasks, "batches", BATCHES, send);
         let send = move |batch| creator.clone().create_all(batch);
         let creator = Coalescer::start(tasks, "creator", CoalescerLimits::default(), send);
-        let reads = Arc::new(Semaphore::new(READS_MAX));
-        Self { client: client.clone(), creator, batches, deadline, address: address.clone(), reads }
+        let reads = Semaphore::new(READS_MAX);
+        let (client, address) = (client.clone(), address.clone());
+        Self(Arc::new(Inner { client, creator, batches, deadline, address, reads }))
+    }
+
+    /// As this caller may use it.
+    pub(crate) fn of(&self, caller: &Caller) -> Store {
+        Store { stores: self.clone(), caller: caller.clone() }
+    }
+}
+
+impl Store {
+    fn inner(&self) -> &Inner {
+        &self.stores.0
+    }
+
+    /// The call, for the caller's tenant.
+    fn ours(&self, call: Call) -> Call {
+        for_tenant(call, self.caller.tenant()).within(self.inner().deadline)
     }
 
     /// Records a job. Its bell, if it is ours to ring, is rung before this returns, and also when nobody waits for the answer any more.
@@ -67,7 +102,9 @@ impl Store {
     /// What the store refuses it for; 503 if it is away, slow or overloaded.
     pub(crate) async fn create(&self, mut create: Create) -> Result<Created, Rejection> {
         let span = traced::making(&mut create);
-        let answer = self.answered(self.creator.call(create)).await.and_then(|created| created.map_err(Into::into));
+        let asked = (Arc::clone(self.caller.principal()), create);
+        let answer =
+            self.answered(self.inner().creator.call(asked)).await.and_then(|created| created.map_err(Into::into));
         traced::made(span, &answer);
         answer
     }
@@ -78,13 +115,14 @@ impl Store {
     /// 503 if the store is away, slow or overloaded, or too many batches wait: what became of the jobs is unknown.
     pub(crate) async fn create_batch(&self, mut creates: Vec<Create>) -> Result<Vec<CreateAnswer>, Rejection> {
         let spans: Vec<_> = creates.iter_mut().map(traced::making).collect();
-        let answers = self.answered(self.batches.call(creates)).await?;
+        let asked = (Arc::clone(self.caller.principal()), creates);
+        let answers = self.answered(self.inner().batches.call(asked)).await?;
         spans.into_iter().zip(&answers).for_each(|(span, answer)| traced::made(span, answer));
         Ok(answers)
     }
 
     async fn answered<T>(&self, call: impl Future<Output = Result<T, CallError<Error>>>) -> Result<T, Rejection> {
-        match tokio::time::timeout(self.deadline, call).await {
+        match tokio::time::timeout(self.inner().deadline, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(CallError::Failed(error))) => Err(error.into()),
             Ok(Err(error @ (CallError::Overloaded | CallError::Dropped))) => {
@@ -92,7 +130,7 @@ impl Store {
                 Err(Kind::Unavailable.into())
             }
             Err(_) => {
-                tracing::warn!(deadline = ?self.deadline, "the store did not answer a create in time");
+                tracing::warn!(deadline = ?self.inner().deadline, "the store did not answer a create in time");
                 Err(Kind::Unavailable.into())
             }
         }
@@ -123,9 +161,32 @@ impl Store {
     }
 
     async fn apply_one(&self, command: Command, repeat: Repeat) -> Result<(Incarnation, Reply), Rejection> {
-        let answers = apply_all(&self.client, vec![command], self.deadline, repeat).await?;
+        let Inner { client, deadline, .. } = self.inner();
+        let answers = apply_all(client, vec![self.audited(command)], *deadline, repeat, self.caller.tenant()).await?;
         let only = answers.items.into_iter().next().ok_or(Kind::BadGateway)?;
         Ok((answers.incarnation, only?))
+    }
+
+    /// An operator's command with who gives it.
+    fn audited(&self, command: Command) -> Command {
+        let act = act_of(&command).and_then(|(action, target)| self.act(action, target));
+        match act {
+            Some(act) => Command::Audited(Box::new(Audited { act, command })),
+            None => command,
+        }
+    }
+
+    fn act(&self, action: &str, target: String) -> Option<Act> {
+        let request_id = Context::current().map(|context| context.request_id().to_owned()).unwrap_or_default();
+        self.caller.act(action, target, request_id)
+    }
+
+    /// Records what an operator has done elsewhere, and what it was refused with. It is done whatever becomes of the record.
+    pub(crate) async fn record(&self, action: &'static str, target: String, refused: Option<Problem>) {
+        let Some(act) = self.act(action, target) else { return };
+        if let Err(error) = self.apply(Command::Audit(Box::new((act.clone(), refused)))).await {
+            tracing::error!(?act, error = %error.0, "what an operator has done could not be recorded");
+        }
     }
 
     /// What a retry of many jobs would do.
@@ -133,9 +194,9 @@ impl Store {
     /// # Errors
     /// 503 if the store is away or slow.
     pub(crate) async fn preview_retry(&self, filter: &RetryFilter) -> Result<RetryPreview, Error> {
-        let peer = self.client.peer();
+        let peer = self.inner().client.peer();
         let call = Call::post("/retries:preview", filter).map_err(|error| peer.unsendable(&error))?;
-        let answer = peer.call(&call.within(self.deadline).repeatable()).await?;
+        let answer = peer.call(&self.ours(call).repeatable()).await?;
         Ok(answer.json()?.body)
     }
 
@@ -144,10 +205,11 @@ impl Store {
     /// # Errors
     /// What the store refuses it for; 503 if it is away or slow.
     pub(crate) async fn pull(&self, pull: &Pull, wait: Duration) -> Result<Pulled, Rejection> {
-        let peer = self.client.peer();
+        let Inner { client, deadline, .. } = self.inner();
+        let peer = client.peer();
         let path = format!("/pull?wait_ms={}", wait.as_millis());
         let call = Call::post(path, pull).map_err(|error| peer.unsendable(&error))?;
-        Ok(peer.call(&call.within(wait + self.deadline)).await?.json()?.body)
+        Ok(peer.call(&self.ours(call).within(wait + *deadline)).await?.json()?.body)
     }
 
     /// Reads a path of the store.
@@ -155,11 +217,12 @@ impl Store {
     /// # Errors
     /// Any; one of 400 and more is an [`Error::Problem`].
     pub(crate) async fn get(&self, path: impl Into<String>) -> Result<Answer<Bytes>, Error> {
-        let turn = tokio::time::timeout(self.deadline, self.reads.acquire()).await;
+        let Inner { client, deadline, address, reads, .. } = self.inner();
+        let turn = tokio::time::timeout(*deadline, reads.acquire()).await;
         if turn.is_err() {
-            return Err(Error::Timeout { address: self.address.clone(), deadline: self.deadline });
+            return Err(Error::Timeout { address: address.clone(), deadline: *deadline });
         }
-        self.client.peer().call(&Call::get(path).within(self.deadline)).await
+        client.peer().call(&self.ours(Call::get(path))).await
     }
 }
 
@@ -197,10 +260,12 @@ pub(crate) async fn apply_all(
     items: Vec<Command>,
     deadline: Duration,
     repeat: Repeat,
+    tenant: &Tenant,
 ) -> Result<Answers, Error> {
     let peer = client.peer();
     let count = items.len();
     let call = Call::post("/apply", &Apply { items }).map_err(|error| peer.unsendable(&error))?.within(deadline);
+    let call = for_tenant(call, tenant);
     let call = if repeat == Repeat::WhenUnsure { call.repeatable() } else { call };
     let answer = peer.call(&call).await?.json::<Applied>()?;
     let address = answer.address;
@@ -217,6 +282,14 @@ pub(crate) async fn apply_all(
     Ok(Answers { address, incarnation, items })
 }
 
+/// The call, made for this tenant.
+fn for_tenant(call: Call, tenant: &Tenant) -> Call {
+    match HeaderValue::from_str(tenant.as_str()) {
+        Ok(name) if !tenant.is_default() => call.header(HeaderName::from_static(tenant::HEADER), name),
+        _ => call,
+    }
+}
+
 /// Sends the batches of creates and rings what comes back.
 #[derive(Clone, Debug)]
 struct Creator {
@@ -226,36 +299,47 @@ struct Creator {
 }
 
 impl Creator {
-    async fn create_all(self, batch: Vec<Create>) -> Result<Vec<CreateAnswer>, Error> {
+    async fn create_all(self, batch: Vec<Asked<Create>>) -> Result<Vec<CreateAnswer>, Error> {
         metrics::counter!("longshore_create_batches_total", "program" => "gateway").increment(1);
         let jobs = batch.len().try_into().unwrap_or(u64::MAX);
         metrics::counter!("longshore_created_in_batches_total", "program" => "gateway").increment(jobs);
-        let parts = parts(batch, |create| create.payload.as_deref().map_or(0, |payload| RawValue::get(payload).len()));
-        let answers = join_all(parts.into_iter().map(|part| self.create_part(part))).await;
-        Ok(answers.into_iter().flatten().collect())
+        let creator = &self;
+        let groups = by_tenant(batch).into_iter().map(|Group { principal, places, items }| async move {
+            places.into_iter().zip(creator.create_parts(&principal.tenant, items).await)
+        });
+        let mut answers: Vec<(usize, CreateAnswer)> = join_all(groups).await.into_iter().flatten().collect();
+        answers.sort_by_key(|(place, _)| *place);
+        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
 
-    async fn create_part(&self, part: Vec<Create>) -> Vec<CreateAnswer> {
+    async fn create_parts(&self, tenant: &Tenant, creates: Vec<Create>) -> Vec<CreateAnswer> {
+        let bytes = |create: &Create| create.payload.as_deref().map_or(0, |payload| RawValue::get(payload).len());
+        let answers = parts(creates, bytes).into_iter().map(|part| self.create_part(tenant, part));
+        join_all(answers).await.into_iter().flatten().collect()
+    }
+
+    async fn create_part(&self, tenant: &Tenant, part: Vec<Create>) -> Vec<CreateAnswer> {
         let count = part.len();
-        match self.create_at_once(part).await {
+        match self.create_at_once(tenant, part).await {
             Ok(answers) => answers,
             Err(error) => vec![Err(error); count],
         }
     }
 
     /// Batches of clients, each in a request of its own.
-    async fn create_each(self, batches: Vec<Vec<Create>>) -> Result<Vec<Vec<CreateAnswer>>, Error> {
+    async fn create_each(self, batches: Vec<Asked<Vec<Create>>>) -> Result<Vec<Vec<CreateAnswer>>, Error> {
         let mut answers = Vec::with_capacity(batches.len());
-        for batch in batches {
-            answers.push(self.create_at_once(batch).await?);
+        for (principal, batch) in batches {
+            answers.push(self.create_at_once(&principal.tenant, batch).await?);
         }
         Ok(answers)
     }
 
-    async fn create_at_once(&self, creates: Vec<Create>) -> Result<Vec<CreateAnswer>, Error> {
+    async fn create_at_once(&self, tenant: &Tenant, creates: Vec<Create>) -> Result<Vec<CreateAnswer>, Error> {
         let rings: Vec<Ring> = creates.iter().map(Ring::of).collect();
         let items = creates.into_iter().map(|create| Command::Create(Box::new(create))).collect();
-        let Answers { address, items, .. } = apply_all(&self.client, items, self.deadline, Repeat::WhenUnsure).await?;
+        let applied = apply_all(&self.client, items, self.deadline, Repeat::WhenUnsure, tenant).await?;
+        let Answers { address, items, .. } = applied;
         Ok(items.into_iter().zip(rings).map(|(reply, ring)| self.created(&address, reply?, ring)).collect())
     }
 
@@ -270,6 +354,28 @@ impl Creator {
             other => Err(Answers::misunderstood(address, &other)),
         }
     }
+}
+
+/// What one tenant's clients want created, and where in the batch each stands.
+struct Group<T> {
+    principal: Arc<Principal>,
+    places: Vec<usize>,
+    items: Vec<T>,
+}
+
+/// The batch by tenants, of which most batches have one.
+fn by_tenant<T>(batch: Vec<Asked<T>>) -> Vec<Group<T>> {
+    let mut groups: Vec<Group<T>> = Vec::new();
+    for (place, (principal, item)) in batch.into_iter().enumerate() {
+        let known = groups.iter().position(|group| group.principal.tenant == principal.tenant);
+        let known = known.unwrap_or_else(|| {
+            groups.push(Group { principal, places: Vec::new(), items: Vec::new() });
+            groups.len() - 1
+        });
+        groups[known].places.push(place);
+        groups[known].items.push(item);
+    }
+    groups
 }
 
 /// The items in their order, cut into parts whose sizes sum to about [`PART_BYTES`] at most; a larger item is alone.

@@ -24,6 +24,7 @@ pub struct Http {
     client: Client<HttpConnector, Full<Bytes>>,
     address: SocketAddr,
     deadline: Duration,
+    api_key: Option<String>,
 }
 
 /// One whole answer.
@@ -36,11 +37,17 @@ pub struct Answer {
 
 impl Http {
     pub fn new(address: SocketAddr) -> Self {
-        Self { client: Client::builder(TokioExecutor::new()).build_http(), address, deadline: DEADLINE }
+        Self { client: Client::builder(TokioExecutor::new()).build_http(), address, deadline: DEADLINE, api_key: None }
     }
 
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// Every request shows this key, unless it has an `authorization` of its own.
+    pub fn with_key(mut self, api_key: impl Into<String>) -> Self {
+        self.api_key = Some(api_key.into());
         self
     }
 
@@ -88,6 +95,10 @@ impl Http {
         let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        let shows_own = headers.iter().any(|(name, _)| *name == "authorization");
+        if let Some(api_key) = self.api_key.as_ref().filter(|_| !shows_own) {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {api_key}"));
         }
         let bytes = match body {
             Some(json) => {

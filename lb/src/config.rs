@@ -102,7 +102,7 @@ impl Config {
     pub fn load(source: &Source) -> Result<Config, ConfigError> {
         let config = load_checked(DEFAULTS, source, check)?;
         if let Some(Listen(address)) = config.tls_listen {
-            refuse_exposed("LONGSHORE_TLS_LISTEN", address, Common::load(source)?.insecure)?;
+            refuse_exposed("LONGSHORE_TLS_LISTEN", address, Common::load(source)?.may_expose("lb"))?;
         }
         Ok(config)
     }

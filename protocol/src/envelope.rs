@@ -7,6 +7,8 @@ use thiserror::Error;
 
 use crate::ids::{Dispatch, Epoch, JobId, Seq};
 use crate::key::{KEY_BYTES_MAX, TaskName};
+use crate::namespace;
+use crate::tenant::Tenant;
 use crate::time::Timestamp;
 
 /// The version written; a reader accepts it and the one before (there is none before 1).
@@ -165,10 +167,28 @@ impl Covered {
         if names.peek().is_none() && !self.all {
             return Err(Rejection::Empty);
         }
-        if names.any(|name| name.is_empty() || name.len() > KEY_BYTES_MAX) {
+        if names.any(|name| name.is_empty() || namespace::public(name).len() > KEY_BYTES_MAX) {
             return Err(Rejection::BadName);
         }
         Ok(())
+    }
+
+    /// What a client of the tenant means: of everything, all that is the tenant's.
+    ///
+    /// # Errors
+    /// When a name is none that a client may give.
+    pub fn within(self, tenant: &Tenant) -> Result<Self, Rejection> {
+        let mut names = self.keys.iter().chain(&self.tags).chain(&self.prefix);
+        if !names.all(|name| namespace::is_public(name)) {
+            return Err(Rejection::BadName);
+        }
+        if tenant.is_default() {
+            return Ok(self);
+        }
+        let kept = |name: &str| namespace::within(tenant, name).into_owned();
+        let all_kept = |names: &[String]| names.iter().map(|name| kept(name)).collect();
+        let prefix = if self.all { Some(kept("")) } else { self.prefix.as_deref().map(kept) };
+        Ok(Self { keys: all_kept(&self.keys), tags: all_kept(&self.tags), prefix, all: false })
     }
 }
 

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::namespace;
+use crate::tenant::Tenant;
 use crate::topology::RESERVED_QUEUES;
 
 /// Longest data key, in bytes.
@@ -130,9 +132,36 @@ name_type!(
     r"^[^\x00-\x1f\x7f-\x9f]{1,128}$"
 );
 
+/// Of a key or a tag, as its tenant knows it or as it is kept.
 fn check_key(text: &str) -> Result<(), NameError> {
-    check_text(text, KEY_BYTES_MAX)
+    check_text(namespace::public(text), KEY_BYTES_MAX)
 }
+
+macro_rules! kept_by_tenant {
+    ($($name:ident),+) => {
+        $(impl $name {
+            /// As it is kept for the tenant.
+            ///
+            /// # Errors
+            /// When it is no name that a client may give.
+            pub fn within(self, tenant: &Tenant) -> Result<Self, NameError> {
+                match namespace::is_public(&self.0) {
+                    true if tenant.is_default() => Ok(self),
+                    true => Ok(Self(namespace::within(tenant, &self.0).into_owned())),
+                    false => Err(NameError::Control),
+                }
+            }
+
+            /// As its tenant knows it.
+            #[must_use]
+            pub fn public(&self) -> Self {
+                Self(namespace::public(&self.0).to_owned())
+            }
+        })+
+    };
+}
+
+kept_by_tenant!(DataKey, Tag);
 
 fn check_unique_key(text: &str) -> Result<(), NameError> {
     check_text(text, UNIQUE_KEY_BYTES_MAX)

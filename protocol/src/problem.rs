@@ -88,6 +88,12 @@ macro_rules! catalogue {
 catalogue! {
     BadJson = "bad-json", 400, "Not JSON", "The body is not well-formed JSON.";
     BadRequest = "bad-request", 400, "Bad request", "The request is malformed.";
+    /// The caller showed no key or token, or one that is not good (any more).
+    Unauthenticated = "unauthenticated", 401, "Not authenticated", "Send a key that is good: Authorization: Bearer KEY.";
+    /// The extension `scope` says which scope the caller's key lacks.
+    MissingScope = "missing-scope", 403, "Scope missing", "The key is not good for this.";
+    /// A page of another origin made the browser ask.
+    ForeignOrigin = "foreign-origin", 403, "Foreign origin", "A page of another origin may change nothing here.";
     /// Unknown id, unknown route, absent key.
     NotFound = "not-found", 404, "Not found", "There is nothing here.";
     NotFinished = "not-finished", 404, "Not finished", "The job has not ended yet, so it has no result.";
@@ -138,6 +144,7 @@ impl Kind {
     pub fn from_status(status: u16) -> Kind {
         match status {
             400 => Kind::BadRequest,
+            403 => Kind::MissingScope,
             409 => Kind::Conflict,
             410 => Kind::Gone,
             422 => Kind::Invalid,

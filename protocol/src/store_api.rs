@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::access::{Act, Audited, KeyCommand, KeyView};
 use crate::api::{JobError, JobView, Priority, Progress, Status};
 use crate::bulk_retry::{BulkRetry, RetryFilter};
 use crate::ids::{
@@ -82,6 +83,11 @@ pub enum Command {
     },
     Schedule(ScheduleCommand),
     Webhook(WebhookCommand),
+    Key(KeyCommand),
+    /// An operator's command, and who gives it.
+    Audited(Box<Audited>),
+    /// Something that an operator has done, which is no command, and what it was refused with.
+    Audit(Box<(Act, Option<Problem>)>),
     /// From now on nothing of the queue is rung or claimed; what runs goes on.
     PauseQueue {
         queue: QueueName,
@@ -152,6 +158,8 @@ pub enum Reply {
         job: Box<JobView>,
     },
     Webhook(WebhookReply),
+    /// The key as it is now.
+    Key(Box<KeyView>),
     /// The queue as it is now.
     Pause(Pause),
     /// `false`: the job has not ended.
@@ -190,6 +198,7 @@ impl Reply {
             Self::ScheduleDeleted { .. } => "schedule_deleted",
             Self::ScheduleRun { .. } => "schedule_run",
             Self::Webhook(_) => "webhook",
+            Self::Key(_) => "key",
             Self::Pause(_) => "pause",
             Self::DataWritten { .. } => "data_written",
             Self::Sequencer(_) => "sequencer",

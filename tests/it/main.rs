@@ -1,5 +1,6 @@
 //! System tests: the whole system as real processes, and the rules that hold for the source itself.
 
+mod access;
 mod backup;
 mod bad_input;
 mod balance;

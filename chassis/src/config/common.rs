@@ -21,6 +21,7 @@ const THREADS_MAX: u16 = 1_024;
 #[serde(deny_unknown_fields)]
 pub struct Common {
     pub insecure: bool,
+    pub auth: bool,
     pub log: String,
     pub log_format: LogFormat,
     pub drain_ms: u64,
@@ -47,6 +48,11 @@ impl Common {
     /// Every fault found, each as one sentence.
     pub fn load(source: &Source) -> Result<Common, ConfigError> {
         load_checked(DEFAULTS, source, check)
+    }
+
+    /// Whether the program may listen beyond loopback: the network is trusted, or clients are asked who they are, by it or by who is behind it.
+    pub fn may_expose(&self, program: &str) -> bool {
+        self.insecure || (self.auth && matches!(program, "gateway" | "lb"))
     }
 
     /// How long draining may take.
@@ -102,6 +108,19 @@ mod tests {
     fn the_defaults_are_accepted() {
         let common = Common::load(&Source::default()).unwrap();
         assert_eq!((common.insecure, common.log_format, common.drain().as_secs()), (false, LogFormat::Auto, 25));
+    }
+
+    #[test]
+    fn only_who_asks_for_keys_may_be_reached_by_others() {
+        let check = |pairs: &[(&'static str, &'static str)], program: &str, expected: bool| {
+            let common = Common::load(&Source::from_pairs(pairs.iter().copied())).unwrap();
+            assert_eq!(common.may_expose(program), expected, "{pairs:?} {program}");
+        };
+        check(&[], "gateway", false);
+        check(&[("LONGSHORE_AUTH", "1")], "gateway", true);
+        check(&[("LONGSHORE_AUTH", "1")], "lb", true);
+        check(&[("LONGSHORE_AUTH", "1")], "store-svc", false);
+        check(&[("LONGSHORE_INSECURE", "1")], "store-svc", true);
     }
 
     #[test]

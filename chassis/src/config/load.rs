@@ -62,17 +62,17 @@ pub fn variable_of(key: &str) -> String {
     }
 }
 
-/// Refuses to listen where others can reach us, as there is no authentication.
+/// Refuses to listen where others can reach us, unless that is `allowed`: the network is trusted, or clients are asked who they are.
 ///
 /// # Errors
 /// A sentence that says what to set.
-pub fn refuse_exposed(variable: &str, listen: SocketAddr, insecure: bool) -> Result<(), Fault> {
-    if insecure || listen.ip().to_canonical().is_loopback() {
+pub fn refuse_exposed(variable: &str, listen: SocketAddr, allowed: bool) -> Result<(), Fault> {
+    if allowed || listen.ip().to_canonical().is_loopback() {
         return Ok(());
     }
     Err(Fault::sentence(format!(
-        "{variable} is \"{listen}\", which others can reach, and there is no authentication: \
-         use a loopback address such as 127.0.0.1:{}, or set LONGSHORE_INSECURE=1 if the network around it is trusted.",
+        "{variable} is \"{listen}\", which others can reach, and nobody is asked for a key: use a loopback address such as 127.0.0.1:{}, \
+         set LONGSHORE_AUTH=1 for gateways and the balancer, or set LONGSHORE_INSECURE=1 if the network around it is trusted.",
         listen.port()
     )))
 }

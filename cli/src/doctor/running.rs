@@ -39,7 +39,7 @@ fn address(setup: &Setup, service: &Service, source: &Source) -> Service {
     let balancer = setup.listens.iter().find(|listen| listen.program == "lb" && listen.address.port() != 0);
     let is_said = service.url.is_some() || source.get("LONGSHORE_URL").is_some();
     let own = balancer.filter(|_| !is_said).map(|listen| super::ports::called(listen.address));
-    Service { url: own.or_else(|| service.url.clone()) }
+    Service { url: own.or_else(|| service.url.clone()), api_key_file: service.api_key_file.clone() }
 }
 
 async fn asked(peer: &Peer) -> Finding {

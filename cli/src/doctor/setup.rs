@@ -8,7 +8,7 @@ use protocol::key::QueueName;
 use store_svc::Database;
 
 use crate::arguments::{Doctor, Program, Up};
-use crate::up::plan::{Plan, collisions};
+use crate::up::plan::{Plan, collisions, program_of};
 
 /// A port that a program takes.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ impl Setup {
         };
         let (common, mut setup) = ConfigError::both(Common::load(source), setup)?;
         for listen in &setup.listens {
-            refuse_exposed(listen.variable, listen.address, common.insecure)?;
+            refuse_exposed(listen.variable, listen.address, common.may_expose(listen.program))?;
         }
         setup.at_broker = arguments.program.at_broker();
         Ok(setup)
@@ -86,17 +86,6 @@ fn of_plan(plan: Plan) -> Result<Setup, ConfigError> {
         has_balancer: true,
         ..Setup::default()
     })
-}
-
-/// From the plan's words to those of `/ready`.
-fn program_of(what: &str) -> &'static str {
-    match what {
-        "store" => "store-svc",
-        "cache" => "cache-svc",
-        "gateway" => "gateway",
-        "worker" => "worker",
-        _ => "lb",
-    }
 }
 
 fn of_gateway(config: Result<gateway::Config, ConfigError>) -> Result<Setup, ConfigError> {

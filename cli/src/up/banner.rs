@@ -1,6 +1,7 @@
 //! What `longshore up` says when everything serves: where everything listens, and a first request to try.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chassis::broker::{self, Link};
@@ -23,6 +24,10 @@ pub(crate) struct Facts {
     pub(crate) slots: u64,
     pub(crate) tasks: Vec<String>,
     pub(crate) drain: Duration,
+    /// Every request needs a key.
+    pub(crate) asks: bool,
+    /// Where the first one is, if `up` has made it.
+    pub(crate) admin_key: Option<PathBuf>,
 }
 
 /// Longer lists of tasks are cut.
@@ -95,6 +100,7 @@ fn text(facts: &Facts, broker: &str) -> String {
     let slots = if *slots == 1 { "1 slot".to_owned() } else { format!("{slots} slots") };
     let lb = places.lb;
     let program = program();
+    let (access, header, key_file) = access(facts);
     let url = if lb.port() == 8000 && lb.ip().is_loopback() { String::new() } else { format!(" --url http://{lb}") };
     format!(
         "Longshore {version} is up.
@@ -106,12 +112,12 @@ fn text(facts: &Facts, broker: &str) -> String {
   cache      http://{cache}
   worker     http://{worker}  {slots}; tasks {shown}
   broker     {broker}
-
+{access}
 Try it:
-  curl -i http://{lb}/longtask -H 'content-type: application/json' -d '{{\"task\":\"report_1\"}}'
-  curl http://{lb}/data
-  {program} submit report_2 --wait{url}
-  {program} jobs{url}
+  curl -i http://{lb}/longtask{header} -H 'content-type: application/json' -d '{{\"task\":\"report_1\"}}'
+  curl http://{lb}/data{header}
+  {program} submit report_2 --wait{url}{key_file}
+  {program} jobs{url}{key_file}
 
 Ctrl-C stops it; what runs then gets {drain} s to finish, and the rest goes on at the next start.
 ",
@@ -120,6 +126,19 @@ Ctrl-C stops it; what runs then gets {drain} s to finish, and the rest goes on a
         cache = places.cache,
         worker = places.worker,
         drain = drain.as_secs(),
+    )
+}
+
+/// What is said about keys, and what requests and commands need for them.
+fn access(facts: &Facts) -> (String, String, String) {
+    let Some(file) = facts.admin_key.as_ref().map(|file| file.display()) else {
+        let asks = if facts.asks { "  access     every request needs a key or a token\n" } else { "" };
+        return (asks.to_owned(), String::new(), String::new());
+    };
+    (
+        format!("  access     every request needs a key; the first one is in {file}\n"),
+        format!(" -H \"authorization: Bearer $(cat {file})\""),
+        format!(" --api-key-file {file}"),
     )
 }
 

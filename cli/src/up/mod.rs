@@ -1,10 +1,12 @@
 //! `longshore up`: every program in one process, started in the order in which they need each other and stopped in the reverse one.
 
+mod admin_key;
 mod banner;
 mod bound;
 mod parts;
 pub(crate) mod plan;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -31,7 +33,8 @@ const THREADS_MAX: usize = 8;
 const READY_WITHIN: Duration = Duration::from_secs(15);
 
 pub(crate) fn run(arguments: &Up, source: &Source) -> anyhow::Result<ExitCode> {
-    let plan = Plan::read(arguments, source)?;
+    let (source, admin_key) = admin_key::keep(arguments, source)?;
+    let plan = Plan::read(arguments, &source)?;
     telemetry::init("longshore", &plan.common);
     raise_file_limit();
     let cores = std::thread::available_parallelism().map_or(THREADS_MIN, usize::from);
@@ -39,7 +42,7 @@ pub(crate) fn run(arguments: &Up, source: &Source) -> anyhow::Result<ExitCode> {
     let result = runtime.block_on(async {
         let tasks = Tasks::new();
         let shutdown = Trigger::from_signals(plan.drain(), &tasks).context("listening for signals")?;
-        until_ended(up(plan, shutdown.clone()), &shutdown).await
+        until_ended(up(plan, admin_key, shutdown.clone()), &shutdown).await
     });
     // Whatever does not let go (a blocking call) does not keep the process.
     runtime.shutdown_background();
@@ -55,12 +58,12 @@ pub(crate) fn database(arguments: &Up, source: &Source) -> Result<Database, Conf
     Ok(Plan::read(arguments, source)?.store.database)
 }
 
-async fn up(mut plan: Plan, shutdown: Shutdown) -> anyhow::Result<()> {
+async fn up(mut plan: Plan, admin_key: Option<PathBuf>, shutdown: Shutdown) -> anyhow::Result<()> {
     let bound = Bound::bind(&plan).await?;
     let places = bound.places().context("reading the ports")?;
     plan.connect(&places);
     let declarer = declare_missing(&plan)?;
-    let facts = facts(&plan, places, declarer.as_ref());
+    let facts = facts(&plan, places, declarer.as_ref(), admin_key);
     let mut parts = Parts::new(plan.drain());
     start(plan, bound, &mut parts);
     let result = serve(&mut parts, &facts, &shutdown).await;
@@ -112,7 +115,7 @@ fn declare_missing(plan: &Plan) -> anyhow::Result<Option<Broker>> {
     Ok(Some(broker::connect(&plan.broker, options).context("starting the broker's adapter")?))
 }
 
-fn facts(plan: &Plan, places: Places, declarer: Option<&Broker>) -> Facts {
+fn facts(plan: &Plan, places: Places, declarer: Option<&Broker>, admin_key: Option<PathBuf>) -> Facts {
     Facts {
         places,
         broker: plan.broker.clone(),
@@ -121,5 +124,7 @@ fn facts(plan: &Plan, places: Places, declarer: Option<&Broker>) -> Facts {
         slots: plan.worker.slots.values().sum(),
         tasks: plan.tasks(),
         drain: plan.drain(),
+        asks: plan.common.auth,
+        admin_key,
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chassis::broker::{self, EmbeddedBroker};
-use chassis::config::{Addresses, Common, ConfigError, Fault, Listen, Source, load_checked, refuse_exposed};
+use chassis::config::{Addresses, Common, ConfigError, Fault, Listen, Source, load, load_checked, refuse_exposed};
 use protocol::key::QueueName;
 use protocol::topology::Topology;
 use serde::Deserialize;
@@ -105,9 +105,9 @@ impl Plan {
         let services = ConfigError::both(ConfigError::both(truth, gateways), ConfigError::both(worker, lb));
         let (((store, cache), gateways), (worker, lb)) = services?;
         let plan = Self { common, broker, queues, store, cache, gateways, worker, lb };
-        let exposed = plan.listens().into_iter().map(|(_, variable, listen)| (variable, listen));
-        let faults =
-            exposed.filter_map(|(variable, listen)| refuse_exposed(variable, listen, plan.common.insecure).err());
+        let faults = plan.listens().into_iter().filter_map(|(what, variable, listen)| {
+            refuse_exposed(variable, listen, plan.common.may_expose(program_of(what))).err()
+        });
         ConfigError::of(faults.collect())?;
         Ok(plan)
     }
@@ -144,6 +144,26 @@ impl Plan {
 
     pub(crate) fn drain(&self) -> Duration {
         self.common.drain()
+    }
+}
+
+/// Where the store keeps its data, unless `DATABASE_URL` says it.
+///
+/// # Errors
+/// Every fault found in the settings.
+pub(crate) fn data_dir(arguments: &Up, source: &Source) -> Result<PathBuf, ConfigError> {
+    let settings: Settings = load(DEFAULTS, &with_arguments(arguments, source))?;
+    Ok(settings.data_dir)
+}
+
+/// From the words of [`Plan::listens`] to the program's name.
+pub(crate) fn program_of(what: &str) -> &'static str {
+    match what {
+        "store" => "store-svc",
+        "cache" => "cache-svc",
+        "gateway" => "gateway",
+        "worker" => "worker",
+        _ => "lb",
     }
 }
 

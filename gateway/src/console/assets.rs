@@ -16,7 +16,7 @@ const POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
 
 /// What `/console/{page}` may say.
-const PAGES: [&str; 6] = ["cache", "failed", "jobs", "queues", "submit", "workers"];
+const PAGES: [&str; 7] = ["cache", "failed", "jobs", "login", "queues", "submit", "workers"];
 
 macro_rules! assets {
     ($($name:literal $media_type:ident),+ $(,)?) => {
@@ -27,7 +27,7 @@ macro_rules! assets {
 static DOCUMENT: LazyLock<Embedded> =
     LazyLock::new(|| Embedded::new("index.html", HTML, include_str!("assets/index.html")));
 
-static FILES: LazyLock<[Embedded; 16]> = LazyLock::new(|| {
+static FILES: LazyLock<[Embedded; 17]> = LazyLock::new(|| {
     assets![
         "style.css" CSS,
         "icon.svg" SVG,
@@ -36,6 +36,7 @@ static FILES: LazyLock<[Embedded; 16]> = LazyLock::new(|| {
         "dom.js" SCRIPT,
         "format.js" SCRIPT,
         "live.js" SCRIPT,
+        "login.js" SCRIPT,
         "overview.js" SCRIPT,
         "jobs.js" SCRIPT,
         "timeline.js" SCRIPT,

@@ -8,10 +8,11 @@ mod stream;
 use axum::Router;
 use axum::routing::get;
 
-use crate::state::Gateway;
+use crate::access::session;
+use crate::state::Edge;
 
 /// The pages share one document, which shows what its address says.
-pub(crate) fn routes() -> Router<Gateway> {
+pub(crate) fn routes() -> Router<Edge> {
     Router::new()
         .route("/console", get(assets::overview))
         .route("/console/", get(assets::overview))
@@ -19,4 +20,5 @@ pub(crate) fn routes() -> Router<Gateway> {
         .route("/console/jobs/{id}", get(assets::job))
         .route("/console/assets/{file}", get(assets::file))
         .route("/console/events", get(stream::events))
+        .route("/console/session", get(session::who).post(session::begin).delete(session::end))
 }

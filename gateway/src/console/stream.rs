@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::State;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use chassis::http::Rejection;
@@ -16,7 +15,7 @@ use crate::state::Gateway;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Each event is a whole snapshot: a client that reads slowly gets fewer of them, never old ones.
-pub(super) async fn events(State(gateway): State<Gateway>) -> Result<Response, Rejection> {
+pub(super) async fn events(gateway: Gateway) -> Result<Response, Rejection> {
     let Some(open) = gateway.streams.enter() else { return Err(too_many().into()) };
     let watcher = gateway.overview.watch();
     let events = stream::unfold((watcher, gateway, open), |(mut watcher, gateway, open)| async move {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
 use chassis::client::{Call, Error, segment};
 use chassis::clock;
 use chassis::http::{Json, Path, Rejection};
@@ -34,11 +33,8 @@ const PAUSE: Duration = Duration::from_secs(1);
         Any, OfParameters, OfFence,
     ),
 )]
-pub(crate) async fn debug(
-    State(gateway): State<Gateway>,
-    Path(key): Path<String>,
-) -> Result<Json<CacheDebug>, Rejection> {
-    let key = key_of_path(key)?;
+pub(crate) async fn debug(gateway: Gateway, Path(key): Path<String>) -> Result<Json<CacheDebug>, Rejection> {
+    let key = gateway.caller.key(key_of_path(key)?, "/key")?;
     let answer = gateway.data.0.cache.peer().get(format!("/cache/debug/{}", segment(key.as_str()))).await?;
     Ok(Json(answer.body))
 }

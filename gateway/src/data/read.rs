@@ -3,7 +3,6 @@
 use std::sync::LazyLock;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use chassis::clock;
@@ -11,6 +10,7 @@ use chassis::http::{AtOnce, Path, Rejection};
 use http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::Full;
+use protocol::access::Scope;
 use protocol::cache_api::{Source, key_of_path};
 use protocol::key::DataKey;
 use protocol::problem::Kind;
@@ -19,6 +19,7 @@ use super::demand::{Demand, at_least};
 use super::entry::DataRead;
 use super::load::{Answered, Tier};
 use super::{DEFAULT_KEY, Data};
+use crate::access::Access;
 use crate::conditional::is_known;
 use crate::openapi::problems::{Any, OfName, OfParameters};
 use crate::openapi::{DATA, headers};
@@ -52,8 +53,8 @@ enum Shape {
         Any, OfName,
     ),
 )]
-pub(crate) async fn default_key(State(gateway): State<Gateway>, headers: HeaderMap) -> Result<Response, Rejection> {
-    get(&gateway.data, DEFAULT_KEY, &headers, Shape::Enveloped).await
+pub(crate) async fn default_key(gateway: Gateway, headers: HeaderMap) -> Result<Response, Rejection> {
+    get(&gateway, DEFAULT_KEY.to_owned(), &headers, Shape::Enveloped).await
 }
 
 /// `GET /data/{key}`
@@ -72,12 +73,8 @@ pub(crate) async fn default_key(State(gateway): State<Gateway>, headers: HeaderM
         Any, OfName, OfParameters,
     ),
 )]
-pub(crate) async fn key(
-    State(gateway): State<Gateway>,
-    Path(key): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Rejection> {
-    get(&gateway.data, key_of_path(key)?.as_str(), &headers, Shape::Enveloped).await
+pub(crate) async fn key(gateway: Gateway, Path(key): Path<String>, headers: HeaderMap) -> Result<Response, Rejection> {
+    get(&gateway, key, &headers, Shape::Enveloped).await
 }
 
 /// `GET /bytes/{key}`
@@ -96,21 +93,29 @@ pub(crate) async fn key(
     ),
 )]
 pub(crate) async fn bytes(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(key): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {
-    get(&gateway.data, key_of_path(key)?.as_str(), &headers, Shape::Bare).await
+    get(&gateway, key, &headers, Shape::Bare).await
 }
 
-async fn get(data: &Data, key: &str, headers: &HeaderMap, shape: Shape) -> Result<Response, Rejection> {
-    let answered = data.answer(key, Demand::of(headers)?).await?;
+async fn get(gateway: &Gateway, key: String, headers: &HeaderMap, shape: Shape) -> Result<Response, Rejection> {
+    let key = gateway.caller.key(key_of_path(key)?, "/key")?;
+    let answered = gateway.data.answer(key.as_str(), Demand::of(headers)?).await?;
     let response = shown(&answered, headers, shape).ok_or_else(|| Kind::NotFound.detail(ABSENT))?;
     Ok(response.map(Body::from))
 }
 
-/// Most reads are near hits, which need neither a route nor a wait.
-impl AtOnce for Data {
+/// What is answered before it is routed: most reads are near hits, which need neither a route nor a wait. Who calls must be known all the same: whom
+/// nobody has heard of lately, the router asks.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) data: Data,
+    pub(crate) access: Access,
+}
+
+impl AtOnce for Front {
     fn answer(
         &self,
         method: &Method,
@@ -118,7 +123,8 @@ impl AtOnce for Data {
         headers: &HeaderMap,
     ) -> Option<(&'static str, http::Response<Full<Bytes>>)> {
         let (route, key, shape) = target(method, uri)?;
-        let answered = self.hit(key, at_least(headers).ok()?)?;
+        let principal = self.access.at_once(headers, Scope::Read)?;
+        let answered = self.data.hit(&principal.kept(key), at_least(headers).ok()?)?;
         Some((route, shown(&answered, headers, shape)?.map(Full::new)))
     }
 }

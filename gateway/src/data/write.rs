@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::client::Call;
 use chassis::fault_points::{FaultPoint, fault_point};
@@ -51,15 +50,17 @@ const PAUSE: Duration = Duration::from_millis(100);
     ),
 )]
 pub(crate) async fn put(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(key): Path<String>,
     Query(query): Query<FenceQuery>,
     headers: HeaderMap,
     Json(body): Json<DataPut>,
 ) -> Result<Response, Rejection> {
-    let (key, waits, only_if) = (key_of_path(key)?, query.waits()?, precondition(&headers)?);
+    let key = gateway.caller.key(key_of_path(key)?, "/key")?;
+    let (waits, only_if) = (query.waits()?, precondition(&headers)?);
     let DataPut { data, tags } = body;
-    put_data(&gateway, PutData { key, data, tags: few(tags)?, media_type: None, only_if }, waits).await
+    put_data(&gateway, PutData { key, data, tags: gateway.caller.tags(few(tags)?)?, media_type: None, only_if }, waits)
+        .await
 }
 
 /// `PUT /bytes/{key}`: any bytes, with their media type. Their tags are in `Cache-Groups`.
@@ -79,16 +80,17 @@ pub(crate) async fn put(
     ),
 )]
 pub(crate) async fn put_bytes(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(key): Path<String>,
     Query(query): Query<FenceQuery>,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, Rejection> {
-    let (key, waits, only_if) = (key_of_path(key)?, query.waits()?, precondition(&headers)?);
+    let key = gateway.caller.key(key_of_path(key)?, "/key")?;
+    let (waits, only_if) = (query.waits()?, precondition(&headers)?);
     let media_type = media_type(&headers)?;
     let data = stored_form(&body);
-    let tags = few(groups(&headers)?)?;
+    let tags = gateway.caller.tags(few(groups(&headers)?)?)?;
     put_data(&gateway, PutData { key, data, tags, media_type: Some(media_type), only_if }, waits).await
 }
 
@@ -146,12 +148,13 @@ fn groups(headers: &HeaderMap) -> Result<Vec<Tag>, Problem> {
     ),
 )]
 pub(crate) async fn delete(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(key): Path<String>,
     Query(query): Query<FenceQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {
-    let (key, waits, only_if) = (key_of_path(key)?, query.waits()?, precondition(&headers)?);
+    let key = gateway.caller.key(key_of_path(key)?, "/key")?;
+    let (waits, only_if) = (query.waits()?, precondition(&headers)?);
     written(&gateway, Command::DeleteData(DeleteData { key, only_if }), waits).await
 }
 
@@ -168,7 +171,7 @@ pub(crate) async fn delete(
     ),
 )]
 pub(crate) async fn invalidate_key(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(key): Path<String>,
     Query(query): Query<FenceQuery>,
 ) -> Result<Response, Rejection> {
@@ -195,7 +198,7 @@ pub(crate) async fn invalidate_key(
     ),
 )]
 pub(crate) async fn invalidate_many(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Query(query): Query<FenceQuery>,
     Json(form): Json<Invalidate>,
 ) -> Result<Response, Rejection> {
@@ -204,7 +207,18 @@ pub(crate) async fn invalidate_many(
     invalidate(&gateway, covered, waits).await
 }
 
+/// What is covered, as the caller says it.
 async fn invalidate(gateway: &Gateway, covered: Covered, wait: bool) -> Result<Response, Rejection> {
+    let asked = gateway.caller.is_known().then(|| serde_json::to_string(&covered).unwrap_or_default());
+    let answered = sequenced(gateway, gateway.caller.covered(covered)?, wait).await;
+    if let Some(asked) = asked {
+        let refused = answered.as_ref().err().map(|rejection| (*rejection.0).clone());
+        gateway.store.record("cache.invalidate", asked, refused).await;
+    }
+    answered
+}
+
+async fn sequenced(gateway: &Gateway, covered: Covered, wait: bool) -> Result<Response, Rejection> {
     let peer = gateway.data.0.cache.peer();
     let within = ANSWER_WITHIN.saturating_sub(ON_THE_WAY);
     let within_ms = u64::try_from(within.as_millis()).ok();

@@ -1,6 +1,6 @@
 //! `POST /jobs:batch`: many submits, on disk in one commit; each has its own answer, and none fails its neighbours.
 
-use axum::extract::{Extension, State};
+use axum::extract::Extension;
 use axum::response::{IntoResponse, Response};
 use chassis::http::{Context, Json, Rejection};
 use http::StatusCode;
@@ -11,7 +11,7 @@ use protocol::store_api::{Create, Created};
 use serde_json::value::RawValue;
 
 use super::body::{Origin, take_names, to_create};
-use super::submit::{Named, count, origin};
+use super::submit::{Named, count, kept, origin};
 use crate::admission::Place;
 use crate::openapi::JOBS;
 use crate::openapi::problems::{Any, OfJson};
@@ -41,7 +41,7 @@ struct Asked {
     ),
 )]
 pub(crate) async fn post(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Extension(place): Extension<Place>,
     context: Context,
     Json(items): Json<Vec<Box<RawValue>>>,
@@ -85,8 +85,8 @@ fn read(item: &RawValue, gateway: &Gateway, origin: &Origin) -> Result<(Asked, C
     let by_id = job_id.is_some();
     let job_id = job_id.unwrap_or_else(JobId::generate);
     let task = submit.task.to_string();
-    let create =
-        to_create(submit, &gateway.queues, Origin { job_id, idempotency_key, is_own_id: by_id, ..origin.clone() })?;
+    let origin = Origin { job_id, idempotency_key, is_own_id: by_id, ..origin.clone() };
+    let create = kept(&gateway.caller, to_create(submit, &gateway.queues, origin)?)?;
     Ok((Asked { job_id, task, by_id }, create))
 }
 

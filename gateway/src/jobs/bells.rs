@@ -14,6 +14,7 @@ use protocol::envelope::Bell;
 use protocol::ids::{Dispatch, JobId};
 use protocol::key::{QueueName, TaskName};
 use protocol::store_api::{BellId, Command, Create};
+use protocol::tenant::Tenant;
 use protocol::time::Timestamp;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
@@ -169,7 +170,7 @@ impl Stage {
         let given_back = fates.ring_again.len().try_into().unwrap_or(u64::MAX);
         fault_point(FaultPoint::GatewayBeforeReport);
         let command = vec![Command::Bells(fates.clone())];
-        match apply_all(&self.store, command, self.deadline, Repeat::WhenUnsure).await {
+        match apply_all(&self.store, command, self.deadline, Repeat::WhenUnsure, &Tenant::default()).await {
             Ok(_) => {
                 metrics::counter!("longshore_bells_given_back_total", "program" => "gateway").increment(given_back);
                 true

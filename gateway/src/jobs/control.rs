@@ -1,6 +1,5 @@
 //! `POST /jobs/{id}/cancel` and `/retry`, and `DELETE /jobs/{id}`.
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::http::{Json, Path, Rejection};
 use http::StatusCode;
@@ -27,7 +26,7 @@ use crate::state::Gateway;
         Any, OfJob, OfState,
     ),
 )]
-pub(crate) async fn cancel(State(gateway): State<Gateway>, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
+pub(crate) async fn cancel(gateway: Gateway, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
     match gateway.store.apply_idempotent(Command::Cancel { job_id }).await? {
         Reply::Cancelled { cancelled: Cancelled::Now, job } => Ok(Json(*job).into_response()),
         Reply::Cancelled { cancelled: Cancelled::Requested, job } => Ok(under_way(*job)),
@@ -53,7 +52,7 @@ pub(crate) async fn cancel(State(gateway): State<Gateway>, Path(job_id): Path<Jo
         Any, OfJob, OfReopening,
     ),
 )]
-pub(crate) async fn retry(State(gateway): State<Gateway>, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
+pub(crate) async fn retry(gateway: Gateway, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
     // Sent twice, it would find its own run open and be refused.
     match gateway.store.apply(Command::Retry { job_id }).await? {
         Reply::Retried { job: Some(job) } => Ok(under_way(*job)),
@@ -75,7 +74,7 @@ pub(crate) async fn retry(State(gateway): State<Gateway>, Path(job_id): Path<Job
         Any, OfJob, OfState,
     ),
 )]
-pub(crate) async fn purge(State(gateway): State<Gateway>, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
+pub(crate) async fn purge(gateway: Gateway, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
     match gateway.store.apply(Command::Purge { job_id }).await? {
         Reply::Purged { purged: true } => {
             tracing::info!(%job_id, "purged");

@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use chassis::backoff::Backoff;
@@ -76,7 +75,7 @@ impl Drop for Open {
     ),
 )]
 pub(crate) async fn events(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(job_id): Path<JobId>,
     context: Context,
     headers: HeaderMap,

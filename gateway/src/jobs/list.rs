@@ -1,6 +1,5 @@
 //! `GET /jobs` and `GET /workers`: checked here, answered by the store.
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::http::{Query, Rejection};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -53,11 +52,7 @@ pub(crate) struct Filters {
         Any, OfParameters,
     ),
 )]
-pub(crate) async fn jobs(
-    State(gateway): State<Gateway>,
-    Query(filters): Query<Filters>,
-    uri: Uri,
-) -> Result<Response, Rejection> {
+pub(crate) async fn jobs(gateway: Gateway, Query(filters): Query<Filters>, uri: Uri) -> Result<Response, Rejection> {
     check_limit(filters.limit)?;
     pass_on(&gateway, "/jobs", uri.query()).await
 }
@@ -106,7 +101,7 @@ pub(crate) fn check_limit(limit: Option<u16>) -> Result<(), Problem> {
         Any,
     ),
 )]
-pub(crate) async fn workers(State(gateway): State<Gateway>) -> Result<Response, Rejection> {
+pub(crate) async fn workers(gateway: Gateway) -> Result<Response, Rejection> {
     pass_on(&gateway, "/workers", None).await
 }
 

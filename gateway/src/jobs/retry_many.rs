@@ -1,6 +1,5 @@
 //! `POST /jobs:retry`: jobs that failed or were cancelled, by filter. Checked here, done by the store in its own time.
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::http::{Json, Path, Rejection};
 use http::StatusCode;
@@ -35,7 +34,7 @@ const PATH: &str = "/jobs:retry";
         Any, OfJson,
     ),
 )]
-pub(crate) async fn post(State(gateway): State<Gateway>, Json(asked): Json<RetryMany>) -> Result<Response, Rejection> {
+pub(crate) async fn post(gateway: Gateway, Json(asked): Json<RetryMany>) -> Result<Response, Rejection> {
     let is_dry_run = asked.dry_run;
     let jobs = checked(asked, RetryId::generate())?;
     if is_dry_run {
@@ -60,7 +59,7 @@ pub(crate) async fn post(State(gateway): State<Gateway>, Json(asked): Json<Retry
         Any,
     ),
 )]
-pub(crate) async fn list(State(gateway): State<Gateway>) -> Result<Response, Rejection> {
+pub(crate) async fn list(gateway: Gateway) -> Result<Response, Rejection> {
     pass_on(&gateway, "/retries", None).await
 }
 
@@ -74,7 +73,7 @@ pub(crate) async fn list(State(gateway): State<Gateway>) -> Result<Response, Rej
         Any, OfName,
     ),
 )]
-pub(crate) async fn stop(State(gateway): State<Gateway>, Path(id): Path<RetryId>) -> Result<Response, Rejection> {
+pub(crate) async fn stop(gateway: Gateway, Path(id): Path<RetryId>) -> Result<Response, Rejection> {
     match gateway.store.apply_idempotent(Command::StopRetry { retry_id: id }).await? {
         Reply::BulkRetry(retry) => Ok(Json(*retry).into_response()),
         other => Err(unexpected(&other)),

@@ -1,6 +1,5 @@
 //! `GET /jobs/{id}`, its payload, its result and its logs: what the store says, passed on byte by byte.
 
-use axum::extract::State;
 use axum::response::Response;
 use chassis::clock;
 use chassis::http::{Path, Rejection};
@@ -47,7 +46,7 @@ const JSON: &str = "application/json";
     ),
 )]
 pub(crate) async fn job(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(job_id): Path<JobId>,
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {
@@ -80,7 +79,7 @@ pub(crate) async fn job(
     ),
 )]
 pub(crate) async fn result(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(job_id): Path<JobId>,
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {
@@ -99,7 +98,7 @@ pub(crate) async fn result(
     ),
 )]
 pub(crate) async fn payload(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(job_id): Path<JobId>,
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {
@@ -116,7 +115,7 @@ pub(crate) async fn payload(
         Any, OfJob,
     ),
 )]
-pub(crate) async fn explain(State(gateway): State<Gateway>, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
+pub(crate) async fn explain(gateway: Gateway, Path(job_id): Path<JobId>) -> Result<Response, Rejection> {
     pass_on(&gateway, &format!("/jobs/{job_id}/explain"), None).await
 }
 
@@ -133,7 +132,7 @@ pub(crate) async fn explain(State(gateway): State<Gateway>, Path(job_id): Path<J
     ),
 )]
 pub(crate) async fn logs(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(job_id): Path<JobId>,
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {

@@ -1,6 +1,6 @@
 //! `POST /longtask` and `PUT /jobs/{id}`: checked, on disk in the store, then answered. The broker is not waited for.
 
-use axum::extract::{Extension, State};
+use axum::extract::Extension;
 use axum::response::{IntoResponse, Response};
 use chassis::clock;
 use chassis::fault_points::{FaultPoint, fault_point};
@@ -9,8 +9,8 @@ use http::header::{LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use protocol::api::{Accepted, JobView, Links, Submit};
 use protocol::ids::JobId;
-use protocol::problem::Kind;
-use protocol::store_api::Created;
+use protocol::problem::{Kind, Problem};
+use protocol::store_api::{Create, Created};
 use protocol::time::Timestamp;
 
 use super::body::{Origin, refuse_names, to_create};
@@ -19,6 +19,7 @@ use super::prefer::{PREFERENCE_APPLIED, Prefer};
 use super::seen::{Seen, retry_after_s};
 use super::status::found;
 use super::waiting::{Waited, until_ended};
+use crate::access::Caller;
 use crate::admission::Place;
 use crate::openapi::problems::{Any, OfJson, OfName, OfReopening, OfSubmit};
 use crate::openapi::{JOBS, headers};
@@ -73,7 +74,7 @@ struct Request {
     ),
 )]
 pub(crate) async fn post(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Extension(place): Extension<Place>,
     context: Context,
     headers: HeaderMap,
@@ -101,7 +102,7 @@ pub(crate) async fn post(
     ),
 )]
 pub(crate) async fn put(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(job_id): Path<JobId>,
     Extension(place): Extension<Place>,
     context: Context,
@@ -139,7 +140,7 @@ async fn accept(gateway: &Gateway, request: Request, submit: Submit, origin: Ori
     let Request { named, prefer, place } = request;
     let proposed = origin.job_id;
     let task = submit.task.to_string();
-    let create = to_create(submit, &gateway.queues, origin)?;
+    let create = kept(&gateway.caller, to_create(submit, &gateway.queues, origin)?)?;
     // As far as this clock knows: only for a client that asks when to look again.
     let delayed_to = create.delay_ms.map(|ms| Timestamp::from_unix_ms(clock::wall_ms().saturating_add_unsigned(ms)));
     let run_at = create.run_at.or(delayed_to);
@@ -168,6 +169,15 @@ async fn accept(gateway: &Gateway, request: Request, submit: Submit, origin: Ori
         response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// The job, with the names of its data as they are kept for the caller.
+///
+/// # Errors
+/// 422 for a name that no client may give.
+pub(crate) fn kept(caller: &Caller, mut create: Create) -> Result<Create, Problem> {
+    create.invalidates = caller.keys(create.invalidates, "/invalidates")?;
+    Ok(create)
 }
 
 enum Wait {

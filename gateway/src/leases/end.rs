@@ -1,6 +1,5 @@
 //! `POST /leases/{id}/…`: keeping a lease and ending it. Each may be repeated; whoever has lost the lease is told 410.
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::http::{Json, Path, Rejection};
 use protocol::api::{ERROR_BYTES_MAX, ErrorKind, JobError, Progress, RESULT_BYTES_MAX};
@@ -33,7 +32,7 @@ use crate::state::Gateway;
     ),
 )]
 pub(crate) async fn heartbeat(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(LeaseId(lease)): Path<LeaseId>,
     Json(beat): Json<Beat>,
 ) -> Result<Response, Rejection> {
@@ -61,7 +60,7 @@ pub(crate) async fn heartbeat(
     ),
 )]
 pub(crate) async fn complete(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(LeaseId(lease)): Path<LeaseId>,
     Json(completion): Json<Completion>,
 ) -> Result<Response, Rejection> {
@@ -98,7 +97,7 @@ pub(crate) async fn complete(
     ),
 )]
 pub(crate) async fn fail(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(LeaseId(lease)): Path<LeaseId>,
     Json(failed): Json<FailedAttempt>,
 ) -> Result<Response, Rejection> {
@@ -126,10 +125,7 @@ pub(crate) async fn fail(
         Any, OfLease,
     ),
 )]
-pub(crate) async fn release(
-    State(gateway): State<Gateway>,
-    Path(LeaseId(lease)): Path<LeaseId>,
-) -> Result<Response, Rejection> {
+pub(crate) async fn release(gateway: Gateway, Path(LeaseId(lease)): Path<LeaseId>) -> Result<Response, Rejection> {
     end(&gateway, lease, Command::Release(Release { job_id: lease.job_id, fence: lease.fence, output: None })).await
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{Extension, State};
+use axum::extract::Extension;
 use axum::response::{IntoResponse, Response};
 use chassis::clock::now_ms;
 use chassis::http::{Json, Rejection};
@@ -39,7 +39,7 @@ const TURN: Duration = Duration::from_secs(3);
     ),
 )]
 pub(crate) async fn take(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Extension(place): Extension<Place>,
     headers: HeaderMap,
     Json(take): Json<Take>,

@@ -77,6 +77,11 @@ const OF_ANSWERS: &[(&str, Type, &str)] = &[
     ("Preference-Applied", Type::String, "What of `Prefer` was honoured."),
     ("Retry-After", Type::Integer, "When to come back, in seconds."),
     ("Vary", Type::String, "The request headers that choose between answers."),
+    (
+        "WWW-Authenticate",
+        Type::String,
+        "How to say who calls (RFC 6750); not of `foreign-origin`, which no key changes.",
+    ),
     ("X-Request-Id", Type::String, "The request's own, or a new one; it is in the logs, too."),
 ];
 

@@ -3,6 +3,7 @@
 pub(crate) mod headers;
 pub(crate) mod page;
 pub(crate) mod problems;
+mod secured;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use axum::response::Response;
 use http::HeaderMap;
 use utoipa::OpenApi;
 
+use crate::access::manage;
 use crate::data::{inspect, read, write};
 use crate::embedded::Embedded;
 use crate::jobs::{batch, control, events, list, retry_many, status, submit};
@@ -22,6 +24,7 @@ use crate::schedules;
 use crate::webhooks;
 use headers::IfNoneMatch;
 use problems::Any;
+use secured::Secured;
 use shared::Shared;
 
 /// The tags of operations, in the order in which they are shown.
@@ -32,6 +35,7 @@ pub(crate) const WEBHOOKS: &str = "Webhooks";
 pub(crate) const LEASES: &str = "Leases";
 pub(crate) const DATA: &str = "Data";
 pub(crate) const CACHES: &str = "Caches";
+pub(crate) const ACCESS: &str = "Keys and audit";
 pub(crate) const DESCRIPTION: &str = "Description";
 
 #[derive(OpenApi)]
@@ -46,6 +50,7 @@ pub(crate) const DESCRIPTION: &str = "Description";
         (name = LEASES, description = "Workers over HTTP: take jobs, keep them, and say how they ended."),
         (name = DATA, description = "Hot data, read from caches that give no stale answer once a write is acknowledged."),
         (name = CACHES, description = "For data that was changed elsewhere."),
+        (name = ACCESS, description = "Who may call, and what operators did. Without authentication everybody may do everything."),
         (name = DESCRIPTION, description = "What you are reading."),
     ),
     paths(
@@ -57,10 +62,11 @@ pub(crate) const DESCRIPTION: &str = "Description";
         webhooks::control::delete, webhooks::control::enable, webhooks::control::disable, webhooks::control::rotate,
         webhooks::deliveries::list, webhooks::deliveries::resend, webhooks::deliveries::resend_many, list::workers, take::take, end::heartbeat,
         end::complete, end::fail, end::release, read::default_key, read::key, write::put, write::delete, read::bytes,
-        write::put_bytes, write::invalidate_key, write::invalidate_many, inspect::debug, document, page::page, page::file,
+        write::put_bytes, write::invalidate_key, write::invalidate_many, inspect::debug, manage::list,
+        manage::create, manage::one, manage::rotate, manage::revoke, manage::audit, document, page::page, page::file,
     ),
     components(schemas(protocol::problem::Problem, protocol::webhook::Event)),
-    modifiers(&Shared),
+    modifiers(&Secured, &Shared),
 )]
 struct Document;
 

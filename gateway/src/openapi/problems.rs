@@ -64,16 +64,27 @@ problems! {
     OfFence = [Unavailable TooManyConnections FenceTimeout NotSequencer];
 }
 
+/// What is answered to who may not: of an operation that changes nothing, of one that does, and of one that is open to all.
+pub(super) const REFUSED_TO_READ: &[Kinds] = &[&[Kind::Unauthenticated], &[Kind::MissingScope]];
+pub(super) const REFUSED_TO_CHANGE: &[Kinds] = &[&[Kind::Unauthenticated], &[Kind::MissingScope, Kind::ForeignOrigin]];
+pub(super) const FOREIGN: Kinds = &[Kind::ForeignOrigin];
+
 /// What is answered where no operation is: no route, or none with this method.
 const OF_NO_OPERATION: &[Kind] = &[Kind::NotFound, Kind::MethodNotAllowed];
 
 /// The answers for the document's components, by name.
 pub(super) fn components() -> BTreeMap<String, RefOr<Response>> {
     let of_no_operation = OF_NO_OPERATION.iter().map(std::slice::from_ref);
-    ALL.iter().copied().chain(of_no_operation).map(|kinds| (name(kinds), response(kinds).into())).collect()
+    let refusals = REFUSED_TO_READ.iter().chain(REFUSED_TO_CHANGE).copied().chain([FOREIGN]);
+    ALL.iter()
+        .copied()
+        .chain(of_no_operation)
+        .chain(refusals)
+        .map(|kinds| (name(kinds), response(kinds).into()))
+        .collect()
 }
 
-fn reference(kinds: Kinds) -> (String, RefOr<Response>) {
+pub(super) fn reference(kinds: Kinds) -> (String, RefOr<Response>) {
     let status = kinds.first().map_or(0, |kind| kind.status());
     (status.to_string(), Ref::from_response_name(name(kinds)).into())
 }
@@ -95,6 +106,7 @@ fn response(kinds: &[Kind]) -> Response {
     let response = ResponseBuilder::new().description(description.join("\n\n")).content(CONTENT_TYPE, content.build());
     let named = match kinds {
         [Kind::MethodNotAllowed] => Some("Allow"),
+        [Kind::Unauthenticated | Kind::MissingScope, ..] => Some("WWW-Authenticate"),
         [kind, ..] if kind.problem().retry_after().is_some() => Some("Retry-After"),
         _ => None,
     };

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use chassis::http::Json;
+use protocol::access::{CreateKey, RotateKey};
 use protocol::api::{Accepted, JobView, Submit};
 use protocol::bulk_retry::RetryMany;
 use protocol::cache_api::{DataPut, DataWritten, Invalidate, InvalidationAnswer};
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::JSON;
+use crate::access::{Need, needs};
 use crate::config::BODY_BYTES;
 
 const METHODS: [&str; 4] = ["get", "put", "post", "delete"];
@@ -45,7 +47,10 @@ fn walk<'v>(value: &'v Value, look: &mut impl FnMut(&'v str, &'v Value)) {
 
 /// The text of `router.rs`, as far as it names routes: `.route("PATH", METHOD(…)…)`.
 fn routes() -> BTreeSet<(String, String)> {
-    let source = include_str!("../router.rs");
+    routes_of(include_str!("../router.rs"))
+}
+
+fn routes_of(source: &str) -> BTreeSet<(String, String)> {
     let calls = |rest: &str, method: &str| {
         let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
         rest.match_indices(&format!("{method}(")).any(|(at, _)| !rest.split_at(at).0.ends_with(is_name))
@@ -108,6 +113,29 @@ fn the_document_holds_together() {
     }
 }
 
+/// Whoever adds a route says who may use it.
+#[test]
+fn every_route_says_what_it_needs_and_the_document_repeats_it() {
+    let document = document();
+    let table: BTreeSet<(String, String)> =
+        needs::all().map(|(path, method, _)| (path.to_owned(), method.to_lowercase())).collect();
+    let of_console = routes_of(include_str!("../console/mod.rs"));
+    let routed: BTreeSet<_> = routes().union(&of_console).cloned().collect();
+    assert_eq!(table, routed, "write it into gateway/src/access/needs.rs");
+    for (path, method, need) in needs::all() {
+        let operation = &document["paths"][path][method.to_lowercase()];
+        let scope = match need {
+            _ if operation.is_null() => continue,
+            Need::Of(scope) | Need::System(scope) => Some(scope.name()),
+            Need::Open | Need::Known => None,
+        };
+        assert_eq!(operation["security"][0]["bearer"][0].as_str(), scope, "{method} {path}");
+        for status in ["401", "403"] {
+            assert_eq!(operation["responses"][status].is_null(), scope.is_none(), "{method} {path} {status}");
+        }
+    }
+}
+
 /// As a client's body is read.
 fn reads<T: DeserializeOwned>(example: &Value) -> Result<(), Problem> {
     let text = serde_json::to_vec(example).expect("JSON");
@@ -120,6 +148,8 @@ fn read(schema: &str, example: &Value) -> Result<(), Problem> {
     match schema {
         "Accepted" => reads::<Accepted>(example),
         "Beat" => reads::<Beat>(example),
+        "CreateKey" => reads::<CreateKey>(example),
+        "RotateKey" => reads::<RotateKey>(example),
         "Completion" => reads::<Completion>(example),
         "DataPut" => reads::<DataPut>(example),
         "DataWritten" => reads::<DataWritten>(example),

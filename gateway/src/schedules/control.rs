@@ -1,6 +1,5 @@
 //! `DELETE /schedules/{name}`, and `POST` of `/pause`, `/resume` and `/run` below it.
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::http::{Json, Path, Rejection};
 use http::StatusCode;
@@ -25,10 +24,7 @@ use crate::state::Gateway;
         Any, OfName,
     ),
 )]
-pub(crate) async fn delete(
-    State(gateway): State<Gateway>,
-    Path(name): Path<ScheduleName>,
-) -> Result<Response, Rejection> {
+pub(crate) async fn delete(gateway: Gateway, Path(name): Path<ScheduleName>) -> Result<Response, Rejection> {
     let command = ScheduleCommand::Delete { name: name.clone() };
     // Sent twice, it would not find what it has deleted.
     match gateway.store.apply(Command::Schedule(command)).await? {
@@ -51,10 +47,7 @@ pub(crate) async fn delete(
         Any, OfName,
     ),
 )]
-pub(crate) async fn pause(
-    State(gateway): State<Gateway>,
-    Path(name): Path<ScheduleName>,
-) -> Result<Response, Rejection> {
+pub(crate) async fn pause(gateway: Gateway, Path(name): Path<ScheduleName>) -> Result<Response, Rejection> {
     set(&gateway, ScheduleCommand::Pause { name }).await
 }
 
@@ -67,10 +60,7 @@ pub(crate) async fn pause(
         Any, OfName,
     ),
 )]
-pub(crate) async fn resume(
-    State(gateway): State<Gateway>,
-    Path(name): Path<ScheduleName>,
-) -> Result<Response, Rejection> {
+pub(crate) async fn resume(gateway: Gateway, Path(name): Path<ScheduleName>) -> Result<Response, Rejection> {
     set(&gateway, ScheduleCommand::Resume { name }).await
 }
 
@@ -94,7 +84,7 @@ async fn set(gateway: &Gateway, command: ScheduleCommand) -> Result<Response, Re
         Any, OfName, OfRun,
     ),
 )]
-pub(crate) async fn run(State(gateway): State<Gateway>, Path(name): Path<ScheduleName>) -> Result<Response, Rejection> {
+pub(crate) async fn run(gateway: Gateway, Path(name): Path<ScheduleName>) -> Result<Response, Rejection> {
     let command = ScheduleCommand::Run { name: name.clone(), job_id: JobId::generate() };
     match gateway.store.apply_idempotent(Command::Schedule(command)).await? {
         Reply::ScheduleRun { job } => {

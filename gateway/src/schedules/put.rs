@@ -1,6 +1,5 @@
 //! `PUT /schedules/{name}`: its job is checked as a submit is, so that no tick can be refused for what it says.
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::clock;
 use chassis::http::{Json, Path, Rejection};
@@ -34,12 +33,13 @@ use crate::state::Gateway;
     ),
 )]
 pub(crate) async fn put(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(name): Path<String>,
     Json(asked): Json<PutSchedule>,
 ) -> Result<Response, Rejection> {
     let name = ScheduleName::try_from(name).map_err(|error| Problem::invalid("/name", error.to_string()))?;
-    let schedule = checked(name, asked, &gateway.queues, clock::wall_ms())?;
+    let mut schedule = checked(name, asked, &gateway.queues, clock::wall_ms())?;
+    schedule.job.invalidates = gateway.caller.keys(schedule.job.invalidates, "/job/invalidates")?;
     let command = Command::Schedule(ScheduleCommand::Put(Box::new(schedule)));
     match gateway.store.apply_idempotent(command).await? {
         Reply::Schedule { created, schedule } => {

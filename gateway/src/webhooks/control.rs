@@ -1,6 +1,5 @@
 //! `DELETE /webhooks/{name}`, and `POST` of `/enable`, `/disable` and `/rotate` below it.
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::http::{Json, Path, Rejection};
 use http::StatusCode;
@@ -26,10 +25,7 @@ use crate::state::Gateway;
         Any, OfName,
     ),
 )]
-pub(crate) async fn delete(
-    State(gateway): State<Gateway>,
-    Path(name): Path<WebhookName>,
-) -> Result<Response, Rejection> {
+pub(crate) async fn delete(gateway: Gateway, Path(name): Path<WebhookName>) -> Result<Response, Rejection> {
     let command = WebhookCommand::Delete { name: name.clone() };
     // Sent twice, it would not find what it has deleted.
     match gateway.store.apply(Command::Webhook(command)).await? {
@@ -51,10 +47,7 @@ pub(crate) async fn delete(
         Any, OfName,
     ),
 )]
-pub(crate) async fn enable(
-    State(gateway): State<Gateway>,
-    Path(name): Path<WebhookName>,
-) -> Result<Response, Rejection> {
+pub(crate) async fn enable(gateway: Gateway, Path(name): Path<WebhookName>) -> Result<Response, Rejection> {
     set(&gateway, WebhookCommand::Enable { name }).await
 }
 
@@ -67,10 +60,7 @@ pub(crate) async fn enable(
         Any, OfName,
     ),
 )]
-pub(crate) async fn disable(
-    State(gateway): State<Gateway>,
-    Path(name): Path<WebhookName>,
-) -> Result<Response, Rejection> {
+pub(crate) async fn disable(gateway: Gateway, Path(name): Path<WebhookName>) -> Result<Response, Rejection> {
     set(&gateway, WebhookCommand::Disable { name }).await
 }
 
@@ -87,7 +77,7 @@ pub(crate) async fn disable(
     ),
 )]
 pub(crate) async fn rotate(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(name): Path<WebhookName>,
     Json(asked): Json<Rotate>,
 ) -> Result<Response, Rejection> {

@@ -1,6 +1,5 @@
 //! `GET /webhooks/{name}/deliveries`, and `POST` of `/resend`: what became of events, and how they are sent again.
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::http::{Json, Path, Query, Rejection};
 use http::{StatusCode, Uri};
@@ -44,7 +43,7 @@ pub(crate) struct Page {
     ),
 )]
 pub(crate) async fn list(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(name): Path<WebhookName>,
     Query(page): Query<Page>,
     uri: Uri,
@@ -67,7 +66,7 @@ pub(crate) async fn list(
     ),
 )]
 pub(crate) async fn resend(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path((name, delivery)): Path<(WebhookName, DeliveryId)>,
 ) -> Result<Response, Rejection> {
     let command = WebhookCommand::Resend { name: name.clone(), delivery };
@@ -93,7 +92,7 @@ pub(crate) async fn resend(
     ),
 )]
 pub(crate) async fn resend_many(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(name): Path<WebhookName>,
     Json(resend): Json<ResendMany>,
 ) -> Result<Response, Rejection> {

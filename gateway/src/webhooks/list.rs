@@ -1,6 +1,5 @@
 //! `GET /webhooks` and `GET /webhooks/{name}`: checked here, answered by the store.
 
-use axum::extract::State;
 use axum::response::Response;
 use chassis::http::{Path, Query, Rejection};
 use http::Uri;
@@ -22,11 +21,7 @@ use crate::state::Gateway;
         Any, OfParameters,
     ),
 )]
-pub(crate) async fn list(
-    State(gateway): State<Gateway>,
-    Query(page): Query<ByName>,
-    uri: Uri,
-) -> Result<Response, Rejection> {
+pub(crate) async fn list(gateway: Gateway, Query(page): Query<ByName>, uri: Uri) -> Result<Response, Rejection> {
     page.pass_on(&gateway, &uri).await
 }
 
@@ -39,6 +34,6 @@ pub(crate) async fn list(
         Any, OfName,
     ),
 )]
-pub(crate) async fn one(State(gateway): State<Gateway>, Path(name): Path<WebhookName>) -> Result<Response, Rejection> {
+pub(crate) async fn one(gateway: Gateway, Path(name): Path<WebhookName>) -> Result<Response, Rejection> {
     pass_on(&gateway, &format!("/webhooks/{name}"), None).await
 }

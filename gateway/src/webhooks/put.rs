@@ -1,6 +1,5 @@
 //! `PUT /webhooks/{name}`: an operator says who is told of which ends of jobs.
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::http::{Json, Path, Rejection};
 use chassis::outbound::Target;
@@ -34,7 +33,7 @@ use crate::state::Gateway;
     ),
 )]
 pub(crate) async fn put(
-    State(gateway): State<Gateway>,
+    gateway: Gateway,
     Path(name): Path<String>,
     Json(asked): Json<PutWebhook>,
 ) -> Result<Response, Rejection> {

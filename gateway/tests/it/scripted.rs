@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use chassis::http::{Json, Rejection};
 use chassis::task::Tasks;
-use protocol::api::{JobView, Links, Priority, Progress, Status, Workers};
+use protocol::api::{JobView, Links, Progress, Status, Workers};
 use protocol::bulk_retry::{BulkRetries, BulkRetry, BulkState, RetryFilter, RetryPreview};
 use protocol::ids::{Dispatch, Incarnation, JobId, Position, Version};
 use protocol::job::{Cancelled, Settled};
@@ -29,8 +29,8 @@ use protocol::time::Timestamp;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
-/// Created jobs were created at this time.
-const CREATED_AT_MS: i64 = 1_800_000_000_000;
+use crate::keyring::Keyring;
+use crate::samples::{CREATED_AT_MS, created, view};
 
 #[derive(Debug, Default)]
 pub(crate) struct Inner {
@@ -67,6 +67,7 @@ pub(crate) struct Inner {
     fenced_through: Position,
     data: BTreeMap<String, String>,
     jobs: BTreeMap<JobId, (JobView, String)>,
+    pub(crate) keyring: Keyring,
     keys: BTreeMap<String, JobId>,
     unique: BTreeMap<String, JobId>,
     expired: Vec<JobId>,
@@ -88,6 +89,7 @@ impl ScriptedStore {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let store = Self { address, inner: Arc::default(), changed: Arc::default(), tasks: Tasks::new() };
+        let keyring = store.inner().keyring.clone();
         let router = Router::new()
             .route("/apply", post(apply))
             .route("/jobs", get(list))
@@ -105,7 +107,8 @@ impl ScriptedStore {
             .route("/pull", post(pull))
             .route("/data/{key}", get(data))
             .route("/live", get(|| async { "live" }))
-            .with_state(store.clone());
+            .with_state(store.clone())
+            .merge(keyring.routes());
         store.tasks.spawn("scripted store", async move {
             axum::serve(listener, router).await.expect("it serves");
         });
@@ -317,6 +320,15 @@ impl Inner {
                 known.state = BulkState::Stopped;
                 Ok(Reply::BulkRetry(Box::new(known.clone())))
             }
+            Command::Key(command) => self.keyring.apply(command),
+            Command::Audited(audited) => {
+                self.keyring.note(audited.act);
+                self.apply(audited.command)
+            }
+            Command::Audit(noted) => {
+                self.keyring.note(noted.0);
+                Ok(Reply::Done)
+            }
             Command::PauseQueue { queue } => self.pause(queue.as_str(), true),
             Command::ResumeQueue { queue } => self.pause(queue.as_str(), false),
             Command::Purge { job_id } => self.purge(job_id),
@@ -358,41 +370,6 @@ impl Inner {
             // The gateway sends nothing else.
             _ => Err(Kind::BadRequest.problem()),
         }
-    }
-}
-
-fn created(job_id: JobId, status: Status, replayed: Option<Replayed>, bell: Option<Dispatch>) -> Created {
-    Created { job_id, status, replayed, bell, created_at: Timestamp::from_unix_ms(CREATED_AT_MS) }
-}
-
-fn view(job_id: JobId, task: &str, status: Status) -> JobView {
-    JobView {
-        job_id,
-        task: task.to_owned(),
-        queue: "default".to_owned(),
-        priority: Priority::Normal,
-        status,
-        waiting_for: None,
-        run: 1,
-        attempt: 0,
-        max_attempts: 5,
-        crashes: 0,
-        progress: None,
-        result: RawValue::from_string("{\"a\":  1}".to_owned()).ok().filter(|_| status == Status::Succeeded),
-        error: None,
-        invalidates: Vec::new(),
-        timeout_ms: None,
-        start_deadline_ms: None,
-        unique_key: None,
-        schedule: None,
-        trace_id: None,
-        created_at: Timestamp::from_unix_ms(CREATED_AT_MS),
-        run_at: None,
-        start_by: None,
-        started_at: None,
-        finished_at: None,
-        cancel_requested_at: None,
-        links: Links::of(job_id),
     }
 }
 

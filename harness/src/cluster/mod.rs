@@ -65,7 +65,11 @@ impl Cluster {
 
     /// Starts the processes of a plan that the test made itself, without waiting for anything.
     pub fn launch(plan: Plan, folder: TempDir) -> Result<Self> {
-        let client = Client::new(Http::new(plan.address("lb")?));
+        let http = Http::new(plan.address("lb")?);
+        let client = Client::new(match &plan.api_key {
+            Some(api_key) => http.with_key(api_key),
+            None => http,
+        });
         let mut processes = BTreeMap::new();
         for spec in plan.specs {
             processes.insert(spec.name.clone(), Process::start(spec)?);

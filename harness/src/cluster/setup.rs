@@ -40,6 +40,7 @@ pub struct Setup {
     slots: String,
     tasks: Tasks,
     settings: Vec<(String, String, String)>,
+    api_key: Option<String>,
     pub settle_within: Duration,
     pub alone: bool,
 }
@@ -61,6 +62,7 @@ impl Setup {
             slots: "4".to_owned(),
             tasks: Tasks::Text(TASKS.to_owned()),
             settings: Vec::new(),
+            api_key: None,
             settle_within: SETTLE_WITHIN,
             alone: false,
         }
@@ -143,6 +145,12 @@ impl Setup {
         self
     }
 
+    /// The gateways ask for keys; the cluster's client has this one, which is good for everything.
+    pub fn api_key(mut self, api_key: &str) -> Self {
+        self.api_key = Some(api_key.to_owned());
+        self
+    }
+
     /// How long the jobs left at the end may take.
     pub fn settle_within(mut self, within: Duration) -> Self {
         self.settle_within = within;
@@ -165,7 +173,12 @@ impl Setup {
                 path
             }
         };
-        let mut plan = Plan { folder: folder.to_owned(), addresses: BTreeMap::new(), specs: Vec::new() };
+        let mut plan = Plan {
+            folder: folder.to_owned(),
+            addresses: BTreeMap::new(),
+            specs: Vec::new(),
+            api_key: self.api_key.clone(),
+        };
         for name in self.names() {
             let address = if self.default_addresses { default_address(&name)? } else { free_address()? };
             plan.addresses.insert(name, address);
@@ -174,6 +187,16 @@ impl Setup {
             self.plan_up(&mut plan, &task_file)?;
         } else {
             self.plan_programs(&mut plan, &task_file)?;
+        }
+        if let Some(api_key) = &self.api_key {
+            let file = folder.join("first.key");
+            std::fs::write(&file, api_key)?;
+            for member in ["up", "gateway", "lb"] {
+                plan.set(member, "LONGSHORE_AUTH", "1");
+            }
+            for member in ["up", "gateway"] {
+                plan.set(member, "LONGSHORE_ADMIN_KEY_FILE", &file.display().to_string());
+            }
         }
         for (member, variable, value) in &self.settings {
             plan.set(member, variable, value);
@@ -291,6 +314,8 @@ pub struct Plan {
     pub folder: PathBuf,
     pub addresses: BTreeMap<String, SocketAddr>,
     pub specs: Vec<Spec>,
+    /// What the cluster's client shows.
+    pub api_key: Option<String>,
 }
 
 impl Plan {

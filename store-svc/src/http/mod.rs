@@ -23,6 +23,7 @@ use crate::readers::{ReadError, Readers};
 use crate::storage::{At, Settings, StorageError};
 use crate::writer::{WriteError, Writer};
 
+mod access;
 mod apply;
 mod data;
 mod jobs;
@@ -91,6 +92,9 @@ impl Service {
             .route("/webhooks", get(webhooks::list))
             .route("/webhooks/{name}", get(webhooks::one))
             .route("/webhooks/{name}/deliveries", get(webhooks::deliveries))
+            .route("/keys", get(access::keys))
+            .route("/keys/{id}", get(access::key))
+            .route("/audit", get(access::audit))
             .route("/log", get(log::log))
             .route("/pull", post(pull::pull))
             .route("/fenced", get(log::fenced))

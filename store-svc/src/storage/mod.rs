@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use protocol::access::{AuditEntry, KeyId, KeyRecord, KeyView};
 use protocol::api::{JobView, Status, Workers};
 use protocol::bulk_retry::{BulkRetry, RetryFilter, RetryPreview};
 use protocol::envelope::Bell;
@@ -15,6 +16,7 @@ use protocol::queue::{DEPTH_MAX_DEFAULT, Depth, Flow, QueueView};
 use protocol::retry::Backoff;
 use protocol::schedule::ScheduleView;
 use protocol::store_api::{Answer, BellId, Command, DataView, JobFence, QueuePause};
+use protocol::tenant::Tenant;
 use protocol::webhook::WebhookView;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -292,6 +294,16 @@ pub trait Reader: Send {
     fn deliveries(&mut self, query: &DeliveriesQuery) -> Result<At<Option<DeliveriesPage>>, StorageError>;
     /// When something of each enabled webhook is due next, Unix ms.
     fn deliveries_due(&mut self) -> Result<Vec<(Uuid, i64)>, StorageError>;
+    fn key(&mut self, key_id: &KeyId) -> Result<At<Option<KeyRecord>>, StorageError>;
+    /// Keys after this one, of one tenant or of all, at most so many, the oldest first; no sessions of the console.
+    fn keys(
+        &mut self,
+        of: Option<&Tenant>,
+        after: Option<&KeyCursor>,
+        limit: u32,
+    ) -> Result<At<KeysPage>, StorageError>;
+    /// What operators of one tenant or of all did before this entry, at most so much of it, the newest first.
+    fn audit(&mut self, of: Option<&Tenant>, before: Option<i64>, limit: u32) -> Result<At<AuditRead>, StorageError>;
     /// What a retry of many jobs would do.
     fn preview_retry(&mut self, filter: &RetryFilter) -> Result<At<RetryPreview>, StorageError>;
     /// Leases of running jobs, for the reaper.
@@ -372,6 +384,42 @@ pub struct SchedulesPage {
     pub schedules: Vec<ScheduleView>,
     /// After which name the next page begins; `None`: this was the last.
     pub after: Option<String>,
+}
+
+#[derive(Debug)]
+pub struct KeysPage {
+    pub keys: Vec<KeyView>,
+    /// After which key the next page begins; `None`: this was the last.
+    pub after: Option<KeyCursor>,
+}
+
+/// A place in the list of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyCursor {
+    /// Unix ms.
+    pub created_at: i64,
+    pub key_id: KeyId,
+}
+
+impl KeyCursor {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (created_at, key_id) = text.split_once('-')?;
+        Some(Self { created_at: created_at.parse().ok()?, key_id: key_id.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for KeyCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.created_at, self.key_id)
+    }
+}
+
+#[derive(Debug)]
+pub struct AuditRead {
+    pub entries: Vec<AuditEntry>,
+    /// Before which entry the next page begins; `None`: this was the last.
+    pub before: Option<i64>,
 }
 
 /// Which log entries a follower wants.

@@ -42,9 +42,12 @@ fn target() -> Result<PathBuf> {
     Ok(binary("longshore")?.ancestors().nth(2).context("the target folder")?.to_owned())
 }
 
+/// Good for everything.
+const FIRST_KEY: &str = "the-first-key-0123456789abcdef0123456789abcdef";
+
 /// The harness is not asked whether all jobs were accepted: whoever submits here does so without its client.
-async fn running(steps: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
-    let cluster = Cluster::start(&Setup::embedded()).await?;
+async fn running(setup: Setup, steps: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
+    let cluster = Cluster::start(&setup).await?;
     let outcome = steps(&cluster).await;
     if outcome.is_err() {
         cluster.show_logs();
@@ -52,13 +55,14 @@ async fn running(steps: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> 
     outcome
 }
 
-async fn holds_against(cluster: &Cluster) -> Result<()> {
+/// With this key, if one is given.
+async fn holds_against(cluster: &Cluster, key: Option<&str>) -> Result<()> {
     let program = target()?.join("schemathesis/bin/schemathesis");
     ensure!(program.exists(), "{} is not there: tests/run --all installs it", program.display());
     let folder = tempfile::Builder::new().prefix("longshore-schemathesis-").tempdir()?;
     fs::write(folder.path().join("schemathesis.toml"), CONFIGURATION)?;
     let place = cluster.client().http().address();
-    let arguments = [
+    let mut arguments = vec![
         "run".to_owned(),
         format!("http://{place}/openapi.json"),
         format!("--max-examples={EXAMPLES}"),
@@ -66,11 +70,14 @@ async fn holds_against(cluster: &Cluster) -> Result<()> {
         "--continue-on-failure".to_owned(),
         "--request-timeout=60".to_owned(),
     ];
+    if let Some(key) = key {
+        arguments.push(format!("--header=Authorization: Bearer {key}"));
+    }
     let home = folder.path().display().to_string();
     let mut process = Process::start(Spec {
         name: "schemathesis".to_owned(),
         binary: program,
-        arguments: arguments.into(),
+        arguments,
         environment: BTreeMap::from([("HOME".to_owned(), home), ("NO_COLOR".to_owned(), "1".to_owned())]),
         folder: folder.path().to_owned(),
     })?;
@@ -81,12 +88,22 @@ async fn holds_against(cluster: &Cluster) -> Result<()> {
 
 #[tokio::test]
 async fn no_answer_is_undocumented() -> Result<()> {
-    running(holds_against).await
+    running(Setup::embedded(), async |cluster| holds_against(cluster, None).await).await
+}
+
+#[tokio::test]
+async fn no_answer_to_who_has_no_key_is_undocumented() -> Result<()> {
+    running(Setup::embedded().api_key(FIRST_KEY), async |cluster| holds_against(cluster, None).await).await
+}
+
+#[tokio::test]
+async fn no_answer_to_who_has_a_key_is_undocumented() -> Result<()> {
+    running(Setup::embedded().api_key(FIRST_KEY), async |cluster| holds_against(cluster, Some(FIRST_KEY)).await).await
 }
 
 #[tokio::test]
 async fn a_request_can_be_sent_from_the_page() -> Result<()> {
-    running(async |cluster| {
+    running(Setup::embedded(), async |cluster| {
         let browser = Browser::start().await?;
         let place = cluster.client().http().address();
         let pictures = target()?.join("pictures");

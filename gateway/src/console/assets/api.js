@@ -1,5 +1,7 @@
 // Calls of the public HTTP API. Every answer that is none is a Problem (RFC 9457), as is no answer at all.
 
+const LOGIN = "/console/login";
+
 export class Problem extends Error {
   constructor(status, body) {
     super(body.title);
@@ -21,6 +23,8 @@ export async function call(method, path, { body, headers, signal } = {}) {
     throw new Problem(0, { title: "No answer", detail: "Nothing answers at this address: the balancer or the gateway is away, or the network is." });
   }
   if (answer.ok) return answer;
+  // Whoever is not logged in, or not any more, is asked to be.
+  if (answer.status === 401 && location.pathname !== LOGIN) location.assign(LOGIN);
   const said = await answer.json().catch(() => ({ title: `The answer is ${answer.status}` }));
   throw new Problem(answer.status, said);
 }

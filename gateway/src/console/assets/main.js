@@ -5,12 +5,13 @@ import * as cache from "./cache.js";
 import * as failed from "./failed.js";
 import * as job from "./job.js";
 import * as jobs from "./jobs.js";
+import * as login from "./login.js";
 import * as overview from "./overview.js";
 import * as queues from "./queues.js";
 import * as submit from "./submit.js";
 import * as workers from "./workers.js";
 
-const PAGES = { "": overview, cache, failed, jobs, queues, submit, workers };
+const PAGES = { "": overview, cache, failed, jobs, login, queues, submit, workers };
 const main = document.getElementById("main");
 let leave = new AbortController();
 
@@ -67,3 +68,4 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 });
 addEventListener("popstate", () => show(false));
 show(true);
+if (pageOf(location.pathname).page !== login) login.showAccount(document.getElementById("account")).catch(() => {});

@@ -35,7 +35,8 @@ const FIGURES: [(&str, &str); 6] = [
 /// What a fresh database may hold: the one entry that it is made with.
 const EMPTY: &str = "SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM log) + (SELECT count(*) FROM sessions)
      + (SELECT count(*) FROM idempotency_keys) + (SELECT count(*) FROM schedules)
-     + (SELECT count(*) FROM webhooks) + (SELECT version - 1 FROM meta WHERE tenant = 0)";
+      + (SELECT count(*) FROM webhooks) + (SELECT count(*) FROM api_keys) + (SELECT count(*) FROM audit)
+      + (SELECT version - 1 FROM meta WHERE tenant = 0)";
 
 /// Why nothing was moved.
 #[derive(Debug, Error)]

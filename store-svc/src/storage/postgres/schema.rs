@@ -6,8 +6,12 @@ use uuid::Uuid;
 use super::connection::Connection;
 use super::fault::Fault;
 
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 /// Advisory locks of ours are pairs that begin with this: "LSHR".
 pub(super) const LOCKS: i32 = 0x4c53_4852;
 /// The second number of the lock that lets one store migrate at a time; the writer's seat has 0.

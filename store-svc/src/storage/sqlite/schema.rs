@@ -5,7 +5,12 @@ use rusqlite::{Connection, params};
 
 use super::{StorageError, TENANT};
 
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 /// Marks the file as ours (`PRAGMA application_id`): "LSHR".
 const APPLICATION: i64 = 0x4c53_4852;
 

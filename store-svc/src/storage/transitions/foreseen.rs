@@ -97,42 +97,47 @@ struct Named<'c> {
 impl<'c> Named<'c> {
     fn by(commands: &[&'c Command]) -> Self {
         let mut named = Self::default();
-        for command in commands {
-            match command {
-                Command::Create(create) => {
-                    named.jobs.push(create.job_id.0);
-                    named.keys.extend(create.idempotency_key.as_deref());
-                    named.unique_keys.extend(create.unique_key.as_ref().map(UniqueKey::as_str));
-                }
-                Command::Claim(claim) => {
-                    named.jobs.push(claim.job_id.0);
-                    named.claimed.push(claim.job_id.0);
-                }
-                Command::Complete(complete) => named.jobs.push(complete.job_id.0),
-                Command::Release(release) => named.jobs.push(release.job_id.0),
-                Command::Heartbeat(heartbeat) => named.jobs.extend(heartbeat.holds.iter().map(|held| held.job_id.0)),
-                Command::HandOver(lease) => named.jobs.push(lease.job_id.0),
-                Command::Renew(held) => named.jobs.push(held.job_id.0),
-                Command::Cancel { job_id } | Command::Retry { job_id } | Command::Purge { job_id } => {
-                    named.jobs.push(job_id.0);
-                }
-                Command::Bells(_)
-                | Command::Pull(_)
-                | Command::EndSession { .. }
-                | Command::RetryJobs(_)
-                | Command::StopRetry { .. }
-                | Command::Schedule(_)
-                | Command::Webhook(_)
-                | Command::PauseQueue { .. }
-                | Command::ResumeQueue { .. }
-                | Command::PutData(_)
-                | Command::DeleteData(_)
-                | Command::SequencerAcquire { .. }
-                | Command::SequencerYield { .. }
-                | Command::Fenced { .. } => {}
-            }
-        }
+        commands.iter().for_each(|command| named.add(command));
         named
+    }
+
+    fn add(&mut self, command: &'c Command) {
+        match command {
+            Command::Create(create) => {
+                self.jobs.push(create.job_id.0);
+                self.keys.extend(create.idempotency_key.as_deref());
+                self.unique_keys.extend(create.unique_key.as_ref().map(UniqueKey::as_str));
+            }
+            Command::Claim(claim) => {
+                self.jobs.push(claim.job_id.0);
+                self.claimed.push(claim.job_id.0);
+            }
+            Command::Complete(complete) => self.jobs.push(complete.job_id.0),
+            Command::Release(release) => self.jobs.push(release.job_id.0),
+            Command::Heartbeat(heartbeat) => self.jobs.extend(heartbeat.holds.iter().map(|held| held.job_id.0)),
+            Command::HandOver(lease) => self.jobs.push(lease.job_id.0),
+            Command::Renew(held) => self.jobs.push(held.job_id.0),
+            Command::Cancel { job_id } | Command::Retry { job_id } | Command::Purge { job_id } => {
+                self.jobs.push(job_id.0);
+            }
+            Command::Audited(audited) => self.add(&audited.command),
+            Command::Bells(_)
+            | Command::Pull(_)
+            | Command::EndSession { .. }
+            | Command::RetryJobs(_)
+            | Command::StopRetry { .. }
+            | Command::Schedule(_)
+            | Command::Webhook(_)
+            | Command::Key(_)
+            | Command::Audit(_)
+            | Command::PauseQueue { .. }
+            | Command::ResumeQueue { .. }
+            | Command::PutData(_)
+            | Command::DeleteData(_)
+            | Command::SequencerAcquire { .. }
+            | Command::SequencerYield { .. }
+            | Command::Fenced { .. } => {}
+        }
     }
 }
 

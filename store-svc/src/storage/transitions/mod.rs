@@ -19,6 +19,7 @@ use super::{
 use foreseen::Foreseen;
 use memory::Queue;
 
+mod audit;
 mod bells;
 mod bulk_retry;
 mod claim;
@@ -27,6 +28,7 @@ mod data;
 mod deliveries;
 mod expire;
 mod foreseen;
+mod keys;
 mod logs;
 pub(super) mod memory;
 mod missing;
@@ -184,6 +186,39 @@ impl<'t> Transaction<'t> {
         }
     }
 
+    /// What becomes of a command.
+    fn decide(&mut self, command: &Command) -> Result<Decided, StorageError> {
+        match command {
+            Command::Create(create) => self.create_by(create, None),
+            Command::Claim(claim) => self.claim(claim),
+            Command::Complete(complete) => self.complete(complete),
+            Command::Release(release) => self.release(release),
+            Command::Heartbeat(heartbeat) => self.heartbeat(heartbeat),
+            Command::Pull(pull) => self.pull(pull),
+            Command::Renew(held) => self.renew_pulled(held),
+            Command::HandOver(lease) => self.hand_over(*lease),
+            Command::EndSession { session } => self.end_session(*session),
+            Command::Cancel { job_id } => self.cancel(*job_id),
+            Command::Retry { job_id } => self.retry(*job_id),
+            Command::RetryJobs(asked) => self.begin_retry(asked),
+            Command::StopRetry { retry_id } => self.stop_retry(*retry_id),
+            Command::Schedule(command) => self.command_schedule(command),
+            Command::Webhook(command) => self.command_webhook(command),
+            Command::Key(command) => self.command_key(command),
+            Command::Audited(audited) => self.audited(audited),
+            Command::Audit(noted) => self.audit(noted),
+            Command::PauseQueue { queue } => self.set_paused(queue, true),
+            Command::ResumeQueue { queue } => self.set_paused(queue, false),
+            Command::Purge { job_id } => self.purge(*job_id),
+            Command::Bells(fates) => self.bell_fates(fates),
+            Command::PutData(put) => self.put_data(put),
+            Command::DeleteData(delete) => self.delete_data(delete),
+            Command::SequencerAcquire { instance } => self.acquire_sequencer(*instance),
+            Command::SequencerYield { instance, epoch } => self.yield_sequencer(*instance, *epoch),
+            Command::Fenced { epoch, through } => self.fenced(*epoch, *through),
+        }
+    }
+
     /// Puts a queued row where the dispatcher finds it, or where it waits for a session that knows its task.
     pub(super) fn place(&mut self, row: &mut Row) {
         let matched = self.memory.live.matches(&row.queue, &row.task);
@@ -209,32 +244,7 @@ impl Transitions for Transaction<'_> {
     }
 
     fn apply(&mut self, command: &Command) -> Result<Answer, StorageError> {
-        let decided = match command {
-            Command::Create(create) => self.create_by(create, None),
-            Command::Claim(claim) => self.claim(claim),
-            Command::Complete(complete) => self.complete(complete),
-            Command::Release(release) => self.release(release),
-            Command::Heartbeat(heartbeat) => self.heartbeat(heartbeat),
-            Command::Pull(pull) => self.pull(pull),
-            Command::Renew(held) => self.renew_pulled(held),
-            Command::HandOver(lease) => self.hand_over(*lease),
-            Command::EndSession { session } => self.end_session(*session),
-            Command::Cancel { job_id } => self.cancel(*job_id),
-            Command::Retry { job_id } => self.retry(*job_id),
-            Command::RetryJobs(asked) => self.begin_retry(asked),
-            Command::StopRetry { retry_id } => self.stop_retry(*retry_id),
-            Command::Schedule(command) => self.command_schedule(command),
-            Command::Webhook(command) => self.command_webhook(command),
-            Command::PauseQueue { queue } => self.set_paused(queue, true),
-            Command::ResumeQueue { queue } => self.set_paused(queue, false),
-            Command::Purge { job_id } => self.purge(*job_id),
-            Command::Bells(fates) => self.bell_fates(fates),
-            Command::PutData(put) => self.put_data(put),
-            Command::DeleteData(delete) => self.delete_data(delete),
-            Command::SequencerAcquire { instance } => self.acquire_sequencer(*instance),
-            Command::SequencerYield { instance, epoch } => self.yield_sequencer(*instance, *epoch),
-            Command::Fenced { epoch, through } => self.fenced(*epoch, *through),
-        }?;
+        let decided = self.decide(command)?;
         Ok(match decided {
             Ok(reply) => Answer::Ok(Box::new(reply)),
             Err(problem) => Answer::Error(Box::new(problem)),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use protocol::access::{KeyId, KeyRecord};
 use protocol::api::{JobView, WorkerView, Workers};
 use protocol::bulk_retry::{BulkRetry, RetryFilter, RetryPreview};
 use protocol::explain::Explanation;
@@ -12,6 +13,7 @@ use protocol::lease::Held;
 use protocol::queue::QueueView;
 use protocol::schedule::ScheduleView;
 use protocol::store_api::{DataView, JobFence};
+use protocol::tenant::Tenant;
 use protocol::time::Timestamp;
 use protocol::webhook::WebhookView;
 use uuid::Uuid;
@@ -19,12 +21,13 @@ use uuid::Uuid;
 use super::expire::{ended_before, is_expired};
 use super::logs::logs;
 use super::view::{result, view};
-use super::{bulk_retry, deliveries, memory, schedules, webhooks};
+use super::{audit, bulk_retry, deliveries, keys, memory, schedules, webhooks};
 use crate::storage::row::Row;
 use crate::storage::sql::{Columns, Sql, values};
 use crate::storage::{
-    At, AttemptsRead, BellSeq, DeliveriesPage, DeliveriesQuery, JobRead, JobsPage, JobsQuery, Live, LogKinds, LogRead,
-    OutstandingBells, PayloadRead, Reader, ResultRead, SchedulesPage, StorageError, TENANT, WebhooksPage,
+    At, AttemptsRead, AuditRead, BellSeq, DeliveriesPage, DeliveriesQuery, JobRead, JobsPage, JobsQuery, KeyCursor,
+    KeysPage, Live, LogKinds, LogRead, OutstandingBells, PayloadRead, Reader, ResultRead, SchedulesPage, StorageError,
+    TENANT, WebhooksPage,
 };
 
 mod explain;
@@ -221,6 +224,23 @@ impl<S: Snapshots> Reader for Viewed<S> {
 
     fn deliveries_due(&mut self) -> Result<Vec<(Uuid, i64)>, StorageError> {
         self.of_one_instant(deliveries::due)
+    }
+
+    fn key(&mut self, key_id: &KeyId) -> Result<At<Option<KeyRecord>>, StorageError> {
+        self.at(|sql| keys::load(sql, key_id))
+    }
+
+    fn keys(
+        &mut self,
+        of: Option<&Tenant>,
+        after: Option<&KeyCursor>,
+        limit: u32,
+    ) -> Result<At<KeysPage>, StorageError> {
+        self.at(|sql| keys::page(sql, of, after, limit))
+    }
+
+    fn audit(&mut self, of: Option<&Tenant>, before: Option<i64>, limit: u32) -> Result<At<AuditRead>, StorageError> {
+        self.at(|sql| audit::page(sql, of, before, limit))
     }
 
     fn leases(&mut self) -> Result<Vec<Held<JobFence>>, StorageError> {

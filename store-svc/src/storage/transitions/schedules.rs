@@ -104,8 +104,10 @@ impl ScheduleRow {
 
     pub(super) fn view(self) -> Result<ScheduleView, StorageError> {
         let first = self.next_tick.map(Timestamp::from_unix_ms);
+        let mut job = self.template()?;
+        job.invalidates.iter_mut().for_each(|key| *key = key.public());
         Ok(ScheduleView {
-            job: self.template()?,
+            job,
             next_runs: first.map(|first| NextRun::list(&self.cron, &self.zone, first)).unwrap_or_default(),
             name: self.name,
             cron: self.cron,

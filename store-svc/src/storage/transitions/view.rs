@@ -3,6 +3,7 @@
 use chassis::trace::TraceParent;
 use protocol::api::{JobView, Links, Progress, WaitingFor};
 use protocol::job::State;
+use protocol::namespace;
 use protocol::time::Timestamp;
 use serde_json::value::RawValue;
 
@@ -27,7 +28,8 @@ pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, paused: bool) -> R
 pub(super) fn bare(row: &Row, live: &Live, paused: bool) -> Result<JobView, StorageError> {
     let state = row.job.state;
     let progress: Option<Progress> = row.progress.as_deref().map(serde_json::from_str).transpose()?;
-    let invalidates = row.invalidates.as_deref().map(serde_json::from_str).transpose()?;
+    let invalidates: Option<Vec<String>> = row.invalidates.as_deref().map(serde_json::from_str).transpose()?;
+    let as_known = |key: String| namespace::public(&key).to_owned();
     Ok(JobView {
         job_id: row.job_id,
         task: row.task.clone(),
@@ -42,7 +44,7 @@ pub(super) fn bare(row: &Row, live: &Live, paused: bool) -> Result<JobView, Stor
         progress,
         result: None,
         error: row.error.clone(),
-        invalidates: invalidates.unwrap_or_default(),
+        invalidates: invalidates.unwrap_or_default().into_iter().map(as_known).collect(),
         timeout_ms: row.timeout_ms,
         start_deadline_ms: row.start_deadline_ms,
         unique_key: row.unique_key.clone(),

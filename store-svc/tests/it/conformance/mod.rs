@@ -15,6 +15,7 @@ use store_svc::storage::{
     WebhookSettings,
 };
 
+mod access;
 mod batches;
 mod bulk_retrying;
 mod cancelling;
@@ -63,6 +64,10 @@ macro_rules! suite {
 }
 
 suite! {
+    access {
+        a_key_is_made_once_rotated_and_revoked, a_key_of_another_tenant_is_not_there, sessions_end_with_their_key,
+        keys_are_listed_page_by_page, what_operators_do_is_recorded_with_it,
+    }
     batches { one_bad_command_does_not_fail_its_batch, failed_work_leaves_nothing_behind, committed_work_survives_a_kill }
     bulk_retrying {
         a_filter_chooses_who_is_retried, a_step_retries_so_many_and_goes_on, what_fails_again_is_not_retried_again,

@@ -72,7 +72,7 @@ fn an_older_schema_is_brought_up_to_date() {
     drop(open(folder.path()));
     let path = folder.path().join("store.db");
     let file = rusqlite::Connection::open(&path).expect("it opens");
-    let first = "DROP TABLE webhooks; DROP TABLE deliveries; DROP TABLE schedules; ALTER TABLE jobs DROP COLUMN schedule; PRAGMA user_version = 1;";
+    let first = "DROP TABLE api_keys; DROP TABLE audit; DROP TABLE webhooks; DROP TABLE deliveries; DROP TABLE schedules; ALTER TABLE jobs DROP COLUMN schedule; PRAGMA user_version = 1;";
     file.execute_batch(first).expect("as the first version made it");
     drop(file);
     let mut reader = open(folder.path()).reader().expect("a reader");
