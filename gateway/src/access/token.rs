@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 /// The cookie of the console.
-pub(crate) const COOKIE_NAME: &str = "longshore_session";
+pub(crate) const COOKIE_NAME: &str = "longshore-session";
 
 /// SHA-256 of the whole key. A slow hash would protect secrets that people choose; a key has 256 random bits, which nobody can guess through any hash,
 /// and it is looked at with each request.
@@ -75,10 +75,10 @@ mod tests {
         check(&[], Ok(None));
         check(&[(AUTHORIZATION, "Bearer k")], Ok(Some("k")));
         check(&[(AUTHORIZATION, "bearer  k")], Ok(Some("k")));
-        check(&[(AUTHORIZATION, "Bearer k"), (COOKIE, "longshore_session=s")], Ok(Some("k")));
-        check(&[(COOKIE, "a=b; longshore_session=s; c=d")], Ok(Some("s")));
-        check(&[(COOKIE, "a=b"), (COOKIE, "longshore_session=s")], Ok(Some("s")));
-        check(&[(COOKIE, "xlongshore_session=s")], Ok(None));
+        check(&[(AUTHORIZATION, "Bearer k"), (COOKIE, "longshore-session=s")], Ok(Some("k")));
+        check(&[(COOKIE, "a=b; longshore-session=s; c=d")], Ok(Some("s")));
+        check(&[(COOKIE, "a=b"), (COOKIE, "longshore-session=s")], Ok(Some("s")));
+        check(&[(COOKIE, "xlongshore-session=s")], Ok(None));
         for bad in ["k", "Basic dXNlcjpwYXNz", "Bearer", "Bearer "] {
             check(&[(AUTHORIZATION, bad)], Err(401));
         }

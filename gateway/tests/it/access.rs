@@ -232,7 +232,7 @@ async fn a_person_logs_in_with_a_key_and_out_again() {
     let forged = forged.header(HeaderName::from_static("sec-fetch-site"), value("cross-site"));
     check(&gateway.send(forged).await, 403, "foreign-origin");
     let out = send(Method::DELETE, "/console/session", &one).await;
-    assert_eq!((out.status, cookie(&out).as_str()), (204, "longshore_session="));
+    assert_eq!((out.status, cookie(&out).as_str()), (204, "longshore-session="));
     check(&send(Method::GET, "/jobs", &one).await, 401, "unauthenticated");
     assert_eq!(send(Method::GET, "/jobs", &other).await.status, 200);
     gateway.store.inner().keyring.revoke(&key);
