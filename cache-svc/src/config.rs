@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use chassis::broker::{self, Program};
 use chassis::config::{Addresses, ConfigError, Listen, Source, check_range, load_checked};
+use chassis::internal::InternalKey;
 use serde::Deserialize;
 
 use crate::load::Bounds;
@@ -15,6 +16,8 @@ pub const DEFAULTS: &str = include_str!("default.toml");
 #[derive(Clone, Debug)]
 pub struct Config {
     pub listen: SocketAddr,
+    /// What is asked of callers, and shown to the store.
+    pub internal: InternalKey,
     pub store_url: Addresses,
     pub broker: broker::Source,
     /// As whom to connect to the broker.
@@ -64,7 +67,7 @@ impl Config {
     fn read(source: &Source, given: Option<broker::Source>) -> Result<Self, ConfigError> {
         let program = if given.is_some() { Program::Up } else { Program::CacheSvc };
         let mut broker = given;
-        let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
+        let settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
             if broker.is_none() {
                 broker = broker::Source::setting(&settings.amqp_url, faults);
             }
@@ -78,10 +81,12 @@ impl Config {
             check("LONGSHORE_AUDITS_PER_SECOND", settings.audits_per_second.into(), 0, 100);
             check("LONGSHORE_FENCES_MAX", settings.fences_max.into(), 1, 1_000_000);
             check("LONGSHORE_CONNECTIONS_MAX", settings.connections_max.into(), 1, 1_000_000);
-        })?;
+        });
+        let (settings, internal): (Settings, _) = ConfigError::both(settings, InternalKey::load(source))?;
         let broker = broker.expect("a missing one is a fault, noted above");
         Ok(Self {
             listen: settings.listen.0,
+            internal,
             store_url: settings.store_url,
             broker,
             program,

@@ -56,11 +56,11 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let broker = broker::connect(&config.broker, options).context("connecting to the broker")?;
     let seat = Arc::new(Seat::new(Settings::with_lease(config.near_lease_ms), Shared::new(config.shared_bytes_max)));
     // The lease, the log and the fences must not wait behind loads: connections of their own.
-    let store = Store::new(StoreClient::new(&Http::new(), &config.store_url));
+    let store = Store::new(StoreClient::new(&Http::between(&config.internal), &config.store_url));
     let inspections = Arc::new(Inspections::default());
     let (sampler, auditor) = auditor::auditor(&seat, &inspections, config.audits_per_second);
     let (announcer, announcing) = announce::announcer(broker.clone(), sampler, shutdown.clone());
-    let loads = store.over(StoreClient::new(&Http::new(), &config.store_url));
+    let loads = store.over(StoreClient::new(&Http::between(&config.internal), &config.store_url));
     let loader = Loader::new(seat.clone(), loads, tasks.clone(), config.loads);
     let tenure =
         Tenure { seat: seat.clone(), store: store.clone(), announcer: announcer.clone(), health: health.clone() };
@@ -74,7 +74,8 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     }
     tasks.spawn("broker watch", broker::watch_health(broker.clone(), health.clone(), shutdown.clone()));
     let fences = Arc::new(Semaphore::new(config.fences_max));
-    let router = http::router(Service { seat, loader, announcer, inspections, fences, shutdown: shutdown.clone() });
+    let service = Service { seat, loader, announcer, inspections, fences, shutdown: shutdown.clone() };
+    let router = config.internal.guard(http::router(service));
     let limits = Limits { connections: config.connections_max, ..Limits::default() };
     health.ready();
     serve(listener, router, limits, &health, &shutdown).await;

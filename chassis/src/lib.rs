@@ -14,6 +14,7 @@ pub mod flights;
 pub mod health;
 pub mod http;
 pub mod instance;
+pub mod internal;
 pub mod listen;
 pub mod outbound;
 pub mod program;
@@ -22,6 +23,8 @@ pub mod task;
 pub mod telemetry;
 #[cfg(any(test, feature = "scratch"))]
 pub mod testing;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod trace;
 pub mod usage;
 

@@ -7,6 +7,7 @@ use chassis::broker;
 use chassis::config::{
     Address, Addresses, Common, ConfigError, Fault, Listen, Names, Source, check_range, load_checked,
 };
+use chassis::internal::InternalKey;
 use protocol::key::QueueName;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -24,6 +25,8 @@ pub(crate) const BODY_BYTES: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub listen: SocketAddr,
+    /// What is shown to the store and the cache.
+    pub internal: InternalKey,
     pub store_url: Addresses,
     pub cache_url: Addresses,
     pub broker: broker::Source,
@@ -104,7 +107,7 @@ impl Config {
     fn read(source: &Source, given: Option<broker::Source>) -> Result<Self, ConfigError> {
         let (mut broker, mut queues, mut stale) = (given, Vec::new(), StalePolicy::default());
         let (auth, mut who) = (Common::load(source).is_ok_and(|common| common.auth), WhoMay::Anyone);
-        let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
+        let settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
             if broker.is_none() {
                 broker = broker::Source::setting(&settings.amqp_url, faults);
             }
@@ -129,10 +132,12 @@ impl Config {
             check_range("LONGSHORE_WAITERS_MAX", settings.waiters_max.into(), 0, 1_000_000, faults);
             check_range("LONGSHORE_STREAMS_MAX", settings.streams_max.into(), 0, 1_000_000, faults);
             check_range("LONGSHORE_STREAM_HEARTBEAT_MS", settings.stream_heartbeat_ms, 100, 60_000, faults);
-        })?;
+        });
+        let (settings, internal): (Settings, _) = ConfigError::both(settings, InternalKey::load(source))?;
         let broker = broker.expect("a missing one is a fault, noted above");
         Ok(Self {
             listen: settings.listen.0,
+            internal,
             store_url: settings.store_url,
             cache_url: settings.cache_url,
             broker,

@@ -61,7 +61,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let name = instance::by_port(listener.local_addr().context("reading the port")?);
     let options = ConnectOptions::new(Program::Gateway, config.queues.clone()).named(name.clone());
     let broker = broker::connect(&config.broker, options).context("connecting to the broker")?;
-    let store_client = StoreClient::new(&Http::new(), &config.store_url);
+    let store_client = StoreClient::new(&Http::between(&config.internal), &config.store_url);
     let bells = Bells::start(&broker, &store_client, config.store_deadline, &tasks);
     let stores = Stores::start(&store_client, &config.store_url.as_slice()[0], &bells, config.store_deadline, &tasks);
     let access = Access::start(config.who, &store_client, config.store_deadline, &tasks, &shutdown);
@@ -76,6 +76,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     tasks.spawn("overview", produce(overview.clone(), sources, shutdown.clone()));
     let options = data::Options {
         cache_url: &config.cache_url,
+        internal: &config.internal,
         store: store_client,
         broker: &broker,
         near_bytes_max: config.near_bytes_max,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use chassis::broker::{self, Program};
 use chassis::config::{ConfigError, Fault, Listen, Names, Source, check_range, load_checked};
+use chassis::internal::InternalKey;
 use chassis::outbound::{Reach, Trust};
 use protocol::key::QueueName;
 use serde::Deserialize;
@@ -21,6 +22,8 @@ const DAY_MS: u64 = 24 * 3_600 * 1_000;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub listen: SocketAddr,
+    /// What is asked of callers.
+    pub internal: InternalKey,
     pub database: Database,
     pub broker: broker::Source,
     /// As whom to connect to the broker.
@@ -139,7 +142,7 @@ impl Config {
     fn read(source: &Source, given: Option<broker::Source>) -> Result<Self, ConfigError> {
         let program = if given.is_some() { Program::Up } else { Program::StoreSvc };
         let (mut broker, mut queues, mut database, mut trust) = (given, Vec::new(), None, None);
-        let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
+        let settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
             if broker.is_none() {
                 broker = broker::Source::setting(&settings.amqp_url, faults);
             }
@@ -153,12 +156,14 @@ impl Config {
             };
             trust = trust_of(&settings.webhook_ca_file, faults);
             check_ranges(settings, faults);
-        })?;
+        });
+        let (settings, internal): (Settings, _) = ConfigError::both(settings, InternalKey::load(source))?;
         let broker = broker.expect("a missing one is a fault, noted above");
         let database = database.expect("a wrong one is a fault, noted above");
         let webhook_trust = trust.expect("a wrong file is a fault, noted above");
         Ok(Self {
             listen: settings.listen.0,
+            internal,
             database,
             broker,
             program,

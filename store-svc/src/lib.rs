@@ -93,7 +93,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: Shutdown) -> a
     let service = http::Service::new(incarnation, settings, writer, readers, Arc::clone(&hub), shutdown.clone());
     health.ready();
     let early = tokio::select! {
-        () = serve(listener, service.router(), limits, &health, &shutdown) => None,
+        () = serve(listener, config.internal.guard(service.router()), limits, &health, &shutdown) => None,
         waited = ended.wait() => { waited?; Some(Early::WriterDied) }
         Ok(replaced) = &mut is_replaced => Some(Early::Replaced(replaced)),
     };

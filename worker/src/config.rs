@@ -8,6 +8,7 @@ use std::time::Duration;
 use chassis::broker;
 use chassis::config::{Addresses, ConfigError, Fault, Listen, Source, check_range, load_checked};
 use chassis::instance;
+use chassis::internal::InternalKey;
 use chassis::outbound::Target;
 use protocol::key::QueueName;
 use serde::Deserialize;
@@ -23,6 +24,8 @@ pub const DEFAULTS: &str = include_str!("default.toml");
 #[derive(Clone, Debug)]
 pub struct Config {
     pub listen: SocketAddr,
+    /// What is shown to the store.
+    pub internal: InternalKey,
     pub store_url: Addresses,
     pub broker: broker::Source,
     /// As whom to connect to it.
@@ -80,14 +83,16 @@ impl Config {
         // What is only known after a further look (a URL, a file) is kept, not looked at twice.
         let program = if broker.is_some() { broker::Program::Up } else { broker::Program::Worker };
         let mut looked = Looked { program, broker, slots: BTreeMap::new(), tasks: None, public_url: None };
-        let settings: Settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
+        let settings = load_checked(DEFAULTS, source, |settings: &Settings, faults| {
             looked.look(settings, source, faults);
-        })?;
+        });
+        let (settings, internal): (Settings, _) = ConfigError::both(settings, InternalKey::load(source))?;
         let Looked { broker, slots, tasks, public_url, .. } = looked;
         let broker = broker.expect("a missing one is a fault, noted above");
         let worker_name = if settings.worker_name.is_empty() { instance::by_process() } else { settings.worker_name };
         Ok(Self {
             listen: settings.listen.0,
+            internal,
             store_url: settings.store_url,
             broker,
             program,

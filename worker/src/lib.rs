@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chassis::broker::{self, ConnectOptions};
+use chassis::client::Http;
 use chassis::health::Health;
 use chassis::http::{Limits, serve};
 use chassis::shutdown::Shutdown;
@@ -128,7 +129,7 @@ fn assemble(
     let has_foreign = registry.has_foreign();
     let pool = has_foreign.then(|| HandlerPool::new(config.handler_threads)).transpose();
     let guard = (config.guarded && registry.has_commands()).then(|| Guard::start(services)).transpose();
-    let store = Store::new(&config.store_url, services, health.clone());
+    let store = Store::new(&Http::between(&config.internal), &config.store_url, services, health.clone());
     let identity =
         Identity { name: config.worker_name.clone(), queues: config.slots.clone(), tasks: registry.patterns() };
     Ok(Runtime {

@@ -54,8 +54,8 @@ pub(crate) struct Store {
 impl Store {
     /// The driver of the batches belongs to `tasks`.
     #[must_use]
-    pub(crate) fn new(addresses: &Addresses, tasks: &Tasks, health: Health) -> Self {
-        let client = StoreClient::new(&Http::new(), addresses);
+    pub(crate) fn new(http: &Http, addresses: &Addresses, tasks: &Tasks, health: Health) -> Self {
+        let client = StoreClient::new(http, addresses);
         let limits = CoalescerLimits { in_flight: 2, batch: BATCH, ..CoalescerLimits::default() };
         let for_batches = client.clone();
         let batches = Coalescer::start(tasks, "store batches", limits, move |items| {

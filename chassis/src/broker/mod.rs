@@ -30,7 +30,7 @@ pub use subscription::{Event, Subscription};
 pub use watched::watch_health;
 
 #[cfg(feature = "scratch")]
-pub(crate) use amqp::probe;
+pub(crate) use amqp::{Place, probe};
 pub(crate) use subscription::{FeedSender, feed};
 
 /// Silences lapin in the log: its errors come back as values and are said in our own words, once. By itself it says each of them three

@@ -47,10 +47,8 @@ impl std::fmt::Display for AmqpUrl {
 /// Why a broker URL was refused; the password is never part of the text.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum SourceError {
-    #[error("is not an AMQP URL ({0}); accepted: amqp://user:password@host:port/vhost")]
+    #[error("is not an AMQP URL ({0}); accepted: amqp://user:password@host:port/vhost, or amqps:// for TLS")]
     Malformed(String),
-    #[error("uses TLS (amqps), which is not built in; accepted: amqp://user:password@host:port/vhost")]
-    Tls,
 }
 
 impl Source {
@@ -59,11 +57,8 @@ impl Source {
     /// # Errors
     /// What is wrong with it, in words.
     pub fn url(url: &str) -> Result<Self, SourceError> {
-        let uri: lapin::uri::AMQPUri = url.parse().map_err(SourceError::Malformed)?;
-        match uri.scheme {
-            lapin::uri::AMQPScheme::AMQP => Ok(Self::Url(AmqpUrl { uri })),
-            lapin::uri::AMQPScheme::AMQPS => Err(SourceError::Tls),
-        }
+        let uri = url.parse().map_err(SourceError::Malformed)?;
+        Ok(Self::Url(AmqpUrl { uri }))
     }
 }
 

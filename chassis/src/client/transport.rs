@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::uri::{PathAndQuery, Scheme, Uri};
 use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::Incoming;
@@ -17,6 +18,7 @@ use super::call::Call;
 use super::error::Error;
 use crate::config::Address;
 use crate::http::{Context, REQUEST_ID, TRACEPARENT};
+use crate::internal::InternalKey;
 
 /// A peer that does not accept within this is away, and the next address is tried.
 const CONNECT_TIME: Duration = Duration::from_secs(1);
@@ -34,11 +36,17 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 #[derive(Clone)]
 pub struct Http {
     client: legacy::Client<HttpConnector, Full<Bytes>>,
+    internal: InternalKey,
 }
 
 impl Http {
     pub fn new() -> Http {
         Http::keeping(IDLE_CONNECTIONS_PER_ADDRESS)
+    }
+
+    /// For calls to other programs of the system, which ask for the key.
+    pub fn between(internal: &InternalKey) -> Http {
+        Http { internal: internal.clone(), ..Http::new() }
     }
 
     /// With so many unused connections kept to each address.
@@ -51,7 +59,7 @@ impl Http {
             .pool_idle_timeout(IDLE_TIME)
             .pool_max_idle_per_host(idle_connections)
             .build(connector);
-        Http { client }
+        Http { client, internal: InternalKey::default() }
     }
 
     /// Sends one call to one address, once. Any status is an answer.
@@ -68,7 +76,7 @@ impl Http {
         call: &Call,
         until: Instant,
     ) -> Result<Answer<Bytes>, Error> {
-        let request = request(address, call)?;
+        let request = self.request(address, call)?;
         match tokio::time::timeout_at(until, self.exchange(address, request)).await {
             Ok(result) => result,
             Err(_) => Err(Error::Timeout { address: address.clone(), deadline: call.deadline }),
@@ -81,7 +89,7 @@ impl Http {
     /// # Errors
     /// All but [`Error::Problem`].
     pub async fn open(&self, address: &Address, call: &Call) -> Result<Answer<Pieces>, Error> {
-        let request = request(address, call)?;
+        let request = self.request(address, call)?;
         let response = match tokio::time::timeout(call.deadline, self.begin(address, request)).await {
             Ok(response) => response?,
             Err(_) => return Err(Error::Timeout { address: address.clone(), deadline: call.deadline }),
@@ -89,6 +97,28 @@ impl Http {
         let (parts, body) = response.into_parts();
         let body = Pieces { address: address.clone(), body };
         Ok(Answer { address: address.clone(), status: parts.status, headers: parts.headers, body })
+    }
+
+    /// The request, in the context of the one that is being answered, if any.
+    fn request(&self, address: &Address, call: &Call) -> Result<http::Request<Full<Bytes>>, Error> {
+        let malformed = |reason: String| Error::Malformed { address: address.clone(), reason };
+        let path = PathAndQuery::try_from(call.path.as_str()).map_err(|error| malformed(error.to_string()))?;
+        let uri = Uri::builder().scheme(Scheme::HTTP).authority(address.authority().clone()).path_and_query(path);
+        let mut request = http::Request::new(Full::new(call.body.clone()));
+        *request.method_mut() = call.method.clone();
+        *request.uri_mut() = uri.build().map_err(|error| malformed(error.to_string()))?;
+        let headers = request.headers_mut();
+        headers.clone_from(&call.headers);
+        if let Some(key) = self.internal.shown() {
+            headers.insert(AUTHORIZATION, key.clone());
+        }
+        if let Some(context) = Context::current() {
+            headers.insert(REQUEST_ID, context.request_id_header());
+            if let Some(trace) = context.trace_header() {
+                headers.insert(TRACEPARENT, trace);
+            }
+        }
+        Ok(request)
     }
 
     async fn exchange(&self, address: &Address, request: http::Request<Full<Bytes>>) -> Result<Answer<Bytes>, Error> {
@@ -162,24 +192,6 @@ impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Http").finish_non_exhaustive()
     }
-}
-
-/// The request, in the context of the one that is being answered, if any.
-fn request(address: &Address, call: &Call) -> Result<http::Request<Full<Bytes>>, Error> {
-    let malformed = |reason: String| Error::Malformed { address: address.clone(), reason };
-    let path = PathAndQuery::try_from(call.path.as_str()).map_err(|error| malformed(error.to_string()))?;
-    let uri = Uri::builder().scheme(Scheme::HTTP).authority(address.authority().clone()).path_and_query(path);
-    let mut request = http::Request::new(Full::new(call.body.clone()));
-    *request.method_mut() = call.method.clone();
-    *request.uri_mut() = uri.build().map_err(|error| malformed(error.to_string()))?;
-    *request.headers_mut() = call.headers.clone();
-    if let Some(context) = Context::current() {
-        request.headers_mut().insert(REQUEST_ID, context.request_id_header());
-        if let Some(trace) = context.trace_header() {
-            request.headers_mut().insert(TRACEPARENT, trace);
-        }
-    }
-    Ok(request)
 }
 
 /// An error with its causes; hyper's own text is only "client error".

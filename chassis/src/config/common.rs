@@ -22,6 +22,8 @@ const THREADS_MAX: u16 = 1_024;
 pub struct Common {
     pub insecure: bool,
     pub auth: bool,
+    /// Empty: none. See [`crate::internal::InternalKey`].
+    pub internal_key_file: String,
     pub log: String,
     pub log_format: LogFormat,
     pub drain_ms: u64,
@@ -50,9 +52,13 @@ impl Common {
         load_checked(DEFAULTS, source, check)
     }
 
-    /// Whether the program may listen beyond loopback: the network is trusted, or clients are asked who they are, by it or by who is behind it.
+    /// Whether the program may listen beyond loopback: the network is trusted, or callers are asked who they are, by it or by who is behind it.
     pub fn may_expose(&self, program: &str) -> bool {
-        self.insecure || (self.auth && matches!(program, "gateway" | "lb"))
+        let asks = match program {
+            "gateway" | "lb" => self.auth,
+            _ => !self.internal_key_file.is_empty(),
+        };
+        self.insecure || asks
     }
 
     /// How long draining may take.
@@ -121,6 +127,8 @@ mod tests {
         check(&[("LONGSHORE_AUTH", "1")], "lb", true);
         check(&[("LONGSHORE_AUTH", "1")], "store-svc", false);
         check(&[("LONGSHORE_INSECURE", "1")], "store-svc", true);
+        check(&[("LONGSHORE_INTERNAL_KEY_FILE", "key")], "store-svc", true);
+        check(&[("LONGSHORE_INTERNAL_KEY_FILE", "key")], "gateway", false);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub fn load_checked<C: DeserializeOwned>(
 ) -> Result<C, ConfigError> {
     let defaults: Table =
         toml::from_str(defaults).map_err(|error| Fault::sentence(format!("default.toml: {error}")))?;
-    let mut faults: Vec<Fault> = source.garbled_faults().collect();
+    let mut faults: Vec<Fault> = source.faults().collect();
     faults.extend(unknown_variables(&defaults, source));
     let mut merged = defaults.clone();
     for (key, default) in &defaults {
@@ -72,7 +72,7 @@ pub fn refuse_exposed(variable: &str, listen: SocketAddr, allowed: bool) -> Resu
     }
     Err(Fault::sentence(format!(
         "{variable} is \"{listen}\", which others can reach, and nobody is asked for a key: use a loopback address such as 127.0.0.1:{}, \
-         set LONGSHORE_AUTH=1 for gateways and the balancer, or set LONGSHORE_INSECURE=1 if the network around it is trusted.",
+         set LONGSHORE_AUTH=1 for gateways and the balancer, LONGSHORE_INTERNAL_KEY_FILE for the others, or LONGSHORE_INSECURE=1 if the network around it is trusted.",
         listen.port()
     )))
 }

@@ -10,7 +10,12 @@ pub struct Source {
     variables: BTreeMap<String, String>,
     // Names whose values are not text.
     garbled: Vec<String>,
+    // What is wrong with files that hold values.
+    unread: Vec<Fault>,
 }
+
+/// They hold passwords, so that each may be in a file. Other secrets are: their settings end in `_FILE`.
+const WITH_PASSWORDS: [&str; 2] = ["AMQP_URL", "DATABASE_URL"];
 
 impl Source {
     /// The variables of this process that concern us.
@@ -26,13 +31,34 @@ impl Source {
                 Err(_) => source.garbled.push(name),
             }
         }
-        source
+        source.with_files()
+    }
+
+    /// What is in the file that `NAME_FILE` names counts as the value of `NAME`, without white space around it.
+    fn with_files(mut self) -> Source {
+        for name in WITH_PASSWORDS {
+            let variable = format!("{name}_FILE");
+            let Some(file) = self.variables.remove(&variable).filter(|file| !file.is_empty()) else { continue };
+            if self.get(name).is_some() {
+                let sentence = format!("{name} and {variable} are both set: leave one of them out.");
+                self.unread.push(Fault::sentence(sentence));
+                continue;
+            }
+            match std::fs::read_to_string(&file) {
+                Ok(value) => drop(self.variables.insert(name.to_owned(), value.trim().to_owned())),
+                Err(error) => {
+                    let sentence = format!("{variable} names {file}, which cannot be read: {error}.");
+                    self.unread.push(Fault::sentence(sentence));
+                }
+            }
+        }
+        self
     }
 
     /// Given variables, for tests and for programs that compose others.
     pub fn from_pairs<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Source {
         let variables = pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Source { variables, garbled: Vec::new() }
+        Source { variables, ..Source::default() }
     }
 
     /// The value of a variable. An empty one counts as absent, as people clear variables that way.
@@ -65,13 +91,14 @@ impl Source {
         self.variables.keys().chain(&self.garbled).map(String::as_str)
     }
 
-    pub(super) fn garbled_faults(&self) -> impl Iterator<Item = Fault> {
-        self.garbled.iter().map(|name| Fault::sentence(format!("The value of {name} is not UTF-8.")))
+    pub(super) fn faults(&self) -> impl Iterator<Item = Fault> {
+        let garbled = self.garbled.iter().map(|name| Fault::sentence(format!("The value of {name} is not UTF-8.")));
+        garbled.chain(self.unread.iter().cloned())
     }
 }
 
 fn concerns_us(name: &str) -> bool {
-    name.starts_with("LONGSHORE_") || name == "AMQP_URL" || name == "DATABASE_URL"
+    name.starts_with("LONGSHORE_") || WITH_PASSWORDS.contains(&name.strip_suffix("_FILE").unwrap_or(name))
 }
 
 #[cfg(test)]
@@ -88,14 +115,35 @@ mod tests {
 
     #[test]
     fn a_value_that_is_not_text_is_a_fault() {
-        let source = Source { variables: BTreeMap::new(), garbled: vec!["LONGSHORE_LISTEN".to_owned()] };
-        let faults: Vec<_> = source.garbled_faults().collect();
+        let source = Source { garbled: vec!["LONGSHORE_LISTEN".to_owned()], ..Source::default() };
+        let faults: Vec<_> = source.faults().collect();
         assert_eq!(faults, [Fault::sentence("The value of LONGSHORE_LISTEN is not UTF-8.")]);
     }
 
     #[test]
+    fn a_password_may_be_in_a_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("secret");
+        std::fs::write(&file, "amqp://u:secret@h\n").expect("written");
+        let file = file.display().to_string();
+        let read = |pairs: &[(&str, &str)]| Source::from_pairs(pairs.iter().copied()).with_files();
+        let source = read(&[("AMQP_URL_FILE", &file), ("AMQP_URL", ""), ("LONGSHORE_LOG_FILE", &file)]);
+        assert_eq!((source.get("AMQP_URL"), source.get("LONGSHORE_LOG")), (Some("amqp://u:secret@h"), None));
+        assert_eq!((source.faults().count(), source.has("AMQP_URL_FILE")), (0, false));
+        let refused = |pairs: &[(&str, &str)], says: &str| {
+            let faults: Vec<_> = read(pairs).faults().map(|fault| fault.to_string()).collect();
+            assert!(faults.len() == 1 && faults[0].contains(says) && !faults[0].contains("secret@"), "{faults:?}");
+        };
+        refused(
+            &[("DATABASE_URL_FILE", "/nowhere/secret")],
+            "DATABASE_URL_FILE names /nowhere/secret, which cannot be read",
+        );
+        refused(&[("AMQP_URL_FILE", &file), ("AMQP_URL", "amqp://x")], "AMQP_URL and AMQP_URL_FILE are both set");
+    }
+
+    #[test]
     fn only_our_variables_are_read_from_the_process() {
-        assert!(concerns_us("LONGSHORE_LOG") && concerns_us("AMQP_URL") && concerns_us("DATABASE_URL"));
+        assert!(concerns_us("LONGSHORE_LOG") && concerns_us("AMQP_URL") && concerns_us("DATABASE_URL_FILE"));
         assert!(!concerns_us("PATH") && !concerns_us("MY_LONGSHORE_LOG"));
     }
 }

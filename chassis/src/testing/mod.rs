@@ -1,5 +1,7 @@
-//! What tests need: waiting for a condition, a client of server-sent events, and checks that every service's configuration keeps.
+//! What tests need: waiting for a condition, a client of server-sent events, certificates, and checks that every service's configuration keeps.
 
+#[cfg(feature = "testing")]
+pub mod certificates;
 mod defaults;
 mod events;
 #[cfg(feature = "scratch")]

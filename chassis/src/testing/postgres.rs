@@ -3,7 +3,8 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
@@ -102,6 +103,27 @@ impl ScratchCluster {
             self.process = None;
             ensure!(Instant::now() < deadline, "it did not start in time:\n{}", self.log_tail());
         }
+    }
+
+    /// Answers on its port only over TLS from now on, with this certificate and its key, both in PEM.
+    ///
+    /// # Errors
+    /// When it does not start so.
+    pub fn secure(&mut self, certificate: &str, key: &str) -> Result<()> {
+        self.stop()?;
+        let data = self.folder.path().join("data");
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let path = data.join(name);
+            fs::write(&path, text)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+            if let Some((user, group)) = other_user()? {
+                chown(&path, Some(user), Some(group))?;
+            }
+        }
+        let mut settings = fs::OpenOptions::new().append(true).open(data.join("postgresql.auto.conf"))?;
+        settings.write_all(b"ssl = on\n")?;
+        fs::write(data.join("pg_hba.conf"), "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")?;
+        self.start_again()
     }
 
     fn spawn(&self) -> Result<Process> {

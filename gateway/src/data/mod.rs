@@ -19,6 +19,7 @@ use chassis::client::{CacheClient, Http, StoreClient};
 use chassis::config::Addresses;
 use chassis::flights::Flights;
 use chassis::health::Health;
+use chassis::internal::InternalKey;
 use chassis::shutdown::Shutdown;
 use chassis::task::Tasks;
 use protocol::ids::HolderId;
@@ -58,6 +59,7 @@ struct Parts {
 #[derive(Debug)]
 pub(crate) struct Options<'a> {
     pub(crate) cache_url: &'a Addresses,
+    pub(crate) internal: &'a InternalKey,
     pub(crate) store: StoreClient,
     pub(crate) broker: &'a Broker,
     pub(crate) near_bytes_max: u64,
@@ -72,7 +74,7 @@ impl Data {
         let holder = HolderId::generate();
         let coherence = Arc::new(Coherence::new(holder));
         // Connections of their own: a fence that waits must never hold up a renewal.
-        let renewals = CacheClient::new(&Http::new(), options.cache_url);
+        let renewals = CacheClient::new(&Http::between(options.internal), options.cache_url);
         health.awaits("cache", "no near lease yet");
         let renewed = renewal::renew(coherence.clone(), renewals, health.clone(), shutdown.clone());
         tasks.spawn("near lease", renewed);
@@ -82,7 +84,7 @@ impl Data {
             near: BoundedCache::new(options.near_bytes_max),
             flights: Flights::default(),
             reads: Reads::default(),
-            cache: CacheClient::new(&Http::new(), options.cache_url),
+            cache: CacheClient::new(&Http::between(options.internal), options.cache_url),
             store: options.store,
             past_turns: Semaphore::new(PAST_MAX),
             stale: options.stale,

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::failure::Failure;
-use super::probe::probe;
+use super::probe::{Place, probe};
 use crate::broker::ConnectOptions;
 
 /// One session, and the former one while it closes.
@@ -25,7 +25,7 @@ const FRAME_BYTES_MAX: u32 = 16 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Connector {
-    address: String,
+    place: Place,
     pool: Pool,
 }
 
@@ -56,11 +56,12 @@ impl Connector {
             }))
             .build()
             .expect("a pool with timeouts only fails without a runtime, and it has one");
-        Self { address: format!("{}:{}", uri.authority.host, uri.authority.port), pool }
+        Self { place: Place::of(&uri), pool }
     }
 
     pub(super) async fn connect(&self) -> Result<Object, Failure> {
-        probe(&self.address).await.map_err(|source| Failure::Unreachable { address: self.address.clone(), source })?;
+        let unreachable = |source| Failure::Unreachable { address: self.place.to_string(), source };
+        probe(&self.place).await.map_err(unreachable)?;
         self.pool.get().await.map_err(|error| Failure::Connect(error.to_string()))
     }
 }

@@ -27,12 +27,12 @@ const TESTED_SINCE: (u64, u64) = (3, 10);
 const IMPORT: &str = "import what `longshore definitions` prints, or start `longshore up` once with a user that may declare it, such as `up`";
 
 pub(in crate::broker) async fn examine(uri: &AMQPUri, program: Program, queues: &[QueueName]) -> Vec<Finding> {
-    let address = format!("{}:{}", uri.authority.host, uri.authority.port);
-    let server = match probe::server(&address).await {
+    let place = probe::Place::of(uri);
+    let server = match probe::server(&place).await {
         Ok(server) => server,
         Err(error) => {
             let advice = "start RabbitMQ, or correct AMQP_URL; until then jobs are accepted and wait";
-            return vec![Finding::fault(SERVER, format!("no RabbitMQ answers at {address}: {error}"), advice)];
+            return vec![Finding::fault(SERVER, format!("no RabbitMQ answers at {place}: {error}"), advice)];
         }
     };
     let options = ConnectOptions::new(program, queues.to_vec());

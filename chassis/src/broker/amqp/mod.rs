@@ -49,7 +49,8 @@ use slot::{AmqpSlot, Board};
 use slots::SlotsTask;
 
 #[cfg(feature = "scratch")]
-pub(crate) use probe::probe;
+#[cfg(any(test, feature = "scratch"))]
+pub(crate) use probe::{Place, probe};
 
 /// A broker that has not answered a method for this long is given up.
 const RPC_DEADLINE: Duration = Duration::from_secs(5);

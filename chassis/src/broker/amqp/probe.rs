@@ -1,12 +1,19 @@
 //! Asks a broker for its first byte before lapin connects: lapin's connect to a peer that accepts and stays silent (a stopped broker)
 //! leaks a thread until the peer wakes.
 
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use lapin::uri::{AMQPScheme, AMQPUri};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::tls;
 
 /// The protocol header of AMQP 0-9-1.
 const HEADER: &[u8; 8] = b"AMQP\0\0\x09\x01";
@@ -14,21 +21,62 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// The first frame is shorter than any broker's least limit for frames, but for who sends garbage.
 const FRAME_BYTES_MAX: u32 = 64 * 1024;
 
-/// Whether `address` (`host:port`) speaks AMQP, within two seconds.
+/// Where a broker listens, and whether it speaks TLS there. Shown as `host:port`.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    host: String,
+    port: u16,
+    tls: bool,
+}
+
+impl Place {
+    pub(super) fn of(uri: &AMQPUri) -> Self {
+        let (host, port) = (uri.authority.host.clone(), uri.authority.port);
+        Self { host, port, tls: uri.scheme == AMQPScheme::AMQPS }
+    }
+
+    /// Without TLS.
+    #[cfg(any(test, feature = "scratch"))]
+    pub(crate) fn plain(address: std::net::SocketAddr) -> Self {
+        Self { host: address.ip().to_string(), port: address.port(), tls: false }
+    }
+
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        if !self.tls {
+            return Ok(Box::new(stream));
+        }
+        let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
+        let connector = TlsConnector::from(Arc::new(tls::client()?));
+        Ok(Box::new(connector.connect(name, stream).await?))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Whether the broker there speaks AMQP, within two seconds.
 ///
 /// # Errors
-/// Refused, silent, or something else.
-pub(crate) async fn probe(address: &str) -> io::Result<()> {
-    in_time(greet(address)).await.map(drop)
+/// Refused, silent, not to be trusted, or something else.
+pub(crate) async fn probe(place: &Place) -> io::Result<()> {
+    in_time(greet(place)).await.map(drop)
 }
 
 /// The broker's product and version, as its first frame says them: `RabbitMQ 4.0.5`.
 ///
 /// # Errors
 /// As [`probe`].
-pub(super) async fn server(address: &str) -> io::Result<String> {
+pub(super) async fn server(place: &Place) -> io::Result<String> {
     in_time(async {
-        let mut stream = greet(address).await?;
+        let mut stream = greet(place).await?;
         let _channel = stream.read_u16().await?;
         let mut frame = vec![0; usize::try_from(stream.read_u32().await?.min(FRAME_BYTES_MAX)).unwrap_or(0)];
         stream.read_exact(&mut frame).await?;
@@ -43,8 +91,8 @@ async fn in_time<T>(asked: impl Future<Output = io::Result<T>>) -> io::Result<T>
 }
 
 /// The connection behind the first byte of its answer.
-async fn greet(address: &str) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn greet(place: &Place) -> io::Result<Box<dyn Stream>> {
+    let mut stream = place.connect().await?;
     stream.write_all(HEADER).await?;
     // A broker answers with the frame of connection.start: a method frame, type 1.
     match stream.read_u8().await? {

@@ -338,7 +338,7 @@ impl ScratchNode {
 
 /// Whether a broker at this address answers the protocol header: of a node that is just being started again.
 pub async fn answers(address: SocketAddr) -> bool {
-    crate::broker::probe(&address.to_string()).await.is_ok()
+    crate::broker::probe(&crate::broker::Place::plain(address)).await.is_ok()
 }
 
 /// The folder as the process sees it, which may have disks of its own.

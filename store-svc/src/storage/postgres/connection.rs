@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, NoTls, Row, Statement};
+use tokio_postgres::{Client, Row, Statement};
 
 use super::bound::Bound;
 use super::fault::Fault;
+use super::url::Url;
 
 /// A connection attempt may take so long, with the settings of the session.
 const CONNECT_WITHIN: Duration = Duration::from_secs(4);
@@ -60,11 +61,11 @@ impl std::fmt::Debug for Connection {
 
 impl Connection {
     /// Connects after a pause.
-    pub(super) fn open(config: &Config, pause: Duration) -> Result<Self, Fault> {
+    pub(super) fn open(url: &Url, pause: Duration) -> Result<Self, Fault> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| Fault::lost(&error))?;
         let connecting = async {
             tokio::time::sleep(pause).await;
-            tokio::time::timeout(CONNECT_WITHIN, config.connect(NoTls)).await
+            tokio::time::timeout(CONNECT_WITHIN, url.connect()).await
         };
         let (client, driver) = runtime.block_on(connecting).map_err(|_| Fault::lost(&"no answer in time"))??;
         let mut connection = Self {

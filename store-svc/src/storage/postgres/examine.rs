@@ -25,7 +25,7 @@ const VERSION: &str = "SELECT coalesce(max(version), 0)::bigint FROM longshore.s
 /// Everything that was found. It waits for the server, for a few seconds at most, and has a runtime of its own: not to be called from within one.
 #[must_use]
 pub fn examine(url: &Url) -> Vec<Finding> {
-    let connected = Connection::open(url.config(), std::time::Duration::ZERO);
+    let connected = Connection::open(url, std::time::Duration::ZERO);
     let looked = connected.and_then(|mut connection| look(url, &mut connection));
     looked.unwrap_or_else(|fault| {
         let advice = "start PostgreSQL, or correct DATABASE_URL: postgres://user:password@host:port/database";

@@ -11,14 +11,14 @@ use std::time::Duration;
 use chassis::backoff::Backoff;
 use protocol::ids::{Incarnation, Position, SessionId};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{AsyncMessage, Client, NoTls, Socket};
+use tokio_postgres::{AsyncMessage, Client};
 use uuid::Uuid;
 
 use super::fault::Fault;
 use super::heard::Heard;
 use super::link::{REPLACED, Target};
 use super::schema;
+use super::url::Wire;
 use crate::storage::live::{Live, Session};
 use crate::storage::{BellSeq, Signals};
 
@@ -29,8 +29,6 @@ const PAUSE: (Duration, Duration, Duration) =
     (Duration::from_millis(50), Duration::from_millis(200), Duration::from_secs(2));
 const LISTEN: &str = "SET search_path = longshore; SET statement_timeout = '3s'; LISTEN longshore";
 const SESSIONS: &str = "SELECT session, worker, queues, tasks, since FROM sessions WHERE tenant = 0";
-
-type Wire = tokio_postgres::Connection<Socket, NoTlsStream>;
 
 /// What a follower tells.
 #[derive(Debug)]
@@ -90,7 +88,7 @@ impl Follower {
     }
 
     async fn listen(&self, tell: &mut impl FnMut(Told), backoff: &mut Backoff) -> Result<Infallible, End> {
-        let connecting = timeout(ANSWER_WITHIN, self.target.url.config().connect(NoTls)).await;
+        let connecting = timeout(ANSWER_WITHIN, self.target.url.connect()).await;
         let (client, wire) = connecting.map_err(|_| Fault::lost(&"no answer in time"))??;
         let mut line = Line { client, wire, inbox: VecDeque::new() };
         line.ask(async |client| client.batch_execute(LISTEN).await).await?;

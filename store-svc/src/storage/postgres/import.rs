@@ -71,7 +71,7 @@ pub fn import(file: &Path, url: &Url) -> Result<Moved, ImportError> {
         OpenError::File { .. } | OpenError::Storage(_) => unusable(error.to_string()),
     })?;
     let mut import = Import { url, source: source.connection(), path: &path };
-    let mut target = Connection::open(url.config(), Duration::ZERO).map_err(|fault| import.server(fault))?;
+    let mut target = Connection::open(url, Duration::ZERO).map_err(|fault| import.server(fault))?;
     schema::prepare(&mut target).map_err(|fault| import.server(fault))?;
     let moved = import.run(&mut target)?;
     // The planner knows nothing of rows that came all at once.

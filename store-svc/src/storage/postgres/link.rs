@@ -88,7 +88,7 @@ impl Link {
 
 /// A connection to the tables of the target's history. To others nothing may be written that was decided by what was known of these.
 fn open(target: &Target, pause: Duration) -> Result<Connection, Fault> {
-    let mut connection = Connection::open(target.url.config(), pause)?;
+    let mut connection = Connection::open(&target.url, pause)?;
     let history = schema::history(&mut connection)?;
     if history != target.history || !schema::is_present(&mut connection, &history)? {
         return Err(Fault::Refused(REPLACED.to_owned()));

@@ -112,7 +112,7 @@ impl Postgres {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(url: &Url) -> Result<Self, OpenError> {
-        let opened = Connection::open(url.config(), Duration::ZERO).and_then(|mut connection| {
+        let opened = Connection::open(url, Duration::ZERO).and_then(|mut connection| {
             warn_of_settings(&mut connection)?;
             schema::prepare(&mut connection)
         });

@@ -5,11 +5,22 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_postgres::Config;
+use chassis::tls;
 use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::fault::Fault;
 
 /// What is accepted, for people.
 pub const ACCEPTED: &str = "postgres://user:password@host:port/database";
+
+const VERIFY_FULL: &str = "sslmode=verify-full";
+const REQUIRE: &str = "sslmode=require";
+
+/// The side of a connection that must be driven.
+pub(super) type Wire = tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
 /// Where a database is, and who we are there.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,7 +34,8 @@ pub enum UrlError {
     #[error("is no URL of a PostgreSQL database, which is {ACCEPTED}")]
     Malformed,
     #[error(
-        "asks for TLS (sslmode), which this program does not speak: put the server on a private network or behind a tunnel"
+        "asks for TLS in an unknown way: sslmode is disable, require or verify-full, and the latter two verify the server's certificate and name, \
+         with the authorities of the system or of SSL_CERT_FILE"
     )]
     Tls,
     #[error("names no user: {ACCEPTED}")]
@@ -39,15 +51,12 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
         let is_url = ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
-        let parsed = Config::from_str(text).ok().filter(|_| is_url);
+        // The parser knows fewer modes than there are; what it calls `require` is verified here.
+        let parsed = Config::from_str(&text.replace(VERIFY_FULL, REQUIRE)).ok().filter(|_| is_url);
         let Some(mut config) = parsed else {
-            // The parser knows fewer modes than there are.
-            let wants_tls = text.contains("sslmode=verify");
+            let wants_tls = ["sslmode=", "sslrootcert="].iter().any(|asked| text.contains(asked));
             return Err(if is_url && wants_tls { UrlError::Tls } else { UrlError::Malformed });
         };
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(UrlError::Tls);
-        }
         if config.get_user().is_none_or(str::is_empty) {
             return Err(UrlError::User);
         }
@@ -57,7 +66,10 @@ impl FromStr for Url {
         if config.get_hosts().is_empty() {
             return Err(UrlError::Host);
         }
-        config.ssl_mode(SslMode::Disable);
+        // To prefer is to take what comes, which protects from nobody who can listen.
+        if config.get_ssl_mode() != SslMode::Require {
+            config.ssl_mode(SslMode::Disable);
+        }
         config.connect_timeout(Duration::from_secs(3));
         config.keepalives_idle(Duration::from_secs(10));
         config.tcp_user_timeout(Duration::from_secs(15));
@@ -69,8 +81,12 @@ impl FromStr for Url {
 }
 
 impl Url {
-    pub(super) fn config(&self) -> &Config {
-        &self.config
+    /// Connects, over TLS where the URL asks for it.
+    pub(super) async fn connect(&self) -> Result<(Client, Wire), Fault> {
+        let asks = self.config.get_ssl_mode() == SslMode::Require;
+        let tls = if asks { tls::client() } else { tls::trusting_nobody() };
+        let tls = tls.map_err(|error| Fault::lost(&error))?;
+        Ok(self.config.connect(MakeRustlsConnect::new(tls)).await?)
     }
 }
 
@@ -117,8 +133,8 @@ mod tests {
             assert_eq!(error, expected, "{text}");
             assert!(!error.to_string().contains("secret"), "{error}");
         };
-        check("postgres://u:secret@h/db?sslmode=require", UrlError::Tls);
-        check("postgres://u:secret@h/db?sslmode=verify-full", UrlError::Tls);
+        check("postgres://u:secret@h/db?sslmode=verify-ca", UrlError::Tls);
+        check("postgres://u:secret@h/db?sslmode=require&sslrootcert=ca.pem", UrlError::Tls);
         check("postgres://h/db", UrlError::User);
         check("postgres://u:secret@h", UrlError::Database);
         check("postgres://u:secret@/db", UrlError::Host);
