@@ -19,6 +19,7 @@ mod reads;
 mod real_input;
 mod schedules;
 mod secrets;
+mod tenants;
 mod tidy;
 mod tracing;
 mod transcripts;
