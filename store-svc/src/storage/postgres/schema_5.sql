@@ -9,9 +9,10 @@ CREATE TABLE tenants (
     rate BIGINT,                      -- starts per second
     queued_max BIGINT,
     next_start BIGINT NOT NULL,       -- when its rate lets the next one start, Unix us
-    created_at BIGINT NOT NULL
+    created_at BIGINT NOT NULL,
+    salt UUID NOT NULL                -- what the ids of the jobs of its schedules are made of, so that nobody else can take them before
 );
-INSERT INTO tenants VALUES (0, 'default', 1, NULL, NULL, NULL, 0, CAST(extract(epoch FROM now()) * 1000 AS BIGINT));
+INSERT INTO tenants VALUES (0, 'default', 1, NULL, NULL, NULL, 0, CAST(extract(epoch FROM now()) * 1000 AS BIGINT), gen_random_uuid());
 
 -- Rows that are found by an id, a time or a place in a queue are found whoever they belong to.
 DROP INDEX jobs_by_id;

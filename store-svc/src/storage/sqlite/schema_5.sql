@@ -9,9 +9,10 @@ CREATE TABLE tenants (
     rate INTEGER,                      -- starts per second
     queued_max INTEGER,
     next_start INTEGER NOT NULL,       -- when its rate lets the next one start, Unix us
-    created_at INTEGER NOT NULL
+    created_at INTEGER NOT NULL,
+    salt BLOB NOT NULL                 -- what the ids of the jobs of its schedules are made of, so that nobody else can take them before
 );
-INSERT INTO tenants VALUES (0, 'default', 1, NULL, NULL, NULL, 0, CAST(strftime('%s', 'now') AS INTEGER) * 1000);
+INSERT INTO tenants VALUES (0, 'default', 1, NULL, NULL, NULL, 0, CAST(strftime('%s', 'now') AS INTEGER) * 1000, randomblob(16));
 
 -- Rows that are found by an id, a time or a place in a queue are found whoever they belong to.
 DROP INDEX jobs_by_id;

@@ -9,6 +9,7 @@ use protocol::ids::{Epoch, InstanceId, Position, SessionId, Version};
 use protocol::invalidation::grant::{HolderWatch, Holding};
 use protocol::key::TaskPattern;
 use protocol::queue::Depth;
+use protocol::tenant::Tenant;
 use protocol::webhook::Filter;
 use uuid::Uuid;
 
@@ -295,6 +296,15 @@ impl Memory {
 /// The log's head.
 pub(in crate::storage) fn position(sql: &mut dyn Sql) -> Result<Position, StorageError> {
     counter(sql, asked::HEAD).map(Position)
+}
+
+/// The position, and the number under which a tenant's rows stand, in one round trip.
+pub(super) fn position_and_number(sql: &mut dyn Sql, tenant: &Tenant) -> Result<(Position, Option<i64>), StorageError> {
+    if tenant.is_default() {
+        return Ok((position(sql)?, Some(SYSTEM)));
+    }
+    sql.ahead(&[(asked::HEAD, &[]), (tenants::NUMBER, values![tenant.as_str()])])?;
+    Ok((position(sql)?, tenants::number_of(sql, tenant)?))
 }
 
 fn counter(sql: &mut dyn Sql, query: &'static str) -> Result<u64, StorageError> {

@@ -13,7 +13,6 @@ use protocol::problem::{Kind, Problem};
 use protocol::store_api::{Pull, PulledJob, Reply};
 
 use super::memory::Place;
-use super::tenants::HeldBack;
 use super::{Decided, Transaction};
 use crate::storage::StorageError;
 use crate::storage::live::Session;
@@ -73,7 +72,9 @@ impl Transaction<'_> {
         let mut payload_bytes = 0;
         for n in self.claimable(pull)? {
             let Some(row) = Row::load_n(self.sql, n)? else { continue };
-            if payload_bytes >= PAYLOAD_BYTES_MAX || !self.may_take(&row.queue, row.tenant) {
+            if payload_bytes >= PAYLOAD_BYTES_MAX
+                || !self.may_take(&row.queue, row.tenant, row.ring == Some(Ring::Rung))
+            {
                 continue;
             }
             let Some(pulled) = self.pull_row(row, pull.claim_id, pull.session, pull.lease_ms)? else { continue };
@@ -118,7 +119,7 @@ impl Transaction<'_> {
             let parts = self.memory.queue(queue).parts.iter();
             let waits: Vec<i64> = parts.filter(|(_, part)| part.depth.queued > 0).map(|(tenant, _)| *tenant).collect();
             for tenant in waits {
-                if self.may_take(queue, tenant) {
+                if self.may_take(queue, tenant, false) {
                     of_queue.insert(tenant, BTreeSet::new());
                 }
             }
@@ -171,12 +172,16 @@ impl Transaction<'_> {
         rows
     }
 
-    /// Whether a job of the tenant may be taken, rung or not.
-    fn may_take(&mut self, queue: &str, tenant: i64) -> bool {
-        match self.memory.tenants.held_back(tenant, self.context.wall_ms) {
-            Some(HeldBack::Until(_)) => self.may_offer(queue, tenant),
-            Some(HeldBack::Running) | None => self.memory.tenants.may_run(tenant),
+    /// Whether a job of the tenant may be taken. The rate counted one that was rung when it was, so what is offered by now does not matter.
+    fn may_take(&mut self, queue: &str, tenant: i64, is_rung: bool) -> bool {
+        if !self.memory.tenants.may_run(tenant) {
+            return false;
         }
+        let starts_at_ms = self.memory.tenants.starts_at(tenant, self.context.wall_ms).filter(|_| !is_rung);
+        starts_at_ms.is_none_or(|at_ms| {
+            self.look_again(queue, at_ms);
+            false
+        })
     }
 
     fn waiting_of(&mut self, queue: &str, task: &str, limit: u32, found: &mut Found) -> Result<(), StorageError> {
@@ -256,8 +261,8 @@ impl Transaction<'_> {
             Ok(tasks.iter().any(|pattern| pattern.matches(task)).then_some((tenant, place)))
         })?;
         for (tenant, place) in known.into_iter().flatten() {
-            if let Some(places) = found.get_mut(&tenant) {
-                places.insert(place);
+            if self.may_take(queue, tenant, true) {
+                found.entry(tenant).or_default().insert(place);
             }
         }
         Ok(())

@@ -45,40 +45,25 @@ pub(in crate::storage) type Reads<'r> = &'r mut dyn FnMut(&mut dyn Sql) -> Resul
 /// The reads of any storage that takes snapshots.
 pub(in crate::storage) struct Viewed<S> {
     snapshots: S,
-    /// Of tenants that were named before: a tenant's number stays.
-    numbers: HashMap<Tenant, i64>,
 }
 
 impl<S: Snapshots> Viewed<S> {
     pub(in crate::storage) fn of(snapshots: S) -> Self {
-        Self { snapshots, numbers: HashMap::new() }
+        Self { snapshots }
     }
 
-    fn number(&mut self, tenant: &Tenant) -> Result<Option<i64>, StorageError> {
-        if tenant.is_default() {
-            return Ok(Some(SYSTEM));
-        }
-        if let Some(number) = self.numbers.get(tenant) {
-            return Ok(Some(*number));
-        }
-        let found = self.of_one_instant(|sql| tenants::number_of(sql, tenant))?;
-        if let Some(number) = found {
-            self.numbers.insert(tenant.clone(), number);
-        }
-        Ok(found)
-    }
-
-    /// Reads what belongs to a tenant, or `nothing` if there is no such tenant.
+    /// Reads what belongs to a tenant, or `nothing` if there is no such tenant. Its number is asked for each time, in the same snapshot: where commits
+    /// were lost, or the tables restored, one that is remembered could be another tenant's.
     fn at_of<T>(
         &mut self,
         tenant: &Tenant,
         nothing: impl Fn() -> T,
         read: impl Fn(&mut dyn Sql, i64) -> Result<T, StorageError>,
     ) -> Result<At<T>, StorageError> {
-        let number = self.number(tenant)?;
-        self.at(|sql| match number {
-            Some(number) => read(sql, number),
-            None => Ok(nothing()),
+        self.of_one_instant(|sql| {
+            let (position, number) = memory::position_and_number(sql, tenant)?;
+            let read = number.map_or_else(|| Ok(nothing()), |number| read(sql, number))?;
+            Ok(At { position, read })
         })
     }
 

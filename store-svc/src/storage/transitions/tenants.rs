@@ -8,6 +8,7 @@ use protocol::queue::Depth;
 use protocol::store_api::Reply;
 use protocol::tenant::{FULL_RETRY_AFTER_S, Limits, TENANTS_MAX, Tenant, TenantView, Tenants};
 use protocol::time::Timestamp;
+use uuid::Uuid;
 
 use super::line::PRIORITIES;
 use super::memory::Queue;
@@ -17,12 +18,13 @@ use crate::storage::{Offer, SYSTEM, StorageError};
 
 macro_rules! tenant_columns {
     () => {
-        "tenant, name, share, running_max, rate, queued_max, next_start, created_at"
+        "tenant, name, share, running_max, rate, queued_max, next_start, created_at, salt"
     };
 }
 
 pub(super) const ALL: &str = concat!("SELECT ", tenant_columns!(), " FROM tenants");
 
+pub(super) const NUMBER: &str = "SELECT tenant FROM tenants WHERE name = ?";
 const BY_NAME: &str = concat!("SELECT ", tenant_columns!(), " FROM tenants ORDER BY name");
 const BY_NUMBER: &str = concat!("SELECT ", tenant_columns!(), " FROM tenants WHERE tenant = ?");
 const DEPTH: &str = "SELECT CAST(coalesce(sum(scheduled), 0) AS BIGINT), CAST(coalesce(sum(queued), 0) AS BIGINT),
@@ -48,6 +50,8 @@ pub(super) struct KnownTenant {
     pub(super) next_start_us: i64,
     /// Unix ms.
     created_at: i64,
+    /// What the ids of the jobs of its schedules are made of. Whoever knew it could take them before.
+    pub(super) salt: Uuid,
     /// Its jobs in all queues.
     pub(super) depth: Depth,
     /// Its bells that are out.
@@ -66,9 +70,9 @@ impl KnownTenant {
             rate_per_second: columns.maybe_int()?.and_then(|rate| u32::try_from(rate).ok()),
             queued_max: columns.maybe_int()?.map(i64::cast_unsigned),
         };
-        let (next_start_us, created_at) = (columns.int()?, columns.int()?);
+        let (next_start_us, created_at, salt) = (columns.int()?, columns.int()?, columns.uuid()?);
         let (depth, offered) = (Depth::default(), 0);
-        Ok(Self { number, name, limits, next_start_us, created_at, depth, offered, unsaved: false })
+        Ok(Self { number, name, limits, next_start_us, created_at, salt, depth, offered, unsaved: false })
     }
 
     /// Why nothing more of it may be started or offered now.
@@ -81,9 +85,14 @@ impl KnownTenant {
         if self.offered >= u64::from(rate.burst()) {
             return Some(HeldBack::Running);
         }
+        self.starts_at(wall_ms).map(HeldBack::Until)
+    }
+
+    /// When its rate lets the next one start, Unix ms; `None`: now.
+    fn starts_at(&self, wall_ms: i64) -> Option<i64> {
         let now_us = wall_ms.saturating_mul(1_000);
-        let at_us = rate.earliest_us(self.next_start_us, now_us);
-        (at_us > now_us).then(|| HeldBack::Until(at_us.div_euclid(1_000) + 1))
+        let at_us = Rate(self.limits.rate_per_second?).earliest_us(self.next_start_us, now_us);
+        (at_us > now_us).then(|| at_us.div_euclid(1_000) + 1)
     }
 
     pub(super) fn view(&self) -> TenantView {
@@ -96,8 +105,8 @@ impl KnownTenant {
     }
 
     fn save(&self, sql: &mut dyn Sql) -> Result<(), StorageError> {
-        let query = "INSERT INTO tenants (tenant, name, share, running_max, rate, queued_max, next_start, created_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        let query = "INSERT INTO tenants (tenant, name, share, running_max, rate, queued_max, next_start, created_at, salt)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
                      ON CONFLICT (tenant) DO UPDATE SET share = ?3, running_max = ?4, rate = ?5, queued_max = ?6, next_start = ?7";
         let Limits { share, running_max, rate_per_second, queued_max } = self.limits;
         let rate = rate_per_second.map(i64::from);
@@ -109,7 +118,8 @@ impl KnownTenant {
             rate,
             queued_max,
             self.next_start_us,
-            self.created_at
+            self.created_at,
+            self.salt
         ];
         sql.write(query, values)
     }
@@ -117,7 +127,7 @@ impl KnownTenant {
 
 /// The number under which a tenant's rows stand; `None`: it has none.
 pub(super) fn number_of(sql: &mut dyn Sql, name: &Tenant) -> Result<Option<i64>, StorageError> {
-    sql.one("SELECT tenant FROM tenants WHERE name = ?", values![name.as_str()], |columns| columns.int())
+    sql.one(NUMBER, values![name.as_str()], |columns| columns.int())
 }
 
 /// All of them, by name.
@@ -200,6 +210,11 @@ impl KnownTenants {
         if self.any_limited { self.all.get(&number)?.held_back(wall_ms) } else { None }
     }
 
+    /// When the tenant's rate lets the next one start, Unix ms; `None`: now.
+    pub(super) fn starts_at(&self, number: i64, wall_ms: i64) -> Option<i64> {
+        if self.any_limited { self.all.get(&number)?.starts_at(wall_ms) } else { None }
+    }
+
     /// Whether one more of it may run: bells that are out are as they are.
     pub(super) fn may_run(&self, number: i64) -> bool {
         let known = if self.any_limited { self.all.get(&number) } else { None };
@@ -228,6 +243,7 @@ impl Transaction<'_> {
     }
 
     fn add_tenant(&mut self, name: &Tenant, limits: Limits) -> Result<Result<i64, Problem>, StorageError> {
+        let salt = Uuid::from_u64_pair(self.random(), self.random());
         let known = &mut self.memory.tenants;
         if known.all.len() >= TENANTS_MAX {
             let detail = format!("There are {TENANTS_MAX} tenants, which is the limit.");
@@ -237,7 +253,7 @@ impl Transaction<'_> {
         let (created_at, depth) = (self.context.wall_ms, Depth::default());
         let name = name.clone();
         let tenant =
-            KnownTenant { number, name, limits, next_start_us: 0, created_at, depth, offered: 0, unsaved: false };
+            KnownTenant { number, name, limits, next_start_us: 0, created_at, salt, depth, offered: 0, unsaved: false };
         tenant.save(self.sql)?;
         known.put(tenant);
         self.count("tenant_added");
@@ -313,12 +329,17 @@ impl Transaction<'_> {
             // Whatever ends, or is taken, wakes it.
             Some(HeldBack::Running) => false,
             Some(HeldBack::Until(at_ms)) => {
-                let more_at = &mut self.memory.queue(queue).more_at;
-                *more_at = Some(more_at.map_or(at_ms, |known| known.min(at_ms)));
-                self.due(at_ms);
+                self.look_again(queue, at_ms);
                 false
             }
         }
+    }
+
+    /// The queue is looked at again then, Unix ms.
+    pub(super) fn look_again(&mut self, queue: &str, at_ms: i64) {
+        let more_at = &mut self.memory.queue(queue).more_at;
+        *more_at = Some(more_at.map_or(at_ms, |known| known.min(at_ms)));
+        self.due(at_ms);
     }
 
     /// Something of a tenant that was held back may be started now.

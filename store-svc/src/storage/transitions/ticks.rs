@@ -60,7 +60,10 @@ impl Transaction<'_> {
     }
 
     fn run_tick(&mut self, row: &ScheduleRow, job: &JobTemplate, tick: Timestamp) -> Result<LastTick, StorageError> {
-        let job_id = job_of(row.tenant, &row.name, tick);
+        let known = self.memory.tenants.get(row.tenant);
+        let salt =
+            known.map(|known| known.salt).ok_or_else(|| StorageError::Internal("a schedule is nobody's".to_owned()))?;
+        let job_id = job_of(salt, &row.name, tick);
         let at = Timestamp::from_unix_ms(self.context.wall_ms);
         let made_by = MadeBy { name: row.name.to_string(), tick: Some(tick) };
         let problem = match self.create_by(row.tenant, &job.create(job_id), Some(&made_by))? {

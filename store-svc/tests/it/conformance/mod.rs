@@ -69,6 +69,7 @@ suite! {
     access {
         a_key_is_made_once_rotated_and_revoked, a_key_of_another_tenant_is_not_there, sessions_end_with_their_key,
         keys_are_listed_page_by_page, what_operators_do_is_recorded_with_it,
+        what_is_recorded_is_done_for_the_callers_tenant,
     }
     batches { one_bad_command_does_not_fail_its_batch, failed_work_leaves_nothing_behind, committed_work_survives_a_kill }
     bulk_retrying {
@@ -154,14 +155,14 @@ suite! {
         what_nobody_takes_is_given_up_and_may_be_sent_again, who_is_gone_is_told_nothing_more,
         a_deleted_webhook_is_forgotten_with_its_events, secrets_overlap_when_they_are_rotated,
         webhooks_are_bounded_listed_and_not_private, a_page_of_events_follows_the_other,
-        a_job_that_was_handed_over_is_no_sessions, a_wait_that_was_asked_for_is_kept,
+        a_job_that_was_handed_over_is_no_sessions, a_wait_that_was_asked_for_is_kept, an_event_names_the_tenant_of_its_job,
     }
     tenants {
         what_belongs_to_another_is_not_there, an_id_of_another_is_taken_and_tells_nothing, schedules_and_retries_are_a_tenants_own,
-        tenants_are_known_by_their_first_job_up_to_a_bound, of_the_next_starts_each_gets_its_share,
+        nobody_can_guess_the_id_of_a_ticks_job, tenants_are_known_by_their_first_job_up_to_a_bound, of_the_next_starts_each_gets_its_share,
         a_newcomer_starts_next_behind_any_backlog, a_claim_that_is_repeated_gets_the_same_other_job,
         who_has_nothing_waiting_is_rung_beside_a_backlog, pulls_are_divided_by_shares, as_many_run_at_once_as_may,
-        so_many_start_per_second_as_may, as_many_wait_as_may, limits_and_counts_survive_a_kill,
+        so_many_start_per_second_as_may, a_pull_keeps_to_the_rate_beside_a_bell, as_many_wait_as_may, limits_and_counts_survive_a_kill,
     }
     unique {
         one_job_with_a_key_is_open, a_key_is_free_when_its_job_has_ended, a_repeat_is_the_same_job_and_no_conflict,
