@@ -9,7 +9,7 @@ use protocol::job::ClaimRefusal;
 use protocol::logs::{LogTail, Output};
 use protocol::schedule::ScheduleCommand;
 use protocol::store_api::{Answer, Claim, Command, Complete, Create, Outcome, PutData, Reply, RetryJobs};
-use protocol::tenant::Tenant;
+use protocol::tenant::{Limits, Tenant};
 use protocol::time::Timestamp;
 use protocol::webhook::{Filter, WebhookCommand};
 use serde_json::value::RawValue;
@@ -124,7 +124,15 @@ fn fill(storage: &mut dyn Storage) -> (SessionId, JobId, JobId) {
         ..PutData::json("k".try_into().expect("a key"), raw("[1]"))
     };
     apply(storage, &Command::PutData(put));
+    let limits = Limits { share: 3, rate_per_second: Some(7), ..Limits::default() };
+    apply(storage, &Command::SetTenant { tenant: acme(), limits });
+    let of_acme = Command::Create(Box::new(create("a")));
+    step(storage, |transitions| transitions.apply(&acme(), &of_acme).map(drop)).expect("created");
     (knows, running, waiting)
+}
+
+fn acme() -> Tenant {
+    "acme".parse().expect("a tenant")
 }
 
 /// Everything that can be read, as text.
@@ -138,6 +146,9 @@ fn everything(reader: &mut dyn Reader) -> Vec<String> {
         let entry = reader.data(key).expect("read").read.expect("there");
         format!("{key} {} {}", entry.version.0, entry.data.get())
     }));
+    told.push(format!("{:?}", reader.tenants().expect("read").read));
+    let of_acme = JobsQuery { limit: 100, ..JobsQuery::default() };
+    told.push(format!("{:?}", reader.jobs(&acme(), &of_acme).expect("read").read.jobs));
     told.push(format!("{:?}", reader.outstanding().expect("read")));
     told.extend(
         jobs.read
@@ -183,9 +194,9 @@ fn everything_moves_and_goes_on_in_a_history_of_its_own() {
     drop(sqlite);
 
     let moved = import(&file, &url).expect("moved");
-    assert_eq!((moved["jobs"], moved["results"], moved["idempotency_keys"]), (12, 1, 1));
-    assert_eq!((moved["logs"], moved["tombstones"], moved["retries"], moved["queues"]), (4, 1, 1, 2));
-    assert_eq!((moved["schedules"], moved["webhooks"], moved["deliveries"]), (1, 1, 4));
+    assert_eq!((moved["jobs"], moved["results"], moved["idempotency_keys"]), (13, 1, 1));
+    assert_eq!((moved["logs"], moved["tombstones"], moved["retries"], moved["queues"]), (4, 1, 1, 3));
+    assert_eq!((moved["schedules"], moved["webhooks"], moved["deliveries"], moved["tenants"]), (1, 1, 4, 2));
     let mut postgres = open(&url);
     assert_eq!(everything(postgres.reader().expect("a reader").as_mut()), before);
     assert_ne!(postgres.incarnation(), incarnation);
@@ -212,6 +223,17 @@ fn everything_moves_and_goes_on_in_a_history_of_its_own() {
 
     assert!(matches!(import(&file, &url), Err(ImportError::NotEmpty { .. })));
     assert_eq!(status(&postgres, waiting), Status::Succeeded, "nothing was changed");
+}
+
+#[test]
+fn a_database_that_only_has_limits_is_not_empty() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("store.db");
+    drop(Sqlite::open(&file, "process 7").expect("it opens"));
+    let url = fresh_url();
+    let limits = Limits { running_max: Some(3), ..Limits::default() };
+    apply(&mut open(&url), &Command::SetTenant { tenant: Tenant::default(), limits });
+    assert!(matches!(import(&file, &url), Err(ImportError::NotEmpty { .. })));
 }
 
 #[test]
