@@ -18,6 +18,7 @@ use crate::durations;
 use crate::load::{self, arguments::Load};
 use crate::operate::keys::{Audit, Keys};
 use crate::operate::schedules::Schedules;
+use crate::operate::tenants::Tenants;
 use crate::operate::webhooks::Webhooks;
 
 pub(crate) use data::{Data, DataDelete, DataGet, DataPut, DataWrite, Inspect, Invalidate};
@@ -78,6 +79,8 @@ pub(crate) enum Command {
     Keys(Keys),
     /// What operators did, newest first
     Audit(Audit),
+    /// Show whose jobs there are, and set what each tenant may have
+    Tenants(Tenants),
     /// What each queue holds, and what came and went within the last minute
     Queues(List),
     /// Begin nothing new from a queue; what runs goes on, and jobs are still accepted

@@ -10,7 +10,7 @@ use chassis::config::Source;
 use crate::arguments::{Arguments, Command};
 use crate::data::inspect;
 use crate::jobs::{batch, show};
-use crate::operate::{backends, keys, queues, schedules, top, webhooks, workers};
+use crate::operate::{backends, keys, queues, schedules, tenants, top, webhooks, workers};
 use crate::{
     backup, chaos, control, data, definitions, doctor, explain, health, jobs, load, logs, retry, submit, up, watch,
 };
@@ -50,6 +50,7 @@ async fn client_command(command: Command, source: &Source) -> anyhow::Result<Exi
         Command::Webhooks(arguments) => webhooks::run(arguments, source).await,
         Command::Keys(arguments) => keys::run(arguments, source).await,
         Command::Audit(arguments) => keys::audit(&arguments, source).await,
+        Command::Tenants(arguments) => tenants::run(arguments, source).await,
         Command::Queues(arguments) => queues::list(&arguments, source).await,
         Command::Pause(arguments) => queues::pause(&arguments, source).await,
         Command::Resume(arguments) => queues::resume(&arguments, source).await,

@@ -162,6 +162,7 @@ pub(crate) fn state(job: &JobView, now_ms: i64) -> String {
         (_, Some(WaitingFor::Worker)) => "waiting for a worker that knows its task".to_owned(),
         (_, Some(WaitingFor::Slot)) => "waiting for a free slot".to_owned(),
         (_, Some(WaitingFor::QueuePaused)) => "its queue is paused".to_owned(),
+        (_, Some(WaitingFor::TenantLimit)) => "waiting for a limit of its tenant".to_owned(),
         (_, Some(WaitingFor::Broker)) => "waiting for the broker".to_owned(),
         (_, Some(WaitingFor::DueTime) | None) => "queued".to_owned(),
     }

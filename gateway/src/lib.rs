@@ -16,6 +16,7 @@ mod router;
 mod schedules;
 mod state;
 mod store;
+mod tenants;
 mod webhooks;
 
 use std::sync::Arc;

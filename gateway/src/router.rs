@@ -15,6 +15,7 @@ use crate::openapi;
 use crate::queues;
 use crate::schedules;
 use crate::state::Edge;
+use crate::tenants;
 use crate::webhooks;
 
 pub(crate) fn router(edge: Edge, room: Room) -> Router {
@@ -67,6 +68,8 @@ pub(crate) fn router(edge: Edge, room: Room) -> Router {
         .route("/webhooks/{name}/deliveries", get(webhooks::deliveries::list))
         .route("/webhooks/{name}/deliveries/{id}/resend", post(webhooks::deliveries::resend))
         .route("/workers", get(list::workers))
+        .route("/tenants", get(tenants::list))
+        .route("/tenants/{tenant}", put(tenants::put).layer(admitted.clone()))
         .route("/data", get(read::default_key))
         .route("/data/{key}", get(read::key).merge(put(write::put).layer(admitted.clone())).delete(write::delete))
         .route("/bytes/{key}", get(read::bytes).merge(put(write::put_bytes).layer(admitted.clone())))

@@ -142,6 +142,8 @@ pub enum WaitingFor {
     /// A free slot of such a worker.
     Slot,
     QueuePaused,
+    /// Its tenant's other jobs: as many run, or were started lately, as its limits allow.
+    TenantLimit,
     Broker,
 }
 

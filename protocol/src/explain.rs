@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{Status, WaitingFor};
 use crate::ids::{Fence, JobId, Position, SessionId};
+use crate::tenant::Tenant;
 use crate::time::Timestamp;
 
 /// Jobs ahead are counted up to this many; then there are more.
@@ -32,6 +33,9 @@ pub struct Explanation {
     /// When it fails if it has not started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_by: Option<Timestamp>,
+    /// What holds a queued job back though its turn may have come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_limit: Option<TenantLimit>,
     /// Of a queued job that some worker knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<QueuePosition>,
@@ -49,12 +53,28 @@ pub struct Explanation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QueuePosition {
-    /// Jobs that are offered to a worker before it.
+    /// Jobs of the same tenant that are offered to a worker before it.
     pub ahead: u64,
     /// `false`: there are more.
     pub exact: bool,
     /// It is offered to the workers already: the next free slot may take it.
     pub offered: bool,
+}
+
+/// A limit that operators set the job's tenant, and that is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TenantLimit {
+    pub tenant: Tenant,
+    /// Jobs of the tenant that run now, or are offered to workers.
+    pub running: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_max: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_per_second: Option<u32>,
+    /// When its rate lets the next one start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<Timestamp>,
 }
 
 /// Live workers that consume the job's queue and know its task.
@@ -122,6 +142,7 @@ pub fn reason(job: &Explanation) -> String {
         (_, Some(WaitingFor::Broker)) => {
             "The broker is away: nothing is offered to the workers until it is back.".to_owned()
         }
+        (_, Some(WaitingFor::TenantLimit)) => for_its_tenant(job),
         (_, Some(WaitingFor::Slot) | None) => for_a_slot(job),
     }
 }
@@ -151,6 +172,21 @@ fn without_worker(job: &Explanation) -> String {
         0 => format!("No live worker consumes the queue {}.", job.queue),
         1 => format!("The one live worker of the queue {} does not know the task {}.", job.queue, job.task),
         _ => format!("None of the {consumers} live workers of the queue {} knows the task {}.", job.queue, job.task),
+    }
+}
+
+fn for_its_tenant(job: &Explanation) -> String {
+    let Some(TenantLimit { tenant, running, running_max, rate_per_second, starts_at }) = &job.tenant_limit else {
+        return "Its tenant has as many jobs running as it may.".to_owned();
+    };
+    match (running_max, rate_per_second, starts_at) {
+        (Some(most), _, _) if running >= most => {
+            format!("The tenant {tenant} may have {most} jobs running at once, and has {running}.")
+        }
+        (_, Some(rate), Some(at)) => {
+            format!("The tenant {tenant} may start {rate} jobs per second; the next one at {at}.")
+        }
+        _ => format!("The tenant {tenant} may not start more jobs now."),
     }
 }
 
@@ -189,6 +225,7 @@ mod tests {
             paused_at: None,
             due_at: None,
             start_by: None,
+            tenant_limit: None,
             position: None,
             workers: None,
             lease: None,
@@ -221,6 +258,18 @@ mod tests {
         );
         check(&Explanation { workers: consumed(3), ..queued(WaitingFor::Worker) }, "None of the 3 live workers");
         check(&queued(WaitingFor::Broker), "The broker is away");
+        let limited = |running, running_max, rate_per_second| Explanation {
+            tenant_limit: Some(TenantLimit {
+                tenant: "acme".parse().expect("a name"),
+                running,
+                running_max,
+                rate_per_second,
+                starts_at: rate_per_second.and(at),
+            }),
+            ..queued(WaitingFor::TenantLimit)
+        };
+        check(&limited(5, Some(5), None), "The tenant acme may have 5 jobs running at once, and has 5.");
+        check(&limited(1, Some(5), Some(2)), "The tenant acme may start 2 jobs per second; the next one at 1970");
         let able = Able { sessions: 1, slots: 8, busy: 7, consumers: 2, listed: Vec::new() };
         let placed = |ahead, exact, offered| Explanation {
             position: Some(QueuePosition { ahead, exact, offered }),

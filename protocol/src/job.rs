@@ -173,6 +173,15 @@ impl Job {
         self.claim(self.dispatch, claim)
     }
 
+    /// Another job was due before it, so whoever was given its bell took that one: it waits for its next bell. `false`: it does not wait.
+    pub fn overtaken(&mut self) -> bool {
+        let waits = self.state == State::Queued;
+        if waits {
+            self.queue();
+        }
+        waits
+    }
+
     /// Renews the owner's lease, also an expired one that was not reaped yet.
     pub fn renew(&mut self, fence: Fence) -> Result<(), LeaseLost> {
         if !self.is_owned_by(fence) {

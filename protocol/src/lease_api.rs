@@ -14,6 +14,7 @@ use crate::api::{DEFAULT_QUEUE, Status};
 use crate::ids::{ClaimId, Fence, JobId, SessionId};
 use crate::key::{QueueName, TaskPattern, WorkerName};
 use crate::store_api::{Claimed, JobFence, PulledJob};
+use crate::tenant::Tenant;
 
 /// Shortest and longest lease, in ms.
 pub const LEASE_MS: RangeInclusive<u64> = 1_000..=3_600_000;
@@ -102,6 +103,9 @@ pub struct Leases {
 pub struct Lease {
     pub lease_id: LeaseId,
     pub job_id: JobId,
+    /// Whose job it is.
+    #[serde(default)]
+    pub tenant: Tenant,
     pub task: String,
     pub queue: String,
     pub run: u32,
@@ -124,10 +128,36 @@ pub struct Lease {
 impl From<PulledJob> for Lease {
     fn from(pulled: PulledJob) -> Self {
         let PulledJob { job_id, claimed } = pulled;
-        let Claimed { fence, task, queue, run, attempt, max_attempts, lease_ms, timeout_ms, payload, trace, .. } =
-            claimed;
+        let Claimed {
+            tenant,
+            fence,
+            task,
+            queue,
+            run,
+            attempt,
+            max_attempts,
+            lease_ms,
+            timeout_ms,
+            payload,
+            trace,
+            ..
+        } = claimed;
         let lease_id = LeaseId(JobFence { job_id, fence });
-        Self { lease_id, job_id, task, queue, run, attempt, max_attempts, fence, lease_ms, timeout_ms, payload, trace }
+        Self {
+            lease_id,
+            job_id,
+            tenant,
+            task,
+            queue,
+            run,
+            attempt,
+            max_attempts,
+            fence,
+            lease_ms,
+            timeout_ms,
+            payload,
+            trace,
+        }
     }
 }
 

@@ -120,6 +120,8 @@ catalogue! {
     IdempotencyMismatch = "idempotency-mismatch", 422, "Idempotency key reused", "The idempotency key was used with another body.";
     RateLimited = "rate-limited", 429, "Too many requests", "Over the limit; try again later.";
     QueueFull = "queue-full", 429, "Queue full", "The queue has as many open jobs as it may; try again later.";
+    /// The limit of the tenant's own jobs, wherever they wait.
+    TenantFull = "tenant-full", 429, "Tenant full", "As many jobs of this tenant wait as may; try again later.";
     HeadersTooLarge = "headers-too-large", 431, "Headers too large", "The request head is larger than the limit.";
     Internal = "internal", 500, "Internal error", "Something went wrong on our side.";
     NotImplemented = "not-implemented", 501, "Not implemented", "This is not supported.";

@@ -37,6 +37,12 @@ impl Depth {
         self.open() < depth_max
     }
 
+    pub fn add(&mut self, other: Self) {
+        self.scheduled += other.scheduled;
+        self.queued += other.queued;
+        self.running += other.running;
+    }
+
     /// Counts a step of one job; `before` is `None` when it was created.
     pub fn moved(&mut self, before: Option<State>, after: State) {
         if let Some(count) = before.and_then(|state| self.count_of(state)) {

@@ -3,12 +3,24 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::problem::Problem;
+use crate::queue::Depth;
+use crate::time::Timestamp;
+
 /// The header that says for whom a call to the store is made; absent, it is for [`Tenant::default`].
 pub const HEADER: &str = "x-longshore-tenant";
 /// Longest name of a tenant, in bytes.
 pub const NAME_BYTES_MAX: usize = 63;
 /// The tenant of whoever names none.
 pub const DEFAULT_NAME: &str = "default";
+/// Tenants that there may be.
+pub const TENANTS_MAX: usize = 1_000;
+/// The largest share.
+pub const SHARE_MAX: u32 = 1_000;
+/// The most starts per second that can be asked for.
+pub const RATE_MAX: u32 = 100_000;
+/// When to come back to a tenant whose jobs wait in the largest number, in s.
+pub const FULL_RETRY_AFTER_S: u64 = 5;
 
 /// The name of a tenant: 1 to 63 of `a`-`z`, `0`-`9`, `_` and `-`, beginning with a letter or a digit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,6 +83,75 @@ impl std::fmt::Display for Tenant {
     }
 }
 
+/// What operators grant a tenant. A limit that is absent is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = TenantLimits))]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Where jobs of several tenants wait in one queue, starts are divided in the proportion of these.
+    #[serde(default = "one")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1_000, default = 1))]
+    pub share: u32,
+    /// Jobs that run at once, in all queues together. 0: nothing is started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_max: Option<u64>,
+    /// Starts per second, in all queues together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100_000))]
+    pub rate_per_second: Option<u32>,
+    /// Jobs that wait, queued or scheduled; a further submit is answered 429 `tenant-full`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_max: Option<u64>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { share: one(), running_max: None, rate_per_second: None, queued_max: None }
+    }
+}
+
+impl Limits {
+    /// # Errors
+    /// 422 for a number out of its range.
+    pub fn check(self) -> Result<Self, Problem> {
+        if !(1..=SHARE_MAX).contains(&self.share) {
+            return Err(Problem::invalid("/share", format!("must be from 1 to {SHARE_MAX}")));
+        }
+        if self.rate_per_second.is_some_and(|rate| !(1..=RATE_MAX).contains(&rate)) {
+            return Err(Problem::invalid("/rate_per_second", format!("must be from 1 to {RATE_MAX}, or absent")));
+        }
+        Ok(self)
+    }
+
+    /// Whether starts depend on what the tenant does elsewhere.
+    #[must_use]
+    pub fn holds_back(self) -> bool {
+        self.running_max.is_some() || self.rate_per_second.is_some()
+    }
+}
+
+/// A tenant as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TenantView {
+    pub tenant: Tenant,
+    pub limits: Limits,
+    /// Its jobs that have not ended, in all queues.
+    pub depth: Depth,
+    pub created_at: Timestamp,
+}
+
+/// `GET /tenants`, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Tenants {
+    pub tenants: Vec<TenantView>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +171,21 @@ mod tests {
         check("a b", false);
         check("ä", false);
         check(&"x".repeat(64), false);
+    }
+
+    #[test]
+    fn limits_are_checked() {
+        let check = |json: &str, refused: Option<&str>| {
+            let limits: Limits = serde_json::from_str(json).expect(json);
+            let pointer = limits.check().err().map(|problem| problem.errors[0].pointer.clone());
+            assert_eq!(pointer.as_deref(), refused, "{json}");
+        };
+        check("{}", None);
+        check(r#"{"share":1000,"running_max":0,"rate_per_second":1,"queued_max":0}"#, None);
+        check(r#"{"share":0}"#, Some("/share"));
+        check(r#"{"share":1001}"#, Some("/share"));
+        check(r#"{"rate_per_second":0}"#, Some("/rate_per_second"));
+        check(r#"{"rate_per_second":100001}"#, Some("/rate_per_second"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::clock;
-use protocol::bulk_retry::{BulkRetry, BulkState, Pace};
+use protocol::bulk_retry::{BulkRetry, Pace};
 use protocol::ids::RetryId;
 
 use crate::hub::Hub;
@@ -43,8 +43,7 @@ struct Worker {
 impl Worker {
     /// One step of each; `false`: there are none.
     async fn round(&mut self) -> anyhow::Result<bool> {
-        let mut running = self.readers.read(|reader| reader.bulk_retries()).await?.read;
-        running.retain(|retry| retry.state == BulkState::Running);
+        let running = self.readers.read(|reader| reader.running_retries()).await?;
         self.paces.retain(|id, _| running.iter().any(|retry| retry.retry_id == *id));
         for retry in &running {
             self.step(retry).await?;

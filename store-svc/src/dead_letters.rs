@@ -5,6 +5,7 @@ use std::time::Duration;
 use chassis::broker::{Broker, Delivery, Verdict};
 use protocol::envelope::Bell;
 use protocol::store_api::{BellFates, BellId, Command};
+use protocol::tenant::Tenant;
 use protocol::topology::{JOBS_DEAD, JOBS_REJECTED};
 
 use crate::writer::Writer;
@@ -36,7 +37,7 @@ pub(crate) async fn triage(broker: Broker, writer: Writer) {
 
 async fn ring_again(writer: &Writer, bell: BellId) {
     let fates = BellFates { sent: Vec::new(), ring_again: vec![bell] };
-    while let Err(error) = writer.apply(vec![Command::Bells(fates.clone())]).await {
+    while let Err(error) = writer.apply(Tenant::default(), vec![Command::Bells(fates.clone())]).await {
         tracing::warn!(%error, "a dead bell is not noted yet");
         tokio::time::sleep(PAUSE).await;
     }

@@ -171,6 +171,7 @@ async fn trim_all(readers: &Readers, writer: &Writer, kept: Kept, now_ms: i64) -
 mod tests {
     use protocol::ids::JobId;
     use protocol::store_api::{Command, Create};
+    use protocol::tenant::Tenant;
 
     use super::*;
     use crate::samples;
@@ -196,10 +197,10 @@ mod tests {
             .iter()
             .filter_map(|command| if let Command::Create(create) = command { Some(create.job_id) } else { None })
             .collect();
-        writer.apply(creates).await.expect("created");
+        writer.apply(Tenant::default(), creates).await.expect("created");
         let (open, ended) = ids.split_first().expect("some");
         let cancels = ended.iter().map(|job_id| Command::Cancel { job_id: *job_id }).collect();
-        writer.apply(cancels).await.expect("cancelled");
+        writer.apply(Tenant::default(), cancels).await.expect("cancelled");
         let kept = Kept {
             log_ms: DAY_MS,
             jobs_ms: 7 * DAY_MS,
@@ -215,13 +216,13 @@ mod tests {
             let reads = move |reader: &mut dyn Reader| {
                 let mut seen = (0, 0);
                 for job_id in ended {
-                    match reader.job(job_id)?.read {
+                    match reader.job(&Tenant::default(), job_id)?.read {
                         JobRead::Job(..) => seen.0 += 1,
                         JobRead::Expired => seen.1 += 1,
                         JobRead::Unknown => {}
                     }
                 }
-                Ok((matches!(reader.job(open)?.read, JobRead::Job(..)), seen))
+                Ok((matches!(reader.job(&Tenant::default(), open)?.read, JobRead::Job(..)), seen))
             };
             readers.read(reads).await.expect("read")
         };

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use chassis::fault_points::{FaultPoint, fault_point};
 use protocol::ids::Position;
 use protocol::store_api::{Answer, BellFates, Command};
+use protocol::tenant::Tenant;
 use thiserror::Error;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
@@ -69,13 +70,13 @@ impl Writer {
         Ok((Self { entrances }, Ended { has_ended, handle }))
     }
 
-    /// Applies commands of a client, or says at once that there is no room.
+    /// Applies commands of a client, for its tenant, or says at once that there is no room.
     ///
     /// # Errors
     /// Why none of them was applied. A failure of a single one is in its answer.
-    pub(crate) async fn apply(&self, commands: Vec<Command>) -> Result<Written, WriteError> {
+    pub(crate) async fn apply(&self, tenant: Tenant, commands: Vec<Command>) -> Result<Written, WriteError> {
         let entrance = self.entrances.of(Lane::of(&commands));
-        let (request, answer) = ApplyRequest::new(commands);
+        let (request, answer) = ApplyRequest::new(tenant, commands);
         entrance.try_send(Box::new(request)).map_err(|error| match error {
             TrySendError::Full(_) => WriteError::Overloaded,
             TrySendError::Closed(_) => WriteError::Ended,
@@ -177,14 +178,17 @@ impl Thread {
         let hub = Arc::clone(&self.hub);
         let mut rung = Vec::new();
         let context = self.context();
+        let anybody = Tenant::default();
         let hints: Vec<Command> = self.hints.drain(..).map(Command::Bells).collect();
         let result = self.storage.transact(&context, &mut |transitions| {
             rung.clear();
-            let asked: Vec<&Command> = batch.iter().flat_map(|request| request.commands()).collect();
+            let asked = batch.iter().filter_map(|request| request.commands());
+            let asked = asked.flat_map(|(tenant, commands)| commands.iter().map(move |command| (tenant, command)));
+            let asked: Vec<(&Tenant, &Command)> = asked.collect();
             transitions.foresee(&asked)?;
             drop(asked);
             for hint in &hints {
-                transitions.apply(hint)?;
+                transitions.apply(&anybody, hint)?;
             }
             for request in &mut batch {
                 request.run(transitions)?;

@@ -6,6 +6,7 @@ use chassis::testing::wait_until;
 use protocol::ids::{Dispatch, Incarnation, JobId, RetryId, SessionId};
 use protocol::problem::Kind;
 use protocol::store_api::{BellId, Command, JobFence, Reply};
+use protocol::tenant::Tenant;
 
 use super::lanes::WAITING_MAX;
 use super::*;
@@ -38,11 +39,11 @@ fn unused<T>() -> Result<T, StorageError> {
 }
 
 impl Transitions for Transaction {
-    fn foresee(&mut self, _: &[&Command]) -> Result<(), StorageError> {
+    fn foresee(&mut self, _: &[(&Tenant, &Command)]) -> Result<(), StorageError> {
         Ok(())
     }
 
-    fn apply(&mut self, command: &Command) -> Result<Answer, StorageError> {
+    fn apply(&mut self, _: &Tenant, command: &Command) -> Result<Answer, StorageError> {
         match command {
             Command::Cancel { job_id } if *job_id == BROKEN => unused(),
             Command::Cancel { job_id } => {
@@ -179,12 +180,12 @@ fn cancel(job_id: JobId) -> Command {
 #[tokio::test]
 async fn what_waits_is_committed_together() {
     let (writer, permit, stub) = start();
-    let first = writer.apply(vec![cancel(JobId::generate())]);
+    let first = writer.apply(Tenant::default(), vec![cancel(JobId::generate())]);
     let others = async {
         wait_until(DEADLINE, "the first is under way", async || room(&writer, Lane::UnderWay) == WAITING_MAX).await;
         let two = futures_util::future::join(
-            writer.apply(vec![cancel(JobId::generate()), cancel(JobId::generate())]),
-            writer.apply(vec![cancel(JobId::generate())]),
+            writer.apply(Tenant::default(), vec![cancel(JobId::generate()), cancel(JobId::generate())]),
+            writer.apply(Tenant::default(), vec![cancel(JobId::generate())]),
         );
         let permits = async {
             wait_until(DEADLINE, "both wait", async || room(&writer, Lane::UnderWay) == WAITING_MAX - 2).await;
@@ -208,14 +209,14 @@ fn create() -> Command {
 async fn a_flood_of_submits_does_not_hold_up_what_is_under_way() {
     let (writer, permit, stub) = start();
     let urgent = JobId::generate();
-    let first = writer.apply(vec![cancel(JobId::generate())]);
+    let first = writer.apply(Tenant::default(), vec![cancel(JobId::generate())]);
     let others = async {
         wait_until(DEADLINE, "the first is under way", async || room(&writer, Lane::UnderWay) == WAITING_MAX).await;
-        let submits = (0..8).map(|_| writer.apply((0..100).map(|_| create()).collect()));
+        let submits = (0..8).map(|_| writer.apply(Tenant::default(), (0..100).map(|_| create()).collect()));
         let flood = futures_util::future::join_all(submits);
         let late = async {
             wait_until(DEADLINE, "the flood waits", async || room(&writer, Lane::NewJobs) == WAITING_MAX - 8).await;
-            writer.apply(vec![cancel(urgent)]).await
+            writer.apply(Tenant::default(), vec![cancel(urgent)]).await
         };
         let permits = async {
             wait_until(DEADLINE, "all wait", async || room(&writer, Lane::UnderWay) == WAITING_MAX - 1).await;
@@ -239,7 +240,7 @@ async fn a_command_that_breaks_its_transaction_fails_alone() {
         permit.send(()).expect("it runs");
     }
     let commands = vec![cancel(good[0]), cancel(BROKEN), cancel(good[1])];
-    let written = writer.apply(commands).await.expect("answered");
+    let written = writer.apply(Tenant::default(), commands).await.expect("answered");
     let kinds: Vec<Option<Kind>> = written
         .answers
         .iter()
@@ -258,7 +259,7 @@ async fn too_many_that_wait_are_told_at_once() {
     let (writer, permit, _stub) = start();
     let mut waiting = futures_util::stream::FuturesUnordered::new();
     let overloaded = loop {
-        let mut next = Box::pin(writer.apply(vec![cancel(JobId::generate())]));
+        let mut next = Box::pin(writer.apply(Tenant::default(), vec![cancel(JobId::generate())]));
         match futures_util::poll!(&mut next) {
             std::task::Poll::Ready(answer) => break answer,
             std::task::Poll::Pending => waiting.push(next),
@@ -280,10 +281,10 @@ async fn hints_wait_for_company() {
     let bell = BellId { job_id: JobId::generate(), dispatch: Dispatch(1) };
     let sent = Command::Bells(BellFates { sent: vec![bell], ring_again: Vec::new() });
     // Answered though nothing can be committed yet.
-    let written = writer.apply(vec![sent.clone(), sent]).await.expect("answered");
+    let written = writer.apply(Tenant::default(), vec![sent.clone(), sent]).await.expect("answered");
     assert_eq!(written.answers.len(), 2);
     permit.send(()).expect("it runs");
-    writer.apply(vec![cancel(JobId::generate())]).await.expect("written");
+    writer.apply(Tenant::default(), vec![cancel(JobId::generate())]).await.expect("written");
     let stub = stub.lock().expect("not poisoned");
     assert_eq!((stub.hints, stub.transactions.len()), (2, 1));
 }

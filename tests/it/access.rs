@@ -1,13 +1,15 @@
 //! Who may do what, in the whole system: keys are made, rotated and revoked at one gateway and heeded at all; each tenant has data of its own; what
 //! operators do is recorded.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures_util::future::{try_join, try_join_all};
 use http::{Method, header};
 use serde_json::{Value, json};
 use tests::rabbit::Vhost;
-use tests::{Cluster, Setup, eventually, postgres, scenario};
+use tests::{Cluster, Setup, among_strangers, eventually, postgres, scenario};
 
 use crate::SOON;
 
@@ -177,13 +179,130 @@ async fn each_tenant_has_data_of_its_own() -> Result<()> {
         ensure!(job["invalidates"] == json!(["price"]), "{job}");
         let told = acme.send(cluster, "gateway-1", Method::GET, "/data/price", None).await?;
         ensure!(told.header("cache-status") != "longshore-near; hit", "{told}");
-        let seen = default.send(cluster, "lb", Method::GET, &path, None).await?;
-        if seen.status == 200 {
-            cluster.client().adopt(id);
-        }
+        default.send(cluster, "lb", Method::GET, &path, None).await?.problem(404)?;
         Ok(())
     })
     .await
+}
+
+/// The ids on the first page of what a key's tenant has.
+async fn jobs_of(cluster: &Cluster, key: &Key) -> Result<BTreeSet<String>> {
+    let page = read(cluster, key, "lb", "/jobs?limit=500").await?;
+    let jobs = page["jobs"].as_array().context("a list")?;
+    Ok(jobs.iter().filter_map(|job| job["job_id"].as_str().map(str::to_owned)).collect())
+}
+
+async fn submitted(cluster: &Cluster, key: &Key, idempotency_key: &str) -> Result<String> {
+    let http = cluster.http("gateway-0")?.with_key(&key.api_key);
+    let body = json!({"task": "noop"});
+    let headers = [("idempotency-key", idempotency_key)];
+    let accepted = http.send(Method::POST, "/longtask", &headers, Some(&body)).await?.expect(202)?;
+    accepted["job_id"].as_str().map(str::to_owned).context("an id")
+}
+
+async fn is_not_there(cluster: &Cluster, stranger: &Key, id: &str) -> Result<()> {
+    let ways = [
+        (Method::GET, ""),
+        (Method::GET, "/events"),
+        (Method::GET, "/result"),
+        (Method::GET, "/payload"),
+        (Method::GET, "/logs"),
+        (Method::GET, "/explain"),
+        (Method::POST, "/cancel"),
+        (Method::POST, "/retry"),
+        (Method::DELETE, ""),
+    ];
+    for (method, part) in ways {
+        let path = format!("/jobs/{id}{part}");
+        let told = stranger.send(cluster, "gateway-1", method.clone(), &path, None).await?;
+        ensure!(told.status == 404, "{method} {part}: {told}");
+    }
+    let waits = cluster.http("gateway-1")?.with_key(&stranger.api_key);
+    waits.send(Method::GET, &format!("/jobs/{id}"), &[("prefer", "wait=30")], None).await?.problem(404)?;
+    Ok(())
+}
+
+async fn jobs_of_their_own(cluster: &mut Cluster) -> Result<()> {
+    let mut owners = Vec::new();
+    for tenant in ["default", "acme", "globex"] {
+        let asked = json!({"name": tenant, "tenant": tenant, "scopes": ["read", "submit", "operate"]});
+        owners.push(Key::create(cluster, asked).await?);
+    }
+    let [default, acme, globex] = owners.as_slice() else { unreachable!("there are three") };
+    // Submitted side by side, under the same idempotency keys: whatever goes to the store together, each gets its own.
+    let keys: Vec<String> = (0..20).map(|number| format!("k{number}")).collect();
+    let of_acme = try_join_all(keys.iter().map(|key| submitted(cluster, acme, key)));
+    let of_globex = try_join_all(keys.iter().map(|key| submitted(cluster, globex, key)));
+    let (of_acme, of_globex) = try_join(of_acme, of_globex).await?;
+    ensure!(jobs_of(cluster, acme).await? == of_acme.iter().cloned().collect(), "acme's are {of_acme:?}");
+    ensure!(jobs_of(cluster, globex).await? == of_globex.iter().cloned().collect(), "globex's are {of_globex:?}");
+    ensure!(jobs_of(cluster, default).await?.is_empty(), "nobody else's");
+    let mine = of_acme[0].as_str();
+    let path = format!("/jobs/{mine}");
+    let done = eventually(SOON, "it succeeds", async || {
+        let job = read(cluster, acme, "lb", &path).await?;
+        Ok((job["status"] == "succeeded").then_some(job))
+    })
+    .await?;
+    for stranger in [globex, default] {
+        is_not_there(cluster, stranger, mine).await?;
+        let taken = stranger.send(cluster, "lb", Method::PUT, &path, Some(&json!({"task": "noop"}))).await?;
+        let told = taken.problem(409)?;
+        ensure!(!told.to_string().contains("acme"), "an id is taken, and no more is said: {told}");
+    }
+    ensure!(read(cluster, acme, "gateway-1", &path).await? == done, "nothing has changed");
+
+    // Schedules and retries, too.
+    let nightly = json!({"cron": "@yearly", "job": {"task": "noop"}});
+    for owner in [acme, globex] {
+        owner.send(cluster, "lb", Method::PUT, "/schedules/nightly", Some(&nightly)).await?.expect(201)?;
+    }
+    acme.send(cluster, "lb", Method::DELETE, "/schedules/nightly", None).await?.expect(204)?;
+    acme.send(cluster, "lb", Method::POST, "/schedules/nightly/run", None).await?.problem(404)?;
+    ensure!(read(cluster, acme, "lb", "/schedules").await?["schedules"] == json!([]));
+    let schedules = read(cluster, globex, "lb", "/schedules").await?;
+    ensure!(schedules["schedules"].as_array().is_some_and(|schedules| schedules.len() == 1), "{schedules}");
+    let run = globex.send(cluster, "lb", Method::POST, "/schedules/nightly/run", None).await?.expect(202)?;
+    is_not_there(cluster, acme, run["job_id"].as_str().context("an id")?).await?;
+    let body = json!({"task": "noop", "delay_ms": 600_000});
+    let waits = globex.send(cluster, "lb", Method::POST, "/longtask", Some(&body)).await?.expect(202)?;
+    let path = format!("/jobs/{}/cancel", waits["job_id"].as_str().context("an id")?);
+    globex.send(cluster, "lb", Method::POST, &path, None).await?.expect(200)?;
+    for (owner, matching) in [(acme, 0), (globex, 1), (default, 0)] {
+        let retry = json!({"status": "cancelled", "dry_run": true});
+        let preview = owner.send(cluster, "lb", Method::POST, "/jobs:retry", Some(&retry)).await?.expect(200)?;
+        ensure!(preview["matching"] == matching, "{preview}");
+    }
+
+    // What each tenant may have is the system's.
+    let limits = json!({"running_max": 2});
+    for (method, path, body) in [(Method::GET, "/tenants", None), (Method::PUT, "/tenants/acme", Some(&limits))] {
+        acme.send(cluster, "lb", method.clone(), path, body).await?.problem(403)?;
+        default.send(cluster, "lb", method, path, body).await?.expect(200)?;
+    }
+    let tenants = read(cluster, default, "lb", "/tenants").await?;
+    let names: Vec<_> = tenants["tenants"].as_array().into_iter().flatten().map(|one| one["tenant"].as_str()).collect();
+    ensure!(names == [Some("acme"), Some("default"), Some("globex")], "{tenants}");
+    let audit = cluster.client().http().get("/audit?limit=1").await?.expect(200)?;
+    let entry = &audit["entries"][0];
+    ensure!(entry["action"] == "tenant.put" && entry["target"] == "acme", "{audit}");
+
+    // What is dropped is gone for its tenant, and was never there for others.
+    let path = format!("/jobs/{mine}");
+    acme.send(cluster, "lb", Method::DELETE, &path, None).await?.expect(204)?;
+    acme.send(cluster, "lb", Method::GET, &path, None).await?.problem(410)?;
+    is_not_there(cluster, globex, mine).await
+}
+
+#[tokio::test]
+async fn each_tenant_has_jobs_of_its_own() -> Result<()> {
+    among_strangers(Setup::embedded().api_key(FIRST_KEY), jobs_of_their_own).await
+}
+
+#[tokio::test]
+async fn each_tenant_has_jobs_of_its_own_in_several_stores() -> Result<()> {
+    let setup = Setup::rabbitmq(Vhost::fresh().await?.urls()).postgres(postgres::fresh_database().await?, 2);
+    among_strangers(setup.api_key(FIRST_KEY), jobs_of_their_own).await
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ mod real_input;
 mod schedules;
 mod secrets;
 mod secured;
+mod tenants;
 mod tidy;
 mod tracing;
 mod transcripts;

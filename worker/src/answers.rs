@@ -87,6 +87,8 @@ mod tests {
 
     fn claimed() -> Result<Reply, StoreError> {
         Ok(Reply::Claimed(Box::new(Claimed {
+            job_id: None,
+            tenant: protocol::tenant::Tenant::default(),
             fence: Fence(1),
             task: "noop".to_owned(),
             queue: "default".to_owned(),

@@ -37,8 +37,9 @@ impl Attempt {
     pub(crate) fn begin(runtime: &Runtime, won: Won) -> Self {
         let Won { job_id, claimed, sent_ms } = won;
         let step = traced::attempt(job_id, &claimed);
-        let Claimed { fence, task, run, attempt, lease_ms, timeout_ms, payload, trace, cancel_requested, .. } =
-            *claimed;
+        let Claimed {
+            tenant, fence, task, run, attempt, lease_ms, timeout_ms, payload, trace, cancel_requested, ..
+        } = *claimed;
         let who = JobFence { job_id, fence };
         let settings = runtime.registry.find(&task).map_or_else(TaskSettings::default, |found| found.settings);
         let timeout_ms = timeout_ms.unwrap_or(settings.timeout_ms);
@@ -46,7 +47,7 @@ impl Attempt {
         let trace = step.as_ref().map(|step| step.traceparent().to_string()).or(trace);
         let said = trace.as_deref().unwrap_or_default();
         let span = tracing::info_span!("job", job_id = %who.job_id, task, run, attempt, trace = said);
-        let job = Job { id: who.job_id, task, run, attempt, fence, payload, trace };
+        let job = Job { id: who.job_id, tenant, task, run, attempt, fence, payload, trace };
         let session = &runtime.session;
         let deadline = Instant::now() + Duration::from_millis(timeout_ms);
         let job = JobContext::new(job, deadline, session.ledger.progress().clone(), runtime.guard.clone());

@@ -50,7 +50,9 @@ pub(crate) async fn claim(runtime: &Runtime, bell: &Bell) -> Taken {
         None => TaskSettings::default().lease_ms,
     };
     let session = runtime.session.id;
-    let command = Claim { session, job_id: bell.job_id, dispatch: bell.dispatch, claim_id, lease_ms };
+    // A bell says that a job waits; where tenants share the queue, another one may be due.
+    let or_except = Some(runtime.registry.with_other_lease(lease_ms));
+    let command = Claim { session, job_id: bell.job_id, dispatch: bell.dispatch, claim_id, lease_ms, or_except };
     let mut backoff = store_backoff();
     let mut may_have_been_won = false;
     loop {
@@ -60,9 +62,10 @@ pub(crate) async fn claim(runtime: &Runtime, bell: &Bell) -> Taken {
         let age_ms = wall_ms().saturating_sub(bell.created_at.unix_ms());
         match after_claim(answer, now_ms() - sent_ms, age_ms, runtime.retention_ms) {
             AfterClaim::Run(claimed) => {
-                metrics::claim("won");
-                traced::claimed(span, "won");
-                return Taken::Run(Won { job_id: bell.job_id, claimed, sent_ms });
+                let how = if claimed.job_id.is_some() { "in-turn" } else { "won" };
+                metrics::claim(how);
+                traced::claimed(span, how);
+                return Taken::Run(Won { job_id: claimed.job_id.unwrap_or(bell.job_id), claimed, sent_ms });
             }
             AfterClaim::Ack(why) => {
                 metrics::claim(why);

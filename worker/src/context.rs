@@ -10,6 +10,7 @@ use protocol::ids::{Fence, JobId};
 use protocol::lease_api::PROGRESS_MESSAGE_BYTES_MAX;
 use protocol::logs::Output;
 use protocol::store_api::JobFence;
+use protocol::tenant::Tenant;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, oneshot, watch};
@@ -25,6 +26,8 @@ const GUARD_DEADLINE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Job {
     pub id: JobId,
+    /// Whose job it is; `default` where nobody is told apart.
+    pub tenant: Tenant,
     pub task: String,
     pub run: u32,
     pub attempt: u32,
@@ -306,6 +309,7 @@ mod tests {
     fn context() -> JobContext {
         let job = Job {
             id: JobId::generate(),
+            tenant: Tenant::default(),
             task: "noop".to_owned(),
             run: 1,
             attempt: 1,

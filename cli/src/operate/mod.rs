@@ -5,6 +5,7 @@ pub(crate) mod keys;
 mod named;
 pub(crate) mod queues;
 pub(crate) mod schedules;
+pub(crate) mod tenants;
 pub(crate) mod top;
 pub(crate) mod webhooks;
 pub(crate) mod workers;

@@ -62,6 +62,8 @@ const ROUTES: &[(&str, Needs)] = &[
     ("/webhooks/{name}/deliveries/{id}/resend", &[("POST", System(Operate))]),
     ("/webhooks/{name}/resend", &[("POST", System(Operate))]),
     ("/workers", &[("GET", System(Read))]),
+    ("/tenants", &[("GET", System(Read))]),
+    ("/tenants/{tenant}", &[("PUT", System(Operate))]),
     ("/data", &[("GET", Of(Read))]),
     ("/data/{key}", &[("GET", Of(Read)), ("PUT", Of(Submit)), ("DELETE", Of(Submit))]),
     ("/bytes/{key}", &[("GET", Of(Read)), ("PUT", Of(Submit))]),

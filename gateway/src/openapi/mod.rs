@@ -21,6 +21,7 @@ use crate::jobs::{batch, control, events, list, retry_many, status, submit};
 use crate::leases::{end, take};
 use crate::queues;
 use crate::schedules;
+use crate::tenants;
 use crate::webhooks;
 use headers::IfNoneMatch;
 use problems::Any;
@@ -30,6 +31,7 @@ use shared::Shared;
 /// The tags of operations, in the order in which they are shown.
 pub(crate) const JOBS: &str = "Jobs";
 pub(crate) const QUEUES: &str = "Queues and workers";
+pub(crate) const TENANTS: &str = "Tenants";
 pub(crate) const SCHEDULES: &str = "Schedules";
 pub(crate) const WEBHOOKS: &str = "Webhooks";
 pub(crate) const LEASES: &str = "Leases";
@@ -45,6 +47,7 @@ pub(crate) const DESCRIPTION: &str = "Description";
     tags(
         (name = JOBS, description = "Long work: submit it, look at it, wait for its end, stop it."),
         (name = QUEUES, description = "What waits, and who works."),
+        (name = TENANTS, description = "Whose jobs there are, and what each may have."),
         (name = SCHEDULES, description = "Jobs that are made again and again, at times that a cron expression names in a time zone."),
         (name = WEBHOOKS, description = "Who is told, by a signed POST, that a job has ended."),
         (name = LEASES, description = "Workers over HTTP: take jobs, keep them, and say how they ended."),
@@ -56,7 +59,7 @@ pub(crate) const DESCRIPTION: &str = "Description";
     paths(
         submit::post, batch::post, list::jobs, status::job, submit::put, control::purge, events::events, status::result,
         status::payload, status::logs, status::explain, control::cancel, control::retry, retry_many::post, retry_many::list,
-        retry_many::stop, queues::list, queues::pause, queues::resume,
+        retry_many::stop, queues::list, queues::pause, queues::resume, tenants::list, tenants::put,
         schedules::list::list, schedules::list::one, schedules::put::put, schedules::control::delete, schedules::control::pause,
         schedules::control::resume, schedules::control::run, webhooks::list::list, webhooks::list::one, webhooks::put::put,
         webhooks::control::delete, webhooks::control::enable, webhooks::control::disable, webhooks::control::rotate,

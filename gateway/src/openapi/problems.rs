@@ -49,13 +49,13 @@ problems! {
     /// Of a job's result.
     OfResult = [NotFound NotFinished NoResult] [JobExpired];
     /// Of a job that is submitted.
-    OfSubmit = [UniqueConflict] [JobExpired] [Invalid IdempotencyMismatch] [RateLimited QueueFull];
+    OfSubmit = [UniqueConflict] [JobExpired] [Invalid IdempotencyMismatch] [RateLimited QueueFull TenantFull];
     /// Of a job that is submitted under an id, or opened again.
-    OfReopening = [Conflict UniqueConflict] [JobExpired] [RateLimited QueueFull];
+    OfReopening = [Conflict UniqueConflict] [JobExpired] [RateLimited QueueFull TenantFull];
     /// Of a schedule that is put.
     OfPut = [Conflict];
     /// Of a job that a schedule makes at once.
-    OfRun = [Conflict UniqueConflict] [Invalid] [RateLimited QueueFull];
+    OfRun = [Conflict UniqueConflict] [Invalid] [RateLimited QueueFull TenantFull];
     /// Of a lease in the path.
     OfLease = [NotFound] [JobExpired LeaseLost];
     /// Of a write that is conditional.

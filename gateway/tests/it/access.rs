@@ -56,7 +56,13 @@ async fn every_operation_asks_who_calls_and_what_the_key_is_good_for() {
     let mut asked = 0;
     for (path, item) in document.body["paths"].as_object().expect("paths") {
         let id = "018bcfe5-6800-7000-8000-000000000000";
-        let names = [("{name}", "nightly"), ("{queue}", "default"), ("{key}", "a"), ("{file}", "docs.css")];
+        let names = [
+            ("{name}", "nightly"),
+            ("{queue}", "default"),
+            ("{key}", "a"),
+            ("{tenant}", "acme"),
+            ("{file}", "docs.css"),
+        ];
         let target = names.iter().fold(path.replace("{id}", id), |path, (name, value)| path.replace(name, value));
         for (method, operation) in item.as_object().expect("operations") {
             let method: Method = method.to_uppercase().parse().expect("a method");
@@ -83,7 +89,7 @@ async fn every_operation_asks_who_calls_and_what_the_key_is_good_for() {
         assert_eq!(gateway.get(path).await.status, 200, "{path}");
     }
     check(&gateway.get("/console/events").await, 401, "unauthenticated");
-    for shared in ["/workers", "/queues", "/console/events"] {
+    for shared in ["/workers", "/queues", "/tenants", "/webhooks", "/console/events"] {
         check(&get(&gateway, shared, &of_tenant).await, 403, "missing-scope");
     }
 }

@@ -14,6 +14,8 @@ const ASK: &str = r#"{"worker":"w 1","tasks":["words","report_*"]}"#;
 
 fn job() -> PulledJob {
     let claimed = Claimed {
+        job_id: None,
+        tenant: protocol::tenant::Tenant::default(),
         fence: Fence(3),
         task: "words".to_owned(),
         queue: "default".to_owned(),

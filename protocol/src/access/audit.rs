@@ -85,6 +85,7 @@ pub fn act_of(command: &Command) -> Option<(&'static str, String)> {
     Some(match command {
         Command::PauseQueue { queue } => ("queue.pause", queue.to_string()),
         Command::ResumeQueue { queue } => ("queue.resume", queue.to_string()),
+        Command::SetTenant { tenant, .. } => ("tenant.put", tenant.to_string()),
         Command::Cancel { job_id } => ("job.cancel", job_id.to_string()),
         Command::Retry { job_id } => ("job.retry", job_id.to_string()),
         Command::Purge { job_id } => ("job.purge", job_id.to_string()),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::ticks::Ticks;
 use crate::ids::JobId;
@@ -58,10 +59,11 @@ pub fn due(ticks: Ticks<'_>, catch_up: CatchUp, first: Timestamp, now: Timestamp
     Due { run, missed, passed_over, next: later.or_else(|| ticks.after(now)) }
 }
 
-/// The id of the job of a tick: always the same, so that there is one however often it is asked for.
+/// The id of the job of a tick: always the same, so that there is one however often it is asked for. Nobody can guess it who does not know the salt of
+/// the schedule's tenant.
 #[must_use]
-pub fn job_of(tenant: i64, name: &ScheduleName, tick: Timestamp) -> JobId {
-    let digest = Sha256::digest(format!("{tenant}/{name}@{}", tick.unix_ms()));
+pub fn job_of(salt: Uuid, name: &ScheduleName, tick: Timestamp) -> JobId {
+    let digest = Sha256::digest(format!("{salt}/{name}@{}", tick.unix_ms()));
     let mut rest = [0; 10];
     rest.copy_from_slice(&digest[..10]);
     let made_ms = tick.unix_ms().max(0).unsigned_abs();
@@ -167,13 +169,14 @@ mod tests {
     #[test]
     fn a_tick_has_one_job_and_no_two_have_the_same() {
         let name = |text: &str| ScheduleName::try_from(text).expect("a name");
-        let job = job_of(0, &name("nightly"), at(100));
-        assert_eq!(job, job_of(0, &name("nightly"), at(100)));
+        let (salt, another) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let job = job_of(salt, &name("nightly"), at(100));
+        assert_eq!(job, job_of(salt, &name("nightly"), at(100)));
         assert_eq!(job.made_ms(), Some(at(100).unix_ms()));
         for other in [
-            job_of(0, &name("nightly"), at(101)),
-            job_of(0, &name("nightly2"), at(100)),
-            job_of(1, &name("nightly"), at(100)),
+            job_of(salt, &name("nightly"), at(101)),
+            job_of(salt, &name("nightly2"), at(100)),
+            job_of(another, &name("nightly"), at(100)),
         ] {
             assert_ne!(job, other);
         }

@@ -9,6 +9,7 @@ use crate::api::{JobView, Status};
 use crate::ids::{DeliveryId, JobId};
 use crate::key::{QueueName, TaskPattern, WebhookName};
 use crate::problem::{Kind, Problem};
+use crate::tenant::Tenant;
 use crate::time::Timestamp;
 
 /// So many may be there; one more is refused.
@@ -99,6 +100,9 @@ pub struct Event {
 pub struct EventData {
     /// As it was then, without its result.
     pub job: JobView,
+    /// Whose job it is; absent of one of the tenant `default`.
+    #[serde(default, skip_serializing_if = "Tenant::is_default")]
+    pub tenant: Tenant,
 }
 
 /// What names an event at a webhook: of the end of a run it is always the same.

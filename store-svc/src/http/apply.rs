@@ -7,14 +7,19 @@ use protocol::problem::Problem;
 use protocol::store_api::{Answer, Applied, Apply, ITEMS_MAX, Reply};
 
 use super::Service;
+use super::tenants::For;
 use super::traced::Commits;
 
-pub(super) async fn apply(State(service): State<Service>, Json(apply): Json<Apply>) -> Result<Response, Rejection> {
+pub(super) async fn apply(
+    State(service): State<Service>,
+    For(tenant): For,
+    Json(apply): Json<Apply>,
+) -> Result<Response, Rejection> {
     if apply.items.len() > ITEMS_MAX {
         return Err(Problem::invalid("/items", format!("at most {ITEMS_MAX} items")).into());
     }
     let commits = Commits::begin(&apply.items);
-    let written = service.inner.writer.apply(apply.items).await;
+    let written = service.inner.writer.apply(tenant, apply.items).await;
     match (commits, &written) {
         (Some(commits), Ok(written)) => commits.written(&written.answers),
         (Some(commits), Err(_)) => commits.lost(),

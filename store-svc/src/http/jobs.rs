@@ -12,6 +12,7 @@ use protocol::problem::{Kind, Problem};
 use protocol::store_api::CHANGED_HEADER;
 use serde::Deserialize;
 
+use super::tenants::For;
 use super::{Service, page};
 use crate::storage::{At, AttemptsRead, JobRead, JobsQuery, PayloadRead, ResultRead};
 
@@ -27,10 +28,11 @@ pub(super) struct ListQuery {
 
 pub(super) async fn list(
     State(service): State<Service>,
+    For(tenant): For,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Rejection> {
     let query = checked(query)?;
-    let page = service.inner.readers.read(move |reader| reader.jobs(&query)).await?;
+    let page = service.inner.readers.read(move |reader| reader.jobs(&tenant, &query)).await?;
     let jobs = page.read.jobs.into_iter().map(|job| service.seen(job)).collect();
     let next_cursor = page.read.before.map(|before| before.to_string());
     Ok(service.read(At { position: page.position, read: JobPage { jobs, next_cursor } }))
@@ -46,8 +48,12 @@ fn checked(query: ListQuery) -> Result<JobsQuery, Problem> {
     Ok(JobsQuery { status: query.status, queue: query.queue, task: query.task, before, limit })
 }
 
-pub(super) async fn job(State(service): State<Service>, Path(id): Path<JobId>) -> Result<Response, Rejection> {
-    let found = service.inner.readers.read(move |reader| reader.job(id)).await?;
+pub(super) async fn job(
+    State(service): State<Service>,
+    For(tenant): For,
+    Path(id): Path<JobId>,
+) -> Result<Response, Rejection> {
+    let found = service.inner.readers.read(move |reader| reader.job(&tenant, id)).await?;
     Ok(match found.read {
         JobRead::Unknown => service.at(found.position, Rejection::from(Kind::NotFound)),
         JobRead::Expired => service.at(found.position, Rejection::from(Kind::JobExpired)),
@@ -58,8 +64,12 @@ pub(super) async fn job(State(service): State<Service>, Path(id): Path<JobId>) -
     })
 }
 
-pub(super) async fn explain(State(service): State<Service>, Path(id): Path<JobId>) -> Result<Response, Rejection> {
-    let found = service.inner.readers.read(move |reader| reader.explain(id)).await?;
+pub(super) async fn explain(
+    State(service): State<Service>,
+    For(tenant): For,
+    Path(id): Path<JobId>,
+) -> Result<Response, Rejection> {
+    let found = service.inner.readers.read(move |reader| reader.explain(&tenant, id)).await?;
     Ok(match found.read {
         Some(mut job) => {
             job.waiting_for = service.waits_for(job.waiting_for);
@@ -70,8 +80,12 @@ pub(super) async fn explain(State(service): State<Service>, Path(id): Path<JobId
     })
 }
 
-pub(super) async fn result(State(service): State<Service>, Path(id): Path<JobId>) -> Result<Response, Rejection> {
-    let found = service.inner.readers.read(move |reader| reader.result(id)).await?;
+pub(super) async fn result(
+    State(service): State<Service>,
+    For(tenant): For,
+    Path(id): Path<JobId>,
+) -> Result<Response, Rejection> {
+    let found = service.inner.readers.read(move |reader| reader.result(&tenant, id)).await?;
     let refused = |kind: Kind| service.at(found.position, Rejection::from(kind));
     Ok(match found.read {
         ResultRead::Unknown => refused(Kind::NotFound),
@@ -82,8 +96,12 @@ pub(super) async fn result(State(service): State<Service>, Path(id): Path<JobId>
     })
 }
 
-pub(super) async fn payload(State(service): State<Service>, Path(id): Path<JobId>) -> Result<Response, Rejection> {
-    let found = service.inner.readers.read(move |reader| reader.payload(id)).await?;
+pub(super) async fn payload(
+    State(service): State<Service>,
+    For(tenant): For,
+    Path(id): Path<JobId>,
+) -> Result<Response, Rejection> {
+    let found = service.inner.readers.read(move |reader| reader.payload(&tenant, id)).await?;
     Ok(match found.read {
         PayloadRead::Unknown => service.at(found.position, Rejection::from(Kind::NotFound)),
         PayloadRead::Expired => service.at(found.position, Rejection::from(Kind::JobExpired)),
@@ -91,8 +109,12 @@ pub(super) async fn payload(State(service): State<Service>, Path(id): Path<JobId
     })
 }
 
-pub(super) async fn logs(State(service): State<Service>, Path(id): Path<JobId>) -> Result<Response, Rejection> {
-    let found = service.inner.readers.read(move |reader| reader.logs(id)).await?;
+pub(super) async fn logs(
+    State(service): State<Service>,
+    For(tenant): For,
+    Path(id): Path<JobId>,
+) -> Result<Response, Rejection> {
+    let found = service.inner.readers.read(move |reader| reader.logs(&tenant, id)).await?;
     Ok(match found.read {
         AttemptsRead::Unknown => service.at(found.position, Rejection::from(Kind::NotFound)),
         AttemptsRead::Expired => service.at(found.position, Rejection::from(Kind::JobExpired)),

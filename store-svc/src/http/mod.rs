@@ -34,6 +34,7 @@ mod pull;
 mod queues;
 mod retries;
 mod schedules;
+mod tenants;
 mod traced;
 mod webhooks;
 
@@ -95,6 +96,7 @@ impl Service {
             .route("/keys", get(access::keys))
             .route("/keys/{id}", get(access::key))
             .route("/audit", get(access::audit))
+            .route("/tenants", get(tenants::list))
             .route("/log", get(log::log))
             .route("/pull", post(pull::pull))
             .route("/fenced", get(log::fenced))

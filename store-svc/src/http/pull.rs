@@ -9,6 +9,7 @@ use chassis::http::{Json, Query, Rejection};
 use protocol::ids::Position;
 use protocol::problem::Kind;
 use protocol::store_api::{Answer, Command, Pull, Pulled, PulledJob, Reply};
+use protocol::tenant::Tenant;
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -47,7 +48,7 @@ pub(super) async fn pull(
 }
 
 async fn take(service: &Service, pull: Pull) -> Result<(Position, Vec<PulledJob>), Rejection> {
-    let mut written = service.inner.writer.apply(vec![Command::Pull(pull)]).await?;
+    let mut written = service.inner.writer.apply(Tenant::default(), vec![Command::Pull(pull)]).await?;
     match written.answers.pop() {
         Some(Answer::Ok(reply)) => match *reply {
             Reply::Pulled { jobs } => Ok((written.position, jobs)),

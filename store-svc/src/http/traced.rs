@@ -49,7 +49,8 @@ impl Commits {
                 }
                 (About::Claim(job_id), Some(Answer::Ok(reply))) => {
                     if let Reply::Claimed(claimed) = &**reply {
-                        self.claimed(*job_id, claimed);
+                        // It may have been given another job, which was due first.
+                        self.claimed(claimed.job_id.unwrap_or(*job_id), claimed);
                     }
                 }
                 _ => {}

@@ -120,6 +120,12 @@ impl Live {
         self.pulled.get(queue).is_some_and(|queue| queue.knows(task))
     }
 
+    /// Whether anybody pulls from the queue.
+    #[must_use]
+    pub fn is_pulled_from(&self, queue: &str) -> bool {
+        self.pulled.contains_key(queue)
+    }
+
     /// The queues in which tasks are known now that were not known `before`.
     #[must_use]
     pub fn widened_since(&self, before: &Self) -> Vec<String> {

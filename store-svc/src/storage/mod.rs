@@ -16,7 +16,7 @@ use protocol::queue::{DEPTH_MAX_DEFAULT, Depth, Flow, QueueView};
 use protocol::retry::Backoff;
 use protocol::schedule::ScheduleView;
 use protocol::store_api::{Answer, BellId, Command, DataView, JobFence, QueuePause};
-use protocol::tenant::Tenant;
+use protocol::tenant::{Tenant, Tenants};
 use protocol::webhook::WebhookView;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -35,8 +35,8 @@ pub mod sqlite;
 mod transitions;
 mod webhooks;
 
-/// The only tenant yet.
-const TENANT: i64 = 0;
+/// The number under which the system's own rows stand: queues, sessions, data, the log. It is also that of the tenant `default`.
+const SYSTEM: i64 = 0;
 
 /// Why a transaction or a read could not be done. Nothing was changed.
 #[derive(Debug, Error)]
@@ -120,13 +120,15 @@ pub type Work<'w> = &'w mut dyn FnMut(&mut dyn Transitions) -> Result<(), Storag
 ///
 /// Each method returns an error only when the storage failed; what the caller did wrong is an answer.
 pub trait Transitions {
-    /// These commands follow: what they need may be loaded together.
-    fn foresee(&mut self, commands: &[&Command]) -> Result<(), StorageError>;
-    fn apply(&mut self, command: &Command) -> Result<Answer, StorageError>;
+    /// These commands follow, each for its tenant: what they need may be loaded together.
+    fn foresee(&mut self, commands: &[(&Tenant, &Command)]) -> Result<(), StorageError>;
+    /// What a client commands concerns its tenant's jobs, keys and schedules, and nobody else's are there for it. What workers, operators and our
+    /// own programs command is not asked for whom.
+    fn apply(&mut self, tenant: &Tenant, command: &Command) -> Result<Answer, StorageError>;
 
     /// Queues that have rows to ring or freed places since they were rung last.
     fn restless(&self) -> Vec<String>;
-    /// Takes rows by priority, then age, into free places of the queue's window; their bells are to be published.
+    /// Takes rows by priority, then the tenants' shares, then age, into free places of the queue's window; their bells are to be published.
     fn ring(&mut self, queue: &str) -> Result<Rung, StorageError>;
     /// Bells that never reached the broker: their places are free, their rows are ready again.
     fn unring(&mut self, bells: &[BellId]) -> Result<(), StorageError>;
@@ -267,25 +269,30 @@ pub enum NewsItem {
     Pause(QueuePause),
 }
 
-/// The reads. Each answer is of one instant, with the log position at that instant.
+/// The reads. Each answer is of one instant, with the log position at that instant. Where a tenant is named, what belongs to others is as if it
+/// were not there.
 pub trait Reader: Send {
-    fn job(&mut self, job_id: JobId) -> Result<At<JobRead>, StorageError>;
+    fn job(&mut self, tenant: &Tenant, job_id: JobId) -> Result<At<JobRead>, StorageError>;
     /// Everything but the reason.
-    fn explain(&mut self, job_id: JobId) -> Result<At<Option<Explanation>>, StorageError>;
-    fn result(&mut self, job_id: JobId) -> Result<At<ResultRead>, StorageError>;
-    fn payload(&mut self, job_id: JobId) -> Result<At<PayloadRead>, StorageError>;
-    fn logs(&mut self, job_id: JobId) -> Result<At<AttemptsRead>, StorageError>;
-    fn jobs(&mut self, query: &JobsQuery) -> Result<At<JobsPage>, StorageError>;
+    fn explain(&mut self, tenant: &Tenant, job_id: JobId) -> Result<At<Option<Explanation>>, StorageError>;
+    fn result(&mut self, tenant: &Tenant, job_id: JobId) -> Result<At<ResultRead>, StorageError>;
+    fn payload(&mut self, tenant: &Tenant, job_id: JobId) -> Result<At<PayloadRead>, StorageError>;
+    fn logs(&mut self, tenant: &Tenant, job_id: JobId) -> Result<At<AttemptsRead>, StorageError>;
+    fn jobs(&mut self, tenant: &Tenant, query: &JobsQuery) -> Result<At<JobsPage>, StorageError>;
     fn log(&mut self, after: Position, kinds: LogKinds, limit: u32) -> Result<At<LogRead>, StorageError>;
     fn data(&mut self, key: &str) -> Result<At<Option<DataView>>, StorageError>;
     fn workers(&mut self) -> Result<At<Workers>, StorageError>;
     /// These queues and all others that have had a job, by name; without `last_minute` and `window`.
     fn queues(&mut self, always: &BTreeSet<String>) -> Result<At<Vec<QueueView>>, StorageError>;
+    /// All tenants, by name.
+    fn tenants(&mut self) -> Result<At<Tenants>, StorageError>;
     /// Retries of many jobs, newest first: those that run, and the last ones that have ended.
-    fn bulk_retries(&mut self) -> Result<At<Vec<BulkRetry>>, StorageError>;
-    fn schedule(&mut self, name: &ScheduleName) -> Result<At<Option<ScheduleView>>, StorageError>;
+    fn bulk_retries(&mut self, tenant: &Tenant) -> Result<At<Vec<BulkRetry>>, StorageError>;
+    /// Those that run, whosever they are.
+    fn running_retries(&mut self) -> Result<Vec<BulkRetry>, StorageError>;
+    fn schedule(&mut self, tenant: &Tenant, name: &ScheduleName) -> Result<At<Option<ScheduleView>>, StorageError>;
     /// Schedules after this name, at most so many, by name.
-    fn schedules(&mut self, after: &str, limit: u32) -> Result<At<SchedulesPage>, StorageError>;
+    fn schedules(&mut self, tenant: &Tenant, after: &str, limit: u32) -> Result<At<SchedulesPage>, StorageError>;
     /// As of this wall clock, which says what signs.
     fn webhook(&mut self, name: &WebhookName, now_ms: i64) -> Result<At<Option<WebhookView>>, StorageError>;
     /// Webhooks after this name, at most so many, by name.
@@ -305,7 +312,7 @@ pub trait Reader: Send {
     /// What operators of one tenant or of all did before this entry, at most so much of it, the newest first.
     fn audit(&mut self, of: Option<&Tenant>, before: Option<i64>, limit: u32) -> Result<At<AuditRead>, StorageError>;
     /// What a retry of many jobs would do.
-    fn preview_retry(&mut self, filter: &RetryFilter) -> Result<At<RetryPreview>, StorageError>;
+    fn preview_retry(&mut self, tenant: &Tenant, filter: &RetryFilter) -> Result<At<RetryPreview>, StorageError>;
     /// Leases of running jobs, for the reaper.
     fn leases(&mut self) -> Result<Vec<protocol::lease::Held<JobFence>>, StorageError>;
     /// Renewal numbers of sessions, for the reaper.

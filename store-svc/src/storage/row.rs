@@ -5,13 +5,13 @@ use protocol::ids::{ClaimId, Dispatch, Fence, JobId, Position, SessionId};
 use protocol::job::{Job, State};
 use protocol::schedule::CatchUp;
 
+use super::StorageError;
 use super::sql::{Columns, Sql, values};
-use super::{StorageError, TENANT};
 
 /// All columns of a job, in the order in which [`Row::read`] takes them.
 macro_rules! job_columns {
     () => {
-        "n, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts, dispatch, fence, claim, renewal, \
+        "n, tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts, dispatch, fence, claim, renewal, \
          settled, ring, ring_at, refusals, session, pulled, lease_ms, timeout_ms, progress, error_kind, error_message, \
          fingerprint, invalidates, invalidation, unique_key, start_deadline_ms, start_by, trace, created_at, due_at, \
          started_at, finished_at, cancel_requested_at, changed, schedule"
@@ -24,6 +24,8 @@ pub(super) use job_columns;
 pub(super) struct Row {
     /// Its age among all jobs: smaller is older.
     pub(super) n: i64,
+    /// The number of the tenant whose it is.
+    pub(super) tenant: i64,
     pub(super) job_id: JobId,
     pub(super) task: String,
     pub(super) queue: String,
@@ -61,11 +63,10 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn read(columns: &mut dyn Columns) -> Result<Self, StorageError> {
-        let n = columns.int()?;
+        let (n, tenant) = (columns.int()?, columns.int()?);
         let job_id = JobId(columns.uuid()?);
         let task = columns.text()?;
-        let queue = columns.text()?;
-        let priority = priority(columns.int()?);
+        let (queue, priority) = (columns.text()?, priority(columns.int()?));
         let mut job = Job::create(true, 0, false);
         job.state = state(columns.word()?)?;
         job.run = columns.small()?;
@@ -102,6 +103,7 @@ impl Row {
         job.cancel_requested = cancel_requested_at.is_some();
         Ok(Self {
             n,
+            tenant,
             job_id,
             task,
             queue,
@@ -134,8 +136,8 @@ impl Row {
     }
 
     pub(super) fn load(sql: &mut dyn Sql, job_id: JobId) -> Result<Option<Self>, StorageError> {
-        let query = concat!("SELECT ", job_columns!(), " FROM jobs WHERE tenant = ? AND job_id = ?");
-        sql.one(query, values![TENANT, job_id.0], Self::read)
+        let query = concat!("SELECT ", job_columns!(), " FROM jobs WHERE job_id = ?");
+        sql.one(query, values![job_id.0], Self::read)
     }
 
     pub(super) fn load_n(sql: &mut dyn Sql, n: i64) -> Result<Option<Self>, StorageError> {
@@ -154,7 +156,7 @@ impl Row {
             query,
             values![
                 self.n,
-                TENANT,
+                self.tenant,
                 self.job_id.0,
                 &self.task,
                 &self.queue,

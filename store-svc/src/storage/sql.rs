@@ -17,6 +17,7 @@ pub(super) enum Value<'v> {
     Text(Option<&'v str>),
     Uuid(Option<Uuid>),
     /// For `= ANY (?)`, which only remote storage is asked.
+    Ints(&'v [i64]),
     Uuids(&'v [Uuid]),
     Texts(&'v [&'v str]),
 }
@@ -44,6 +45,7 @@ value_from! {
     &'v Option<String>: |text| Self::Text(text.as_deref());
     Uuid: |uuid| Self::Uuid(Some(uuid));
     Option<Uuid>: |uuid| Self::Uuid(uuid);
+    &'v [i64]: |numbers| Self::Ints(numbers);
     &'v [Uuid]: |uuids| Self::Uuids(uuids);
     &'v [&'v str]: |texts| Self::Texts(texts);
 }

@@ -3,6 +3,7 @@
 use protocol::ids::Position;
 use protocol::problem::Kind;
 use protocol::store_api::{Answer, BellFates, Command, Reply};
+use protocol::tenant::Tenant;
 use tokio::sync::oneshot;
 
 use super::{WriteError, Written};
@@ -18,9 +19,9 @@ pub(super) trait Request: Send {
     /// How many commands it has.
     fn weight(&self) -> usize;
 
-    /// The commands that it will apply.
-    fn commands(&self) -> &[Command] {
-        &[]
+    /// The commands that it will apply, and for whom.
+    fn commands(&self) -> Option<(&Tenant, &[Command])> {
+        None
     }
 
     /// What it says, if it says only what may be forgotten: such a request is answered at once and written with the next one.
@@ -50,15 +51,19 @@ fn copy(error: &StorageError) -> StorageError {
 }
 
 pub(super) struct ApplyRequest {
+    tenant: Tenant,
     commands: Vec<Command>,
     answers: Vec<Answer>,
     reply: oneshot::Sender<Result<Written, WriteError>>,
 }
 
 impl ApplyRequest {
-    pub(super) fn new(commands: Vec<Command>) -> (Self, oneshot::Receiver<Result<Written, WriteError>>) {
+    pub(super) fn new(
+        tenant: Tenant,
+        commands: Vec<Command>,
+    ) -> (Self, oneshot::Receiver<Result<Written, WriteError>>) {
         let (reply, answer) = oneshot::channel();
-        (Self { commands, answers: Vec::new(), reply }, answer)
+        (Self { tenant, commands, answers: Vec::new(), reply }, answer)
     }
 
     fn send(reply: oneshot::Sender<Result<Written, WriteError>>, written: Result<Written, WriteError>) {
@@ -71,7 +76,7 @@ impl Request for ApplyRequest {
     fn run(&mut self, transitions: &mut dyn Transitions) -> Result<(), StorageError> {
         self.answers.clear();
         for command in &self.commands {
-            self.answers.push(transitions.apply(command)?);
+            self.answers.push(transitions.apply(&self.tenant, command)?);
         }
         Ok(())
     }
@@ -80,8 +85,8 @@ impl Request for ApplyRequest {
         self.commands.len()
     }
 
-    fn commands(&self) -> &[Command] {
-        &self.commands
+    fn commands(&self) -> Option<(&Tenant, &[Command])> {
+        Some((&self.tenant, &self.commands))
     }
 
     fn take_hints(&mut self) -> Option<Vec<BellFates>> {
@@ -111,7 +116,7 @@ impl Request for ApplyRequest {
         for command in &self.commands {
             let mut answer = None;
             let committed = alone(&mut |transitions| {
-                answer = Some(transitions.apply(command)?);
+                answer = Some(transitions.apply(&self.tenant, command)?);
                 Ok(())
             });
             match committed {

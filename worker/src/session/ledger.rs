@@ -188,11 +188,13 @@ mod tests {
     use super::*;
     use crate::context::Job;
     use protocol::ids::{Fence, JobId};
+    use protocol::tenant::Tenant;
     use tokio::time::Instant;
 
     fn begin(ledger: &Ledger, lease_ms: u64, sent_ms: u64) -> (JobFence, JobContext) {
         let job = Job {
             id: JobId::generate(),
+            tenant: Tenant::default(),
             task: "noop".to_owned(),
             run: 1,
             attempt: 1,

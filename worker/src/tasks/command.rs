@@ -119,6 +119,7 @@ impl CommandTask {
             .envs(&self.env)
             .env("LONGSHORE_JOB_ID", job.job_id().to_string())
             .env("LONGSHORE_TASK", job.task())
+            .env("LONGSHORE_TENANT", job.job().tenant.as_str())
             .env("LONGSHORE_RUN", job.job().run.to_string())
             .env("LONGSHORE_ATTEMPT", job.attempt().to_string())
             .env("LONGSHORE_FENCE", job.fence().to_string())

@@ -78,6 +78,7 @@ impl HttpTask {
         let mut fields = vec![
             ("longshore-job", job.job_id().to_string()),
             ("longshore-task", job.task().to_owned()),
+            ("longshore-tenant", job.job().tenant.to_string()),
             ("longshore-run", job.job().run.to_string()),
             ("longshore-attempt", job.attempt().to_string()),
             ("longshore-fence", job.fence().to_string()),

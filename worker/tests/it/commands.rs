@@ -9,6 +9,7 @@ use chassis::testing::wait_until;
 use protocol::api::{ErrorKind, Progress};
 use protocol::ids::{Fence, JobId};
 use protocol::store_api::Outcome;
+use protocol::tenant::Tenant;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -31,6 +32,7 @@ fn shell(script: &str, keys: &str) -> Registry {
 fn context(task: &str, payload: &str, timeout_ms: u64) -> JobContext {
     let job = Job {
         id: JobId::generate(),
+        tenant: Tenant::default(),
         task: task.to_owned(),
         run: 2,
         attempt: 3,

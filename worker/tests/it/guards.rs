@@ -9,6 +9,7 @@ use chassis::task::Tasks;
 use chassis::testing::wait_until;
 use protocol::ids::{Fence, JobId};
 use protocol::store_api::JobFence;
+use protocol::tenant::Tenant;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
@@ -157,6 +158,7 @@ fn shell(script: &str) -> Registry {
 fn job(guard: &Arc<Guard>) -> JobContext {
     let job = Job {
         id: JobId::generate(),
+        tenant: Tenant::default(),
         task: "it".to_owned(),
         run: 1,
         attempt: 1,

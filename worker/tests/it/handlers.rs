@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use protocol::ids::{Fence, JobId};
 use protocol::store_api::Outcome;
+use protocol::tenant::Tenant;
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -18,6 +19,7 @@ use worker::tasks::TaskSettings;
 fn context(task: &str, timeout_ms: u64) -> JobContext {
     let job = Job {
         id: JobId::generate(),
+        tenant: Tenant::default(),
         task: task.to_owned(),
         run: 1,
         attempt: 1,

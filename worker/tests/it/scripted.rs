@@ -48,6 +48,8 @@ pub(crate) struct Row {
 impl Row {
     fn claimed(&self, lease_ms: u64, more: bool) -> Claimed {
         Claimed {
+            job_id: None,
+            tenant: protocol::tenant::Tenant::default(),
             fence: self.job.fence,
             task: self.task.clone(),
             queue: "default".to_owned(),

@@ -16,6 +16,7 @@ use http::{HeaderMap, StatusCode};
 use protocol::api::ErrorKind;
 use protocol::ids::{Fence, JobId};
 use protocol::store_api::Outcome;
+use protocol::tenant::Tenant;
 use protocol::webhook::Secret;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -122,6 +123,7 @@ fn task(url: &str, keys: &str) -> Registry {
 fn context(payload: &str, timeout_ms: u64) -> JobContext {
     let job = Job {
         id: JobId::generate(),
+        tenant: Tenant::default(),
         task: "it".to_owned(),
         run: 2,
         attempt: 3,
@@ -173,6 +175,7 @@ async fn the_request_is_signed_and_says_whose_it_is() {
         ("webhook-id", id.as_str()),
         ("longshore-job", &job.job_id().to_string()),
         ("longshore-task", "it"),
+        ("longshore-tenant", "default"),
         ("longshore-run", "2"),
         ("longshore-attempt", "3"),
         ("longshore-fence", "4"),

@@ -15,6 +15,7 @@ pub(super) enum Bound {
     Int(Option<i64>),
     Text(Option<String>),
     Uuid(Option<Uuid>),
+    Ints(Vec<i64>),
     Uuids(Vec<Uuid>),
     Texts(Vec<String>),
     /// Of any type.
@@ -41,6 +42,7 @@ impl From<&Value<'_>> for Bound {
             Value::Int(number) => Self::Int(*number),
             Value::Text(text) => Self::Text(text.map(|text| storable(text).into_owned())),
             Value::Uuid(uuid) => Self::Uuid(*uuid),
+            Value::Ints(numbers) => Self::Ints(numbers.to_vec()),
             Value::Uuids(uuids) => Self::Uuids(uuids.to_vec()),
             Value::Texts(texts) => Self::Texts(texts.iter().map(|text| storable(text).into_owned()).collect()),
         }
@@ -58,6 +60,7 @@ impl ToSql for Bound {
             Self::Int(number) => number.to_sql_checked(ty, out),
             Self::Text(text) => text.to_sql_checked(ty, out),
             Self::Uuid(uuid) => uuid.to_sql_checked(ty, out),
+            Self::Ints(numbers) => numbers.to_sql_checked(ty, out),
             Self::Uuids(uuids) => uuids.to_sql_checked(ty, out),
             Self::Texts(texts) => texts.to_sql_checked(ty, out),
             Self::Null => Ok(IsNull::Yes),

@@ -35,8 +35,9 @@ const FIGURES: [(&str, &str); 6] = [
 /// What a fresh database may hold: the one entry that it is made with.
 const EMPTY: &str = "SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM log) + (SELECT count(*) FROM sessions)
      + (SELECT count(*) FROM idempotency_keys) + (SELECT count(*) FROM schedules)
-      + (SELECT count(*) FROM webhooks) + (SELECT count(*) FROM api_keys) + (SELECT count(*) FROM audit)
-      + (SELECT version - 1 FROM meta WHERE tenant = 0)";
+     + (SELECT count(*) FROM webhooks) + (SELECT count(*) FROM api_keys) + (SELECT count(*) FROM audit)
+     + (SELECT count(*) FROM tenants WHERE tenant <> 0 OR share <> 1 OR coalesce(running_max, rate, queued_max) IS NOT NULL)
+     + (SELECT version - 1 FROM meta WHERE tenant = 0)";
 
 /// Why nothing was moved.
 #[derive(Debug, Error)]
@@ -103,7 +104,7 @@ impl Import<'_> {
         if found != 0 {
             return Err(ImportError::NotEmpty { url: self.url.clone() });
         }
-        target.batch("DELETE FROM data").map_err(|fault| self.server(fault))?;
+        target.batch("DELETE FROM data; DELETE FROM tenants").map_err(|fault| self.server(fault))?;
         let mut moved = Moved::new();
         for table in self.tables()? {
             let rows = self.copy(target, &table)?;

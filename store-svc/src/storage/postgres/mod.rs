@@ -254,7 +254,7 @@ impl Storage for Postgres {
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StorageError> {
-        Ok(Box::new(Viewed(Snapshot { link: Link::new(Arc::clone(&self.target)) })))
+        Ok(Box::new(Viewed::of(Snapshot { link: Link::new(Arc::clone(&self.target)) })))
     }
 
     fn incarnation(&self) -> Incarnation {

@@ -11,6 +11,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
 ];
 /// Advisory locks of ours are pairs that begin with this: "LSHR".
 pub(super) const LOCKS: i32 = 0x4c53_4852;
@@ -94,7 +95,7 @@ pub(super) fn begin_history(connection: &mut Connection) -> Result<(), Fault> {
     let incarnation = Uuid::new_v4();
     connection.batch(&format!(
         "UPDATE longshore.meta SET incarnation = '{incarnation}', origin = {ORIGIN}, changes = changes + 1 WHERE tenant = 0;
-         UPDATE longshore.jobs SET fence = fence + {FENCES_SKIPPED} WHERE tenant = 0 AND state <> 'succeeded'"
+         UPDATE longshore.jobs SET fence = fence + {FENCES_SKIPPED} WHERE state <> 'succeeded'"
     ))
 }
 

@@ -8,7 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::transitions::{Memory, Transaction, Viewed};
-use super::{Context, Reader, Signals, Storage, StorageError, TENANT, Work};
+use super::{Context, Reader, SYSTEM, Signals, Storage, StorageError, Work};
 use statements::{Snapshot, Statements};
 
 pub mod backup;
@@ -82,7 +82,7 @@ impl Storage for Sqlite {
         let connection = Connection::open_with_flags(&self.path, flags)?;
         keep_statements(&connection)?;
         connection.pragma_update(None, "cache_size", -4_096)?;
-        Ok(Box::new(Viewed(Snapshot::of(connection))))
+        Ok(Box::new(Viewed::of(Snapshot::of(connection))))
     }
 
     fn incarnation(&self) -> Incarnation {
@@ -144,6 +144,7 @@ mod tests {
     use std::sync::Arc;
 
     use protocol::store_api::{Answer, Command, Create};
+    use protocol::tenant::Tenant;
 
     use super::*;
     use crate::samples;
@@ -158,7 +159,7 @@ mod tests {
         let settings = Settings { queues: ["default".to_owned()].into(), ..Settings::default() };
         let context = Context { wall_ms: 0, now_ms: 0, seed: 0, settings: Arc::new(settings) };
         let work = &mut |transitions: &mut dyn crate::storage::Transitions| {
-            assert!(matches!(transitions.apply(&create())?, Answer::Ok(_)));
+            assert!(matches!(transitions.apply(&Tenant::default(), &create())?, Answer::Ok(_)));
             Ok(())
         };
         storage.transact(&context, work).map(drop)
@@ -170,7 +171,7 @@ mod tests {
         let storage = Sqlite::open(&folder.path().join("store.db"), "a test").expect("it opens");
         let mut statement = storage.connection.prepare("SELECT n FROM jobs WHERE tenant = ? LIMIT ?").expect("sql");
         for limit in 1..5 {
-            assert!(!statement.exists((TENANT, limit)).expect("read"));
+            assert!(!statement.exists((SYSTEM, limit)).expect("read"));
         }
         assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
     }

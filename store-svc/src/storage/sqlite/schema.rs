@@ -3,13 +3,14 @@
 use protocol::ids::Incarnation;
 use rusqlite::{Connection, params};
 
-use super::{StorageError, TENANT};
+use super::{SYSTEM, StorageError};
 
 const MIGRATIONS: &[&str] = &[
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
 ];
 /// Marks the file as ours (`PRAGMA application_id`): "LSHR".
 const APPLICATION: i64 = 0x4c53_4852;
@@ -38,7 +39,7 @@ fn create_meta(connection: &Connection) -> Result<(), StorageError> {
     let incarnation = Incarnation(uuid::Uuid::new_v4());
     let sql = "INSERT INTO meta (tenant, incarnation, version, fenced_through, log_start, jobs_through, epoch, sequencer_renewal)
                VALUES (?, ?, 1, 0, 0, 0, 0, 0)";
-    connection.execute(sql, params![TENANT, incarnation.0.as_bytes()])?;
+    connection.execute(sql, params![SYSTEM, incarnation.0.as_bytes()])?;
     Ok(())
 }
 
@@ -51,7 +52,7 @@ const FENCES_SKIPPED: i64 = 1 << 20;
 /// the history that it left are void, caches are flushed, and what still runs on a lease of that history has no say any more.
 pub(super) fn incarnation(connection: &Connection) -> Result<Incarnation, StorageError> {
     let bytes: [u8; 16] =
-        connection.query_row("SELECT incarnation FROM meta WHERE tenant = ?", [TENANT], |row| row.get(0))?;
+        connection.query_row("SELECT incarnation FROM meta WHERE tenant = ?", [SYSTEM], |row| row.get(0))?;
     let found = Incarnation(uuid::Uuid::from_bytes(bytes));
     if found != NOT_YET {
         return Ok(found);
@@ -59,8 +60,8 @@ pub(super) fn incarnation(connection: &Connection) -> Result<Incarnation, Storag
     let fresh = Incarnation(uuid::Uuid::new_v4());
     connection.execute_batch("BEGIN IMMEDIATE")?;
     set_incarnation(connection, fresh)?;
-    let sql = "UPDATE jobs SET fence = fence + ? WHERE tenant = ? AND state <> 'succeeded'";
-    connection.execute(sql, params![FENCES_SKIPPED, TENANT])?;
+    let sql = "UPDATE jobs SET fence = fence + ? WHERE state <> 'succeeded'";
+    connection.execute(sql, params![FENCES_SKIPPED])?;
     connection.execute_batch("COMMIT")?;
     Ok(fresh)
 }
@@ -72,7 +73,7 @@ pub(super) fn mark_copy(connection: &Connection) -> Result<(), StorageError> {
 
 fn set_incarnation(connection: &Connection, incarnation: Incarnation) -> Result<(), StorageError> {
     let sql = "UPDATE meta SET incarnation = ? WHERE tenant = ?";
-    connection.execute(sql, params![incarnation.0.as_bytes(), TENANT])?;
+    connection.execute(sql, params![incarnation.0.as_bytes(), SYSTEM])?;
     Ok(())
 }
 

@@ -48,7 +48,7 @@ impl ToSql for Value<'_> {
             Self::Text(Some(text)) => ValueRef::Text(text.as_bytes()),
             Self::Uuid(Some(uuid)) => ValueRef::Blob(uuid.as_bytes()),
             Self::Int(None) | Self::Text(None) | Self::Uuid(None) => ValueRef::Null,
-            Self::Uuids(_) | Self::Texts(_) => {
+            Self::Ints(_) | Self::Uuids(_) | Self::Texts(_) => {
                 return Err(rusqlite::Error::ToSqlConversionFailure("SQLite has no arrays".into()));
             }
         }))

@@ -16,8 +16,8 @@ const KEPT: i64 = 1_000_000;
 const DROPPED_TOGETHER: i64 = 1_000;
 
 impl Transaction<'_> {
-    pub(super) fn audited(&mut self, audited: &Audited) -> Result<Decided, StorageError> {
-        let decided = self.decide(&audited.command)?;
+    pub(super) fn audited(&mut self, tenant: &Tenant, audited: &Audited) -> Result<Decided, StorageError> {
+        let decided = self.decide(tenant, &audited.command)?;
         self.note_act(audited.act.clone(), decided.as_ref().err())?;
         Ok(decided)
     }

@@ -8,37 +8,49 @@ use protocol::key::TaskName;
 use protocol::store_api::{BellFates, BellId, Reply};
 use protocol::time::Timestamp;
 
+use super::memory::{Offered, Place};
 use super::{Decided, Transaction};
 use crate::storage::row::{Ring, Row};
 use crate::storage::sql::{Columns, values};
-use crate::storage::{BellSeq, RungBell, StorageError, TENANT};
+use crate::storage::{BellSeq, RungBell, StorageError};
 
 impl Transaction<'_> {
     pub(super) fn free_places(&mut self, queue: &str) -> u64 {
         let window = window(self.context.settings.window, self.memory.live.slots(queue));
-        window.saturating_sub(self.memory.queue(queue).outstanding)
+        window.saturating_sub(self.memory.queue(queue).outstanding())
     }
 
     /// Gives the row's bell the next place.
     pub(super) fn hold_place(&mut self, row: &Row, by_creator: bool) -> Result<(), StorageError> {
-        self.hold(&row.queue, BellId { job_id: row.job_id, dispatch: row.job.dispatch }, by_creator)
+        let offered = Offered { tenant: row.tenant, row: Some(Place::of(row)) };
+        self.hold(&row.queue, BellId { job_id: row.job_id, dispatch: row.job.dispatch }, offered, by_creator)
     }
 
-    pub(super) fn hold(&mut self, queue: &str, bell: BellId, by_creator: bool) -> Result<(), StorageError> {
+    pub(super) fn hold(
+        &mut self,
+        queue: &str,
+        bell: BellId,
+        offered: Offered,
+        by_creator: bool,
+    ) -> Result<(), StorageError> {
         let seq = BellSeq(self.memory.bells.0 + 1);
         let query = "INSERT INTO bells (seq, tenant, queue, job_id, dispatch, unsent) VALUES (?, ?, ?, ?, ?, ?)";
-        self.sql.write(query, values![seq.0, TENANT, queue, bell.job_id.0, bell.dispatch.0, by_creator])?;
+        self.sql.write(query, values![seq.0, offered.tenant, queue, bell.job_id.0, bell.dispatch.0, by_creator])?;
         self.foreseen.hold(bell, queue, seq);
         self.memory.bells = seq;
-        self.memory.queue(queue).outstanding += 1;
+        self.memory.queue(queue).offered(seq, offered);
+        self.memory.tenants.counts(offered.tenant, |known| known.offered += 1);
+        self.uses_rate(offered.tenant);
         Ok(())
     }
 
     /// Frees a bell's place and says which it was; a bell has none when it was freed before.
     fn free_place(&mut self, bell: BellId) -> Result<Option<(String, BellSeq)>, StorageError> {
         let Some((name, seq)) = self.remove_bell(bell)? else { return Ok(None) };
-        let queue = self.memory.queue(&name);
-        queue.outstanding = queue.outstanding.saturating_sub(1);
+        if let Some(tenant) = self.memory.queue(&name).taken(seq) {
+            self.memory.tenants.counts(tenant, |known| known.offered = known.offered.saturating_sub(1));
+            self.wake_if_limited(tenant)?;
+        }
         self.memory.agitate(&name);
         Ok(Some((name, seq)))
     }
@@ -55,9 +67,9 @@ impl Transaction<'_> {
     }
 
     pub(super) fn bell_fates(&mut self, fates: &BellFates) -> Result<Decided, StorageError> {
-        let query = "UPDATE bells SET unsent = 0 WHERE tenant = ? AND job_id = ? AND dispatch = ? AND unsent = 1";
+        let query = "UPDATE bells SET unsent = 0 WHERE job_id = ? AND dispatch = ? AND unsent = 1";
         for bell in &fates.sent {
-            self.sql.write(query, values![TENANT, bell.job_id.0, bell.dispatch.0])?;
+            self.sql.write(query, values![bell.job_id.0, bell.dispatch.0])?;
         }
         for bell in &fates.ring_again {
             if let Some(rung) = self.ring_again(*bell)? {
@@ -68,8 +80,8 @@ impl Transaction<'_> {
     }
 
     pub(super) fn take_over_unsent(&mut self, through: BellSeq) -> Result<Vec<RungBell>, StorageError> {
-        let query = "SELECT job_id, dispatch FROM bells WHERE tenant = ? AND unsent = 1 AND seq <= ? ORDER BY seq";
-        let unsent = self.sql.all(query, values![TENANT, through.0], read_bell)?;
+        let query = "SELECT job_id, dispatch FROM bells WHERE unsent = 1 AND seq <= ? ORDER BY seq";
+        let unsent = self.sql.all(query, values![through.0], read_bell)?;
         let mut rung = Vec::with_capacity(unsent.len());
         for bell in unsent {
             self.count("bell_taken_over");
@@ -115,10 +127,10 @@ impl Transaction<'_> {
 
     pub(super) fn lose_aged(&mut self, queue: &str, aged: BellSeq, queue_empty: bool) -> Result<u64, StorageError> {
         let claimed_through = self.memory.queue(queue).claimed_through;
-        let query = "SELECT job_id, dispatch, seq FROM bells WHERE tenant = ? AND queue = ? AND seq <= ? ORDER BY seq";
-        let out = self.sql.all(query, values![TENANT, queue, aged.0], |columns| {
-            Ok((read_bell(columns)?, BellSeq(columns.counter()?)))
-        })?;
+        let query = "SELECT job_id, dispatch, seq FROM bells WHERE queue = ? AND seq <= ? ORDER BY seq";
+        let out = self
+            .sql
+            .all(query, values![queue, aged.0], |columns| Ok((read_bell(columns)?, BellSeq(columns.counter()?))))?;
         let lost = |(bell, seq): (BellId, BellSeq)| {
             let later_bell_claimed = seq < claimed_through;
             is_lost(Outstanding { age_ms: BELL_TIMEOUT_MS, queue_empty, later_bell_claimed }).then_some(bell)
@@ -132,7 +144,7 @@ impl Transaction<'_> {
     }
 
     pub(super) fn forget_all_bells(&mut self) -> Result<(), StorageError> {
-        let held = self.sql.all("SELECT job_id, dispatch FROM bells WHERE tenant = ?", values![TENANT], read_bell)?;
+        let held = self.sql.all("SELECT job_id, dispatch FROM bells", &[], read_bell)?;
         held.into_iter().try_for_each(|bell| self.unring_one(bell))
     }
 }

@@ -7,13 +7,14 @@ use protocol::bulk_retry::{BulkRetry, BulkState, Candidate, ENDED_KEPT, RUNNING_
 use protocol::ids::RetryId;
 use protocol::problem::{Kind, Problem};
 use protocol::store_api::{Reply, RetryJobs};
+use protocol::tenant::Tenant;
 use protocol::time::Timestamp;
 
 use super::settle::Reopened;
 use super::{Decided, Transaction};
 use crate::storage::row::{self, Row};
 use crate::storage::sql::{Columns, Sql, values};
-use crate::storage::{RetryStep, StorageError, TENANT};
+use crate::storage::{RetryStep, SYSTEM, StorageError};
 
 /// The most jobs that one step looks at.
 const LOOKED_AT_MAX: usize = 1_000;
@@ -26,12 +27,16 @@ macro_rules! retry_columns {
 
 impl Transaction<'_> {
     /// The same id again finds what it began.
-    pub(super) fn begin_retry(&mut self, asked: &RetryJobs) -> Result<Decided, StorageError> {
-        if let Some(known) = load(self.sql, asked.retry_id)? {
+    pub(super) fn begin_retry(&mut self, name: &Tenant, asked: &RetryJobs) -> Result<Decided, StorageError> {
+        let tenant = match self.tenant_that_creates(name)? {
+            Ok(tenant) => tenant,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        if let Some(known) = load(self.sql, tenant, asked.retry_id)? {
             return Ok(Ok(Reply::BulkRetry(Box::new(known))));
         }
         let query = "SELECT count(*) FROM retries WHERE tenant = ? AND ended_at IS NULL";
-        let running = self.sql.single(query, values![TENANT], |columns| columns.small())?;
+        let running = self.sql.single(query, values![tenant], |columns| columns.small())?;
         if usize::try_from(running).is_ok_and(|running| running >= RUNNING_MAX) {
             return Ok(Err(too_many()));
         }
@@ -44,34 +49,37 @@ impl Transaction<'_> {
             "INSERT INTO retries (tenant, retry, filter, rate, jobs_max, cursor, retried, skipped, created_at, stopped)
                      VALUES (?, ?, ?, ?, ?, 0, 0, 0, ?, 0)";
         let (id, filter) = (asked.retry_id.0, serde_json::to_string(&filter)?);
-        self.sql.write(query, values![TENANT, id, &filter, asked.rate_per_second, asked.limit, now])?;
+        self.sql.write(query, values![tenant, id, &filter, asked.rate_per_second, asked.limit, now])?;
         self.signals.retries = true;
-        self.bulk_retry(asked.retry_id)
+        self.bulk_retry(tenant, asked.retry_id)
     }
 
     pub(super) fn stop_retry(&mut self, retry_id: RetryId) -> Result<Decided, StorageError> {
+        let Some(tenant) = self.caller else { return Ok(Err(no_such_retry())) };
         let query = "UPDATE retries SET ended_at = ?, stopped = 1 WHERE tenant = ? AND retry = ? AND ended_at IS NULL";
-        self.sql.write(query, values![self.context.wall_ms, TENANT, retry_id.0])?;
-        self.forget_ended_retries()?;
-        self.bulk_retry(retry_id)
+        self.sql.write(query, values![self.context.wall_ms, tenant, retry_id.0])?;
+        self.forget_ended_retries(tenant)?;
+        self.bulk_retry(tenant, retry_id)
     }
 
-    fn bulk_retry(&mut self, retry_id: RetryId) -> Result<Decided, StorageError> {
-        Ok(match load(self.sql, retry_id)? {
+    fn bulk_retry(&mut self, tenant: i64, retry_id: RetryId) -> Result<Decided, StorageError> {
+        Ok(match load(self.sql, tenant, retry_id)? {
             Some(retry) => Ok(Reply::BulkRetry(Box::new(retry))),
-            None => Err(Kind::NotFound.detail("There is no such retry; GET /jobs:retry lists them.")),
+            None => Err(no_such_retry()),
         })
     }
 
     /// Goes through the jobs in the order of their age, so that each is met once, whatever becomes of it meanwhile.
     pub(super) fn retry_matching(&mut self, retry_id: RetryId, jobs: u32) -> Result<RetryStep, StorageError> {
-        let Some(mut retry) = load(self.sql, retry_id)?.filter(|retry| retry.state == BulkState::Running) else {
+        let tenant = tenant_of(self.sql, retry_id)?;
+        let known = load(self.sql, tenant.unwrap_or(SYSTEM), retry_id)?;
+        let Some((tenant, mut retry)) = tenant.zip(known).filter(|(_, retry)| retry.state == BulkState::Running) else {
             return Ok(RetryStep { ended: true, ..RetryStep::default() });
         };
         let jobs = u64::from(jobs).min(retry.limit - retry.retried);
         let mut step = RetryStep::default();
-        let after = cursor(self.sql, retry_id)?;
-        let (found, mut cursor, all) = self.candidates(&retry.filter, after)?;
+        let after = cursor(self.sql, tenant, retry_id)?;
+        let (found, mut cursor, all) = self.candidates(tenant, &retry.filter, after)?;
         let mut whole = true;
         for n in found {
             if u64::from(step.retried) >= jobs {
@@ -81,7 +89,7 @@ impl Transaction<'_> {
             let Some(mut row) = Row::load_n(self.sql, n)? else { continue };
             match self.reopen(&mut row)? {
                 Reopened::Open => step.retried += 1,
-                Reopened::Refused(problem) if problem.kind() == Some(Kind::QueueFull) => {
+                Reopened::Refused(problem) if matches!(problem.kind(), Some(Kind::QueueFull | Kind::TenantFull)) => {
                     (step.blocked, whole) = (true, false);
                     break;
                 }
@@ -91,16 +99,21 @@ impl Transaction<'_> {
         }
         retry.retried += u64::from(step.retried);
         step.ended = whole && all || retry.retried >= retry.limit;
-        self.save_retry(&retry, if whole { cursor.looked_at } else { cursor.done }, step.ended)?;
+        self.save_retry(tenant, &retry, if whole { cursor.looked_at } else { cursor.done }, step.ended)?;
         Ok(step)
     }
 
     /// The jobs after the cursor that are selected, and whether no job lies behind those that were looked at.
-    fn candidates(&mut self, filter: &RetryFilter, after: i64) -> Result<(Vec<i64>, Cursor, bool), StorageError> {
+    fn candidates(
+        &mut self,
+        tenant: i64,
+        filter: &RetryFilter,
+        after: i64,
+    ) -> Result<(Vec<i64>, Cursor, bool), StorageError> {
         let mut found = Vec::new();
         let mut cursor = Cursor { done: after, looked_at: after };
         let mut looked_at = 0;
-        each_ended(self.sql, filter, after, LOOKED_AT_MAX, |n, selected| {
+        each_ended(self.sql, tenant, filter, after, LOOKED_AT_MAX, |n, selected| {
             (cursor.looked_at, looked_at) = (n, looked_at + 1);
             if selected {
                 found.push(n);
@@ -109,21 +122,21 @@ impl Transaction<'_> {
         Ok((found, cursor, looked_at < LOOKED_AT_MAX))
     }
 
-    fn save_retry(&mut self, retry: &BulkRetry, cursor: i64, ended: bool) -> Result<(), StorageError> {
+    fn save_retry(&mut self, tenant: i64, retry: &BulkRetry, cursor: i64, ended: bool) -> Result<(), StorageError> {
         let query =
             "UPDATE retries SET cursor = ?, retried = ?, skipped = ?, ended_at = ? WHERE tenant = ? AND retry = ?";
         let ended_at = ended.then_some(self.context.wall_ms);
         let id = retry.retry_id.0;
-        self.sql.write(query, values![cursor, retry.retried, retry.skipped, ended_at, TENANT, id])?;
-        if ended { self.forget_ended_retries() } else { Ok(()) }
+        self.sql.write(query, values![cursor, retry.retried, retry.skipped, ended_at, tenant, id])?;
+        if ended { self.forget_ended_retries(tenant) } else { Ok(()) }
     }
 
-    fn forget_ended_retries(&mut self) -> Result<(), StorageError> {
+    fn forget_ended_retries(&mut self, tenant: i64) -> Result<(), StorageError> {
         let query = "DELETE FROM retries WHERE tenant = ?1 AND retry IN
                          (SELECT retry FROM retries WHERE tenant = ?1 AND ended_at IS NOT NULL
                           ORDER BY ended_at DESC, retry DESC LIMIT ?2 OFFSET ?3)";
         let kept = i64::try_from(ENDED_KEPT).unwrap_or(i64::MAX);
-        self.sql.write(query, values![TENANT, i64::MAX, kept])
+        self.sql.write(query, values![tenant, i64::MAX, kept])
     }
 }
 
@@ -134,21 +147,36 @@ struct Cursor {
     looked_at: i64,
 }
 
-fn cursor(sql: &mut dyn Sql, retry_id: RetryId) -> Result<i64, StorageError> {
+/// There are few.
+fn tenant_of(sql: &mut dyn Sql, retry_id: RetryId) -> Result<Option<i64>, StorageError> {
+    sql.one("SELECT tenant FROM retries WHERE retry = ?", values![retry_id.0], |columns| columns.int())
+}
+
+fn cursor(sql: &mut dyn Sql, tenant: i64, retry_id: RetryId) -> Result<i64, StorageError> {
     let query = "SELECT cursor FROM retries WHERE tenant = ? AND retry = ?";
-    sql.single(query, values![TENANT, retry_id.0], |columns| columns.int())
+    sql.single(query, values![tenant, retry_id.0], |columns| columns.int())
 }
 
-fn load(sql: &mut dyn Sql, retry_id: RetryId) -> Result<Option<BulkRetry>, StorageError> {
+fn load(sql: &mut dyn Sql, tenant: i64, retry_id: RetryId) -> Result<Option<BulkRetry>, StorageError> {
     let query = concat!("SELECT ", retry_columns!(), " FROM retries WHERE tenant = ? AND retry = ?");
-    sql.one(query, values![TENANT, retry_id.0], read)
+    sql.one(query, values![tenant, retry_id.0], read)
 }
 
-/// All that are known, newest first.
-pub(super) fn load_all(sql: &mut dyn Sql) -> Result<Vec<BulkRetry>, StorageError> {
+/// All that are known of a tenant, newest first.
+pub(super) fn load_all(sql: &mut dyn Sql, tenant: i64) -> Result<Vec<BulkRetry>, StorageError> {
     let query =
         concat!("SELECT ", retry_columns!(), " FROM retries WHERE tenant = ? ORDER BY created_at DESC, retry DESC");
-    sql.all(query, values![TENANT], read)
+    sql.all(query, values![tenant], read)
+}
+
+/// Those that run, whosever.
+pub(super) fn load_running(sql: &mut dyn Sql) -> Result<Vec<BulkRetry>, StorageError> {
+    let query = concat!(
+        "SELECT ",
+        retry_columns!(),
+        " FROM retries WHERE ended_at IS NULL ORDER BY created_at DESC, retry DESC"
+    );
+    sql.all(query, &[], read)
 }
 
 fn read(columns: &mut dyn Columns) -> Result<BulkRetry, StorageError> {
@@ -170,6 +198,7 @@ fn read(columns: &mut dyn Columns) -> Result<BulkRetry, StorageError> {
 /// `jobs_open`, so that SQLite uses it.
 pub(super) fn each_ended(
     sql: &mut dyn Sql,
+    tenant: i64,
     filter: &RetryFilter,
     after: i64,
     limit: usize,
@@ -179,7 +208,7 @@ pub(super) fn each_ended(
                  WHERE tenant = ? AND state = ? AND state <> 'succeeded' AND n > ? ORDER BY n LIMIT ?";
     let state = row::state_word(filter.status.state());
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    sql.query(query, values![TENANT, state, after, limit], &mut |columns| {
+    sql.query(query, values![tenant, state, after, limit], &mut |columns| {
         let n = columns.int()?;
         let (queue, task) = (columns.text()?, columns.text()?);
         let error_kind = columns.maybe_word()?.map(row::error_kind).transpose()?;
@@ -187,6 +216,10 @@ pub(super) fn each_ended(
         tell(n, filter.selects(Candidate { queue: &queue, task: &task, error_kind, finished_at }));
         Ok(ControlFlow::Continue(()))
     })
+}
+
+fn no_such_retry() -> Problem {
+    Kind::NotFound.detail("There is no such retry; GET /jobs:retry lists them.")
 }
 
 fn too_many() -> Problem {

@@ -5,7 +5,7 @@ use protocol::ids::SessionId;
 use protocol::job::{ClaimRefusal, Job};
 use protocol::lease_api::LEASE_MS;
 use protocol::problem::{Kind, Problem};
-use protocol::store_api::{BellId, Claim, Claimed, Reply};
+use protocol::store_api::{BellId, Claim, Claimed, PulledJob, Reply};
 
 use super::{Decided, Transaction};
 use crate::storage::StorageError;
@@ -30,22 +30,53 @@ impl Transaction<'_> {
         self.miss_start(&mut row)?;
         let before = row.job.clone();
         match row.job.claim(claim.dispatch, claim.claim_id) {
-            Err(refusal) => Ok(Ok(self.refused(refusal))),
+            Err(refusal) => match self.taken_before(claim)? {
+                Some(taken) => Ok(Ok(Reply::Claimed(Box::new(taken)))),
+                None => Ok(Ok(self.refused(refusal))),
+            },
             Ok(won) if won.repeated => {
                 self.save_renewal(&row)?;
                 Ok(Ok(Reply::Claimed(Box::new(self.claimed(&row)?))))
             }
             Ok(_) => match self.unfit(claim, &row) {
                 Some(refusal) => self.put_back(row, before, refusal).map(Ok),
-                None => self.start(row, &before, claim.session, claim.lease_ms).map(Ok),
+                None => match self.due_before(claim, &row)? {
+                    Some(PulledJob { job_id, claimed }) => {
+                        self.overtake(row, &before)?;
+                        Ok(Ok(Reply::Claimed(Box::new(Claimed { job_id: Some(job_id), ..claimed }))))
+                    }
+                    None => self.start(row, &before, claim.session, claim.lease_ms).map(Ok),
+                },
             },
         }
+    }
+
+    /// What this very claim was given instead of the job that it names: the answer was lost.
+    fn taken_before(&mut self, claim: &Claim) -> Result<Option<Claimed>, StorageError> {
+        if claim.or_except.is_none() {
+            return Ok(None);
+        }
+        let taken = self.pulled_before(claim.claim_id)?.pop();
+        Ok(taken.map(|PulledJob { job_id, claimed }| Claimed { job_id: Some(job_id), ..claimed }))
+    }
+
+    /// The row waits for its next bell: the claim was given another job. Its present number is void, so that a repetition of the claim cannot take
+    /// this one, too.
+    fn overtake(&mut self, mut row: Row, before: &Job) -> Result<(), StorageError> {
+        row.job = before.clone();
+        row.job.overtaken();
+        self.gives_rate_back(row.tenant);
+        self.record(&mut row, before)
     }
 
     /// Why this session must not have the row now, though its bell is the present one.
     fn unfit(&mut self, claim: &Claim, row: &Row) -> Option<ClaimRefusal> {
         if self.memory.queue(&row.queue).is_paused() {
             return Some(ClaimRefusal::QueuePaused);
+        }
+        if !self.memory.tenants.may_run(row.tenant) {
+            self.gives_rate_back(row.tenant);
+            return Some(ClaimRefusal::NotQueued);
         }
         let knows = self.memory.live.session(claim.session).is_some_and(|session| session.knows(&row.task));
         (!knows).then_some(ClaimRefusal::UnknownTask)
@@ -65,6 +96,8 @@ impl Transaction<'_> {
         session: SessionId,
         lease_ms: u64,
     ) -> Result<(), StorageError> {
+        let (share, alone) = (self.memory.tenants.share(row.tenant), self.is_alone(row));
+        self.memory.queue(&row.queue).shares.started(row.tenant, share, alone);
         row.session = Some(session);
         row.lease_ms = lease_ms;
         row.refusals = 0;
@@ -101,6 +134,8 @@ impl Transaction<'_> {
     /// What the owner of a row is told.
     pub(super) fn claimed(&mut self, row: &Row) -> Result<Claimed, StorageError> {
         Ok(Claimed {
+            job_id: None,
+            tenant: self.memory.tenants.get(row.tenant).map(|known| known.name.clone()).unwrap_or_default(),
             fence: row.job.fence,
             task: row.task.clone(),
             queue: row.queue.clone(),

@@ -1,24 +1,38 @@
 //! Accepting a job: one commit, under one id and at most one idempotency key.
 
-use protocol::api::{Links, Priority};
+use protocol::api::Links;
 use protocol::ids::{JobId, Position};
 use protocol::job::{Job, State};
 use protocol::problem::{Kind, Problem};
 use protocol::schedule::MadeBy;
 use protocol::store_api::{Change, Create, Created, Replayed, Reply};
+use protocol::tenant::Tenant;
 use protocol::time::Timestamp;
 
 use super::expire::expired;
 use super::{Decided, Transaction};
+use crate::storage::StorageError;
 use crate::storage::row::{self, Ring, Row};
 use crate::storage::sql::values;
-use crate::storage::{StorageError, TENANT};
 
 impl Transaction<'_> {
+    /// A job of a client.
+    pub(super) fn create_for(&mut self, name: &Tenant, create: &Create) -> Result<Decided, StorageError> {
+        match self.tenant_that_creates(name)? {
+            Ok(tenant) => self.create_by(tenant, create, None),
+            Err(problem) => Ok(Err(problem)),
+        }
+    }
+
     /// A job of a client, or one that a schedule makes.
-    pub(super) fn create_by(&mut self, create: &Create, made_by: Option<&MadeBy>) -> Result<Decided, StorageError> {
+    pub(super) fn create_by(
+        &mut self,
+        tenant: i64,
+        create: &Create,
+        made_by: Option<&MadeBy>,
+    ) -> Result<Decided, StorageError> {
         if let Some(key) = &create.idempotency_key
-            && let Some((job_id, fingerprint)) = self.keyed_job(key)?
+            && let Some((job_id, fingerprint)) = self.keyed_job(tenant, key)?
         {
             if fingerprint != create.fingerprint {
                 return Ok(Err(Kind::IdempotencyMismatch.problem()));
@@ -29,26 +43,29 @@ impl Transaction<'_> {
             });
         }
         if let Some(row) = self.load(create.job_id)? {
-            if row.fingerprint != create.fingerprint {
-                return Ok(Err(Kind::Conflict.detail("This id belongs to a job with another body.")));
+            // Whose job it is does not show: the id is taken, which is all that somebody else may know.
+            if row.tenant != tenant || row.fingerprint != create.fingerprint {
+                return Ok(Err(taken()));
             }
             return Ok(Ok(self.replayed(&row)));
         }
-        if self.is_expired(create.job_id)? {
-            return Ok(Err(expired(create.job_id)));
+        match self.expired_of(create.job_id)? {
+            Some(owner) if owner == tenant => return Ok(Err(expired(create.job_id))),
+            Some(_) => return Ok(Err(taken())),
+            None => {}
         }
         if let Some(unknown) = self.unknown_queue(create.queue.as_str()) {
             return Ok(Err(unknown));
         }
         if let Some(key) = &create.unique_key
-            && let Some(holder) = self.holder_of(key.as_str())?
+            && let Some(holder) = self.holder_of(tenant, key.as_str())?
         {
             return Ok(Err(held_by(holder)));
         }
-        if let Some(full) = self.full(create.queue.as_str()) {
+        if let Some(full) = self.full(tenant, create.queue.as_str()) {
             return Ok(Err(full));
         }
-        self.insert(create, made_by).map(Ok)
+        self.insert(tenant, create, made_by).map(Ok)
     }
 
     /// Why no job may name the queue.
@@ -59,8 +76,8 @@ impl Transaction<'_> {
         (!known.contains(queue)).then(|| Problem::invalid("/queue", detail()))
     }
 
-    fn insert(&mut self, create: &Create, made_by: Option<&MadeBy>) -> Result<Reply, StorageError> {
-        let mut row = self.new_row(create)?;
+    fn insert(&mut self, tenant: i64, create: &Create, made_by: Option<&MadeBy>) -> Result<Reply, StorageError> {
+        let mut row = self.new_row(tenant, create)?;
         row.schedule = made_by.map(serde_json::to_string).transpose()?;
         let granted = create.wants_bell && row.ring == Some(Ring::Ready) && self.may_grant(&row)?;
         if granted {
@@ -74,16 +91,16 @@ impl Transaction<'_> {
         let status = row.job.state.into();
         row.changed = self.log(&Change::Job { job_id: row.job_id, run: row.job.run, status })?;
         self.insert_row(&row)?;
-        self.moved(&row.queue, None, row.job.state);
+        self.moved(&row, None)?;
         if granted {
             self.hold_place(&row, true)?;
         }
         if let Some(payload) = &create.payload {
             let query = "INSERT INTO payloads (n, tenant, payload) VALUES (?, ?, ?)";
-            self.sql.write(query, values![row.n, TENANT, payload.get()])?;
+            self.sql.write(query, values![row.n, tenant, payload.get()])?;
         }
         if let Some(key) = &create.idempotency_key {
-            self.put_key(key, row.job_id, &create.fingerprint)?;
+            self.put_key(tenant, key, row.job_id, &create.fingerprint)?;
         }
         if let (State::Scheduled, Some(due_at)) = (row.job.state, row.due_at) {
             self.due(due_at);
@@ -97,7 +114,7 @@ impl Transaction<'_> {
         Ok(Reply::Created(Created { job_id: row.job_id, status, replayed: None, bell, created_at }))
     }
 
-    fn new_row(&mut self, create: &Create) -> Result<Row, StorageError> {
+    fn new_row(&mut self, tenant: i64, create: &Create) -> Result<Row, StorageError> {
         let now = self.context.wall_ms;
         let delayed_to = create.delay_ms.map(|delay_ms| now.saturating_add_unsigned(delay_ms));
         let due_at = create.run_at.map(Timestamp::unix_ms).or(delayed_to).filter(|due_at| *due_at > now);
@@ -110,6 +127,7 @@ impl Transaction<'_> {
         };
         Ok(Row {
             n: self.memory.next_row(),
+            tenant,
             job_id: create.job_id,
             task: create.task.as_str().to_owned(),
             queue: create.queue.as_str().to_owned(),
@@ -141,21 +159,28 @@ impl Transaction<'_> {
         })
     }
 
-    /// Whether a fresh, matched row may be rung by its creator: there is a place, and nothing of its queue waits before it.
+    /// Whether a fresh, matched row may be rung by its creator: there is a place, and nothing waits before it.
     fn may_grant(&mut self, row: &Row) -> Result<bool, StorageError> {
         if self.free_places(&row.queue) == 0 {
             return Ok(false);
         }
         let queue = self.memory.queue(&row.queue);
-        if queue.is_paused() || queue.looked_through.is_some() {
+        if queue.is_paused() || queue.part(row.tenant).looked_through.is_some() {
             return Ok(false);
         }
-        Ok(!self.waits_before(&row.queue, row.priority)?)
+        Ok(self.may_offer(&row.queue, row.tenant) && !self.waits_before(row)?)
     }
 
-    fn waits_before(&mut self, queue: &str, priority: Priority) -> Result<bool, StorageError> {
-        let first = self.first_ready(queue)?;
-        Ok(first.is_some_and(|first| first <= row::priority_number(priority)))
+    /// What others have waiting is before it only if it is more urgent: there is a place, and the tenant has nothing else that waits for one.
+    fn waits_before(&mut self, row: &Row) -> Result<bool, StorageError> {
+        let priority = row::priority_number(row.priority);
+        match self.first_ready(&row.queue)? {
+            Some(first) if first < priority => Ok(true),
+            Some(first) if first == priority && self.memory.queue(&row.queue).parts.len() > 1 => {
+                self.has_ready(&row.queue, priority, row.tenant)
+            }
+            first => Ok(first == Some(priority)),
+        }
     }
 
     fn replayed(&mut self, row: &Row) -> Reply {
@@ -166,6 +191,11 @@ impl Transaction<'_> {
         let replayed = Some(Replayed { status, run_at });
         Reply::Created(Created { job_id: row.job_id, status, replayed, bell: None, created_at })
     }
+}
+
+/// The answer to an id that another job has, whosever.
+fn taken() -> Problem {
+    Kind::Conflict.detail("This id belongs to a job with another body.")
 }
 
 pub(super) fn held_by(holder: JobId) -> Problem {

@@ -8,7 +8,7 @@ use protocol::store_api::{Change, DeleteData, Precondition, PutData, Reply};
 
 use super::{Decided, Transaction};
 use crate::storage::sql::values;
-use crate::storage::{StorageError, TENANT};
+use crate::storage::{SYSTEM, StorageError};
 
 impl Transaction<'_> {
     pub(super) fn put_data(&mut self, put: &PutData) -> Result<Decided, StorageError> {
@@ -22,7 +22,7 @@ impl Transaction<'_> {
                          tags = excluded.tags, media_type = excluded.media_type";
         let tags = if put.tags.is_empty() { None } else { Some(serde_json::to_string(&put.tags)?) };
         let media_type = put.media_type.as_ref().map(MediaType::as_str);
-        let values = values![TENANT, put.key.as_str(), version.0, put.data.get(), &tags, media_type];
+        let values = values![SYSTEM, put.key.as_str(), version.0, put.data.get(), &tags, media_type];
         self.sql.write(query, values)?;
         self.written(&put.key, version).map(Ok)
     }
@@ -37,18 +37,18 @@ impl Transaction<'_> {
         }
         let version = self.next_version()?;
         let query = "DELETE FROM data WHERE tenant = ? AND key = ?";
-        self.sql.write(query, values![TENANT, delete.key.as_str()])?;
+        self.sql.write(query, values![SYSTEM, delete.key.as_str()])?;
         self.written(&delete.key, version).map(Ok)
     }
 
     fn stored(&mut self, key: &DataKey) -> Result<Option<String>, StorageError> {
         let query = "SELECT data FROM data WHERE tenant = ? AND key = ?";
-        self.sql.one(query, values![TENANT, key.as_str()], |columns| columns.text())
+        self.sql.one(query, values![SYSTEM, key.as_str()], |columns| columns.text())
     }
 
     fn next_version(&mut self) -> Result<Version, StorageError> {
         let version = self.memory.version.next();
-        self.sql.write("UPDATE meta SET version = ? WHERE tenant = ?", values![version.0, TENANT])?;
+        self.sql.write("UPDATE meta SET version = ? WHERE tenant = ?", values![version.0, SYSTEM])?;
         self.memory.version = version;
         Ok(version)
     }

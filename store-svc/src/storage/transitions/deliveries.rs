@@ -13,11 +13,12 @@ use protocol::webhook::{
 };
 use uuid::Uuid;
 
+use super::view::Around;
 use super::webhooks::WebhookRow;
 use super::{Decided, Transaction, view};
 use crate::storage::row::Row;
 use crate::storage::sql::{Columns, Sql, values};
-use crate::storage::{DeliveriesPage, Room, Sending, Sent, StorageError, TENANT, Told};
+use crate::storage::{DeliveriesPage, Room, SYSTEM, Sending, Sent, StorageError, Told};
 
 macro_rules! delivery_columns {
     () => {
@@ -72,8 +73,9 @@ impl Transaction<'_> {
             return Ok(());
         }
         let now = self.context.wall_ms;
-        let job = view::bare(row, &self.memory.live, false)?;
-        let event = Event { kind, timestamp: Timestamp::from_unix_ms(now), data: EventData { job } };
+        let job = view::bare(row, &self.memory.live, Around::default())?;
+        let tenant = self.memory.tenants.get(row.tenant).map(|known| known.name.clone()).unwrap_or_default();
+        let event = Event { kind, timestamp: Timestamp::from_unix_ms(now), data: EventData { job, tenant } };
         let body = serde_json::to_string(&event)?;
         for listener in told {
             // The same end cannot be told twice.
@@ -84,7 +86,7 @@ impl Transaction<'_> {
             let (position, delivery) = (row.changed.0, delivery_of(listener.id, row.job_id, row.job.run).0);
             let (job_id, run) = (row.job_id.0, row.job.run);
             self.sql
-                .write(query, values![TENANT, listener.id, position, delivery, kind.name(), job_id, run, &body, now])?;
+                .write(query, values![SYSTEM, listener.id, position, delivery, kind.name(), job_id, run, &body, now])?;
             self.count("event_noted");
         }
         self.signals.deliveries = true;
@@ -99,7 +101,7 @@ impl Transaction<'_> {
             let Some(webhook) = WebhookRow::load_enabled(self.sql, room.webhook)? else { continue };
             let query = "SELECT position, delivery, body, attempts FROM deliveries
                          WHERE tenant = ? AND webhook = ? AND due_at <= ? AND due_at IS NOT NULL ORDER BY due_at, position LIMIT ?";
-            let due = self.sql.take_all(query, values![TENANT, webhook.id, now, room.free], |columns| {
+            let due = self.sql.take_all(query, values![SYSTEM, webhook.id, now, room.free], |columns| {
                 Ok((columns.int()?, DeliveryId(columns.uuid()?), columns.text()?, columns.small()?))
             })?;
             let secrets = webhook.signing(now);
@@ -108,7 +110,7 @@ impl Transaction<'_> {
                 let query =
                     "UPDATE deliveries SET due_at = ?, attempts = ? WHERE tenant = ? AND webhook = ? AND position = ?";
                 let until = now.saturating_add_unsigned(lease_ms);
-                self.sql.write(query, values![until, attempt, TENANT, webhook.id, position])?;
+                self.sql.write(query, values![until, attempt, SYSTEM, webhook.id, position])?;
                 let (name, url, secrets) = (webhook.name.clone(), webhook.url.clone(), secrets.clone());
                 let position = Position(position.cast_unsigned());
                 taken.push(Sending { webhook: webhook.id, name, url, secrets, position, delivery, body, attempt });
@@ -122,7 +124,7 @@ impl Transaction<'_> {
         let (webhook, position) = (sent.webhook, sent.position.0);
         let query =
             "SELECT status, attempts, begun_at FROM deliveries WHERE tenant = ? AND webhook = ? AND position = ?";
-        let found = self.sql.one(query, values![TENANT, webhook, position], |columns| {
+        let found = self.sql.one(query, values![SYSTEM, webhook, position], |columns| {
             let is_pending = DeliveryStatus::named(columns.word()?) == Some(DeliveryStatus::Pending);
             Ok((is_pending, columns.small()?, columns.int()?))
         })?;
@@ -153,7 +155,7 @@ impl Transaction<'_> {
         let ended_at = due_at.is_none().then_some(now);
         let last = serde_json::to_string(&sent.last)?;
         let query = "UPDATE deliveries SET status = ?, due_at = ?, ended_at = ?, last = ? WHERE tenant = ? AND webhook = ? AND position = ?";
-        self.sql.write(query, values![status.name(), due_at, ended_at, &last, TENANT, webhook, position])?;
+        self.sql.write(query, values![status.name(), due_at, ended_at, &last, SYSTEM, webhook, position])?;
         self.count(match status {
             DeliveryStatus::Delivered => "event_delivered",
             DeliveryStatus::Failed => "event_failed",
@@ -173,13 +175,13 @@ impl Transaction<'_> {
         let query =
             "UPDATE deliveries SET status = 'pending', attempts = 0, begun_at = ?1, due_at = ?1, ended_at = NULL
                      WHERE tenant = ?2 AND delivery = ?3 AND webhook = ?4";
-        self.sql.write(query, values![now, TENANT, delivery.0, row.id])?;
+        self.sql.write(query, values![now, SYSTEM, delivery.0, row.id])?;
         let query = concat!(
             "SELECT ",
             delivery_columns!(),
             " FROM deliveries WHERE tenant = ? AND delivery = ? AND webhook = ?"
         );
-        let found = self.sql.one(query, values![TENANT, delivery.0, row.id], Listed::read)?;
+        let found = self.sql.one(query, values![SYSTEM, delivery.0, row.id], Listed::read)?;
         self.signals.deliveries = true;
         Ok(match found {
             Some(found) => Ok(Reply::Webhook(WebhookReply::Delivery(Box::new(found.view)))),
@@ -195,7 +197,7 @@ impl Transaction<'_> {
         let query =
             "SELECT position FROM deliveries WHERE tenant = ? AND webhook = ? AND status = ? AND created_at >= ?
                          AND (due_at IS NULL OR due_at > ?) ORDER BY position LIMIT ?";
-        let found = values![TENANT, row.id, status, since, now, RESEND_MAX + 1];
+        let found = values![SYSTEM, row.id, status, since, now, RESEND_MAX + 1];
         let found = self.sql.all(query, found, |columns| columns.int())?;
         let fit = usize::try_from(RESEND_MAX).unwrap_or(usize::MAX);
         let more = found.len() > fit;
@@ -204,7 +206,7 @@ impl Transaction<'_> {
             let query =
                 "UPDATE deliveries SET status = 'pending', attempts = 0, begun_at = ?1, due_at = ?1, ended_at = NULL
                          WHERE tenant = ?2 AND webhook = ?3 AND position = ?4";
-            self.sql.write(query, values![now, TENANT, row.id, position])?;
+            self.sql.write(query, values![now, SYSTEM, row.id, position])?;
             resent += 1;
         }
         self.signals.deliveries = true;
@@ -215,18 +217,18 @@ impl Transaction<'_> {
     pub(super) fn trim_all_deliveries(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError> {
         let query = "SELECT ended_at FROM deliveries WHERE tenant = ? AND ended_at < ? AND ended_at IS NOT NULL
                      ORDER BY ended_at LIMIT 1 OFFSET ?";
-        let beyond = self.sql.one(query, values![TENANT, before_wall_ms, limit], |columns| columns.int())?;
+        let beyond = self.sql.one(query, values![SYSTEM, before_wall_ms, limit], |columns| columns.int())?;
         let query = "DELETE FROM deliveries WHERE tenant = ? AND ended_at < ? AND ended_at IS NOT NULL";
-        self.sql.write(query, values![TENANT, beyond.unwrap_or(before_wall_ms)])?;
+        self.sql.write(query, values![SYSTEM, beyond.unwrap_or(before_wall_ms)])?;
         let query = "SELECT webhook FROM webhooks WHERE tenant = ? AND name IS NULL ORDER BY webhook";
         let mut more = beyond.is_some();
-        for webhook in self.sql.all(query, values![TENANT], |columns| columns.uuid())? {
+        for webhook in self.sql.all(query, values![SYSTEM], |columns| columns.uuid())? {
             more |= self.forget_webhook(webhook, limit)?;
         }
         for listener in Arc::clone(&self.memory.listeners).iter() {
             let query =
                 "SELECT 1 FROM deliveries WHERE tenant = ? AND webhook = ? AND due_at IS NOT NULL LIMIT 1 OFFSET ?";
-            let full = self.sql.one(query, values![TENANT, listener.id, PENDING_MAX], |_| Ok(()))?.is_some();
+            let full = self.sql.one(query, values![SYSTEM, listener.id, PENDING_MAX], |_| Ok(()))?.is_some();
             if full && let Some(row) = WebhookRow::load_enabled(self.sql, listener.id)? {
                 self.disable(row, &format!("more than {PENDING_MAX} events waited for it"))?;
             }
@@ -238,12 +240,12 @@ impl Transaction<'_> {
     fn forget_webhook(&mut self, webhook: Uuid, limit: u32) -> Result<bool, StorageError> {
         let query =
             "SELECT position FROM deliveries WHERE tenant = ? AND webhook = ? ORDER BY position LIMIT 1 OFFSET ?";
-        let beyond = self.sql.one(query, values![TENANT, webhook, limit], |columns| columns.int())?;
+        let beyond = self.sql.one(query, values![SYSTEM, webhook, limit], |columns| columns.int())?;
         let query = "DELETE FROM deliveries WHERE tenant = ? AND webhook = ? AND position < ?";
-        self.sql.write(query, values![TENANT, webhook, beyond.unwrap_or(i64::MAX)])?;
+        self.sql.write(query, values![SYSTEM, webhook, beyond.unwrap_or(i64::MAX)])?;
         if beyond.is_none() {
             let query = "DELETE FROM webhooks WHERE tenant = ? AND webhook = ? AND name IS NULL";
-            self.sql.write(query, values![TENANT, webhook])?;
+            self.sql.write(query, values![SYSTEM, webhook])?;
         }
         Ok(beyond.is_some())
     }
@@ -254,9 +256,9 @@ pub(super) fn due(sql: &mut dyn Sql) -> Result<Vec<(Uuid, i64)>, StorageError> {
     let query =
         "SELECT webhook FROM webhooks WHERE tenant = ? AND disabled_at IS NULL AND name IS NOT NULL ORDER BY webhook";
     let mut due = Vec::new();
-    for webhook in sql.all(query, values![TENANT], |columns| columns.uuid())? {
+    for webhook in sql.all(query, values![SYSTEM], |columns| columns.uuid())? {
         let query = "SELECT min(due_at) FROM deliveries WHERE tenant = ? AND webhook = ? AND due_at IS NOT NULL";
-        let next = sql.single(query, values![TENANT, webhook], |columns| columns.maybe_int())?;
+        let next = sql.single(query, values![SYSTEM, webhook], |columns| columns.maybe_int())?;
         due.extend(next.map(|next| (webhook, next)));
     }
     Ok(due)
@@ -284,8 +286,8 @@ pub(super) fn page(
         " FROM deliveries WHERE tenant = ? AND webhook = ? AND status = ? AND position < ? ORDER BY position DESC LIMIT ?"
     );
     let mut rows = match status {
-        None => sql.all(all, values![TENANT, webhook.id, before, more], Listed::read)?,
-        Some(status) => sql.all(of_status, values![TENANT, webhook.id, status.name(), before, more], Listed::read)?,
+        None => sql.all(all, values![SYSTEM, webhook.id, before, more], Listed::read)?,
+        Some(status) => sql.all(of_status, values![SYSTEM, webhook.id, status.name(), before, more], Listed::read)?,
     };
     let fit = usize::try_from(limit).unwrap_or(usize::MAX);
     let follows = rows.len() > fit;

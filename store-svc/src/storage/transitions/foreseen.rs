@@ -6,25 +6,28 @@ use std::collections::{HashMap, HashSet};
 use protocol::ids::{Dispatch, JobId};
 use protocol::key::UniqueKey;
 use protocol::store_api::{BellId, Command, IDEMPOTENCY_KEY_MS};
+use protocol::tenant::Tenant;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::Transaction;
-use super::expire::is_expired;
+use super::expire::expired_of;
+use super::tenants::KnownTenants;
 use crate::storage::row::{Ring, Row, job_columns, priority_number, ring_word};
 use crate::storage::sql::{Columns, Value, values};
-use crate::storage::{BellSeq, StorageError, TENANT};
+use crate::storage::{BellSeq, StorageError};
 
-const ROWS: &str = concat!("SELECT ", job_columns!(), " FROM jobs WHERE tenant = ? AND job_id = ANY (?)");
-const BELLS: &str = "SELECT job_id, dispatch, queue, seq FROM bells WHERE tenant = ? AND job_id = ANY (?)";
-const PAYLOADS: &str = "SELECT jobs.n, payload FROM jobs LEFT JOIN payloads ON payloads.n = jobs.n
-                        WHERE jobs.tenant = ? AND job_id = ANY (?)";
-const KEYS: &str = "SELECT key, job_id, fingerprint FROM idempotency_keys
-                    WHERE tenant = ? AND key = ANY (?) AND created_at > ?";
-const TOMBSTONES: &str = "SELECT job_id FROM tombstones WHERE tenant = ? AND job_id = ANY (?)";
+const ROWS: &str = concat!("SELECT ", job_columns!(), " FROM jobs WHERE job_id = ANY (?)");
+const BELLS: &str = "SELECT job_id, dispatch, queue, seq FROM bells WHERE job_id = ANY (?)";
+const PAYLOADS: &str =
+    "SELECT jobs.n, payload FROM jobs LEFT JOIN payloads ON payloads.n = jobs.n WHERE job_id = ANY (?)";
+/// Of all tenants named, so perhaps more than was asked for; so are [`HOLDERS`].
+const KEYS: &str = "SELECT tenant, key, job_id, fingerprint FROM idempotency_keys
+                    WHERE tenant = ANY (?) AND key = ANY (?) AND created_at > ?";
+const TOMBSTONES: &str = "SELECT job_id, tenant FROM tombstones WHERE job_id = ANY (?)";
 /// Repeats the conditions of the index `jobs_unique`, so that a database uses it; so does [`HOLDER`].
 const HOLDERS: &str =
-    "SELECT unique_key, job_id FROM jobs WHERE tenant = ? AND unique_key = ANY (?) AND unique_key IS NOT NULL
+    "SELECT tenant, unique_key, job_id FROM jobs WHERE tenant = ANY (?) AND unique_key = ANY (?) AND unique_key IS NOT NULL
                            AND state NOT IN ('succeeded', 'failed', 'cancelled')";
 const HOLDER: &str = "SELECT job_id FROM jobs WHERE tenant = ? AND unique_key = ? AND unique_key IS NOT NULL
                           AND state NOT IN ('succeeded', 'failed', 'cancelled')";
@@ -38,14 +41,17 @@ pub(super) struct Foreseen {
     bells: HashMap<BellId, (String, BellSeq)>,
     bells_of: HashSet<JobId>,
     payloads: HashMap<i64, Option<Box<RawValue>>>,
-    keys: HashMap<String, Option<KeyedJob>>,
-    /// Of the jobs in `rows` those that have expired.
-    expired: HashSet<JobId>,
+    keys: HashMap<OfTenant, Option<KeyedJob>>,
+    /// Of the jobs in `rows` those that have expired, and whose they were.
+    expired: HashMap<JobId, i64>,
     /// By unique key the job that has it and has not ended.
-    holders: HashMap<String, Option<JobId>>,
+    holders: HashMap<OfTenant, Option<JobId>>,
     /// The first priority among the ready rows of a queue.
     ready: HashMap<String, Option<i64>>,
 }
+
+/// A tenant's key.
+type OfTenant = (i64, String);
 
 /// A job by its idempotency key, with the fingerprint of what the client sent.
 pub(super) type KeyedJob = (JobId, String);
@@ -58,10 +64,10 @@ impl Foreseen {
     }
 
     /// A job is no longer kept.
-    pub(super) fn bury(&mut self, job_id: JobId) {
+    pub(super) fn bury(&mut self, job_id: JobId, tenant: i64) {
         if let Some(known) = self.rows.get_mut(&job_id) {
             *known = None;
-            self.expired.insert(job_id);
+            self.expired.insert(job_id, tenant);
         }
     }
 
@@ -75,7 +81,8 @@ impl Foreseen {
         if let Some(known) = self.rows.get_mut(&row.job_id) {
             *known = Some(row.clone());
         }
-        if let Some(holder) = row.unique_key.as_ref().and_then(|key| self.holders.get_mut(key)) {
+        let Some(key) = row.unique_key.as_ref().filter(|_| !self.holders.is_empty()) else { return };
+        if let Some(holder) = self.holders.get_mut(&(row.tenant, key.clone())) {
             match row.job.state.is_terminal() {
                 false => *holder = Some(row.job_id),
                 true if *holder == Some(row.job_id) => *holder = None,
@@ -90,23 +97,34 @@ impl Foreseen {
 struct Named<'c> {
     jobs: Vec<Uuid>,
     claimed: Vec<Uuid>,
-    keys: Vec<&'c str>,
-    unique_keys: Vec<&'c str>,
+    /// Those that have keys.
+    tenants: Vec<i64>,
+    keys: Vec<(i64, &'c str)>,
+    unique_keys: Vec<(i64, &'c str)>,
 }
 
 impl<'c> Named<'c> {
-    fn by(commands: &[&'c Command]) -> Self {
+    fn by(commands: &[(&Tenant, &'c Command)], tenants: &KnownTenants) -> Self {
         let mut named = Self::default();
-        commands.iter().for_each(|command| named.add(command));
+        for (tenant, command) in commands {
+            // Who is not known has no keys.
+            named.add(tenants.number(tenant), command);
+        }
+        named.tenants.sort_unstable();
+        named.tenants.dedup();
         named
     }
 
-    fn add(&mut self, command: &'c Command) {
+    fn add(&mut self, tenant: Option<i64>, command: &'c Command) {
         match command {
             Command::Create(create) => {
                 self.jobs.push(create.job_id.0);
-                self.keys.extend(create.idempotency_key.as_deref());
-                self.unique_keys.extend(create.unique_key.as_ref().map(UniqueKey::as_str));
+                let has_keys = create.idempotency_key.is_some() || create.unique_key.is_some();
+                if let Some(tenant) = tenant.filter(|_| has_keys) {
+                    self.tenants.push(tenant);
+                    self.keys.extend(create.idempotency_key.as_deref().map(|key| (tenant, key)));
+                    self.unique_keys.extend(create.unique_key.as_ref().map(|key| (tenant, UniqueKey::as_str(key))));
+                }
             }
             Command::Claim(claim) => {
                 self.jobs.push(claim.job_id.0);
@@ -120,13 +138,14 @@ impl<'c> Named<'c> {
             Command::Cancel { job_id } | Command::Retry { job_id } | Command::Purge { job_id } => {
                 self.jobs.push(job_id.0);
             }
-            Command::Audited(audited) => self.add(&audited.command),
+            Command::Audited(audited) => self.add(tenant, &audited.command),
             Command::Bells(_)
             | Command::Pull(_)
             | Command::EndSession { .. }
             | Command::RetryJobs(_)
             | Command::StopRetry { .. }
             | Command::Schedule(_)
+            | Command::SetTenant { .. }
             | Command::Webhook(_)
             | Command::Key(_)
             | Command::Audit(_)
@@ -141,17 +160,23 @@ impl<'c> Named<'c> {
     }
 }
 
+fn texts<'k>(keys: &[(i64, &'k str)]) -> Vec<&'k str> {
+    keys.iter().map(|(_, key)| *key).collect()
+}
+
 impl Transaction<'_> {
-    pub(super) fn look_ahead(&mut self, commands: &[&Command]) -> Result<(), StorageError> {
-        let named = Named::by(commands);
+    pub(super) fn look_ahead(&mut self, commands: &[(&Tenant, &Command)]) -> Result<(), StorageError> {
+        let named = Named::by(commands, &self.memory.tenants);
         if named.jobs.is_empty() {
             return Ok(());
         }
         let oldest = self.context.wall_ms - IDEMPOTENCY_KEY_MS;
-        let jobs: &[Value<'_>] = values![TENANT, named.jobs.as_slice()];
-        let claimed: &[Value<'_>] = values![TENANT, named.claimed.as_slice()];
-        let keys: &[Value<'_>] = values![TENANT, named.keys.as_slice(), oldest];
-        let unique: &[Value<'_>] = values![TENANT, named.unique_keys.as_slice()];
+        let (key_texts, unique_texts) = (texts(&named.keys), texts(&named.unique_keys));
+        let tenants = named.tenants.as_slice();
+        let jobs: &[Value<'_>] = values![named.jobs.as_slice()];
+        let claimed: &[Value<'_>] = values![named.claimed.as_slice()];
+        let keys: &[Value<'_>] = values![tenants, key_texts.as_slice(), oldest];
+        let unique: &[Value<'_>] = values![tenants, unique_texts.as_slice()];
         self.sql.ahead(&[
             (ROWS, jobs),
             (BELLS, jobs),
@@ -163,7 +188,8 @@ impl Transaction<'_> {
         let foreseen = &mut self.foreseen;
         foreseen.rows = named.jobs.iter().map(|id| (JobId(*id), None)).collect();
         foreseen.bells_of = named.jobs.iter().map(|id| JobId(*id)).collect();
-        foreseen.keys = named.keys.iter().map(|key| ((*key).to_owned(), None)).collect();
+        let of_tenant = |(tenant, key): &(i64, &str)| ((*tenant, (*key).to_owned()), None);
+        foreseen.keys = named.keys.iter().map(of_tenant).collect();
         for row in self.sql.all(ROWS, jobs, Row::read)? {
             foreseen.rows.insert(row.job_id, Some(row));
         }
@@ -177,12 +203,15 @@ impl Transaction<'_> {
             let text = columns.maybe_text()?;
             Ok((n, text.map(RawValue::from_string).transpose()?))
         })?);
-        for (key, job) in self.sql.all(KEYS, keys, |columns| Ok((columns.text()?, keyed_job(columns)?)))? {
+        let keyed = |columns: &mut dyn Columns| Ok(((columns.int()?, columns.text()?), keyed_job(columns)?));
+        for (key, job) in self.sql.all(KEYS, keys, keyed)? {
             foreseen.keys.insert(key, Some(job));
         }
-        foreseen.expired.extend(self.sql.all(TOMBSTONES, jobs, |columns| columns.uuid().map(JobId))?);
-        foreseen.holders = named.unique_keys.iter().map(|key| ((*key).to_owned(), None)).collect();
-        for (key, holder) in self.sql.all(HOLDERS, unique, |columns| Ok((columns.text()?, JobId(columns.uuid()?))))? {
+        let expired = |columns: &mut dyn Columns| Ok((JobId(columns.uuid()?), columns.int()?));
+        foreseen.expired.extend(self.sql.all(TOMBSTONES, jobs, expired)?);
+        foreseen.holders = named.unique_keys.iter().map(|(tenant, key)| ((*tenant, (*key).to_owned()), None)).collect();
+        let held = |columns: &mut dyn Columns| Ok(((columns.int()?, columns.text()?), JobId(columns.uuid()?)));
+        for (key, holder) in self.sql.all(HOLDERS, unique, held)? {
             foreseen.holders.insert(key, Some(holder));
         }
         Ok(())
@@ -195,19 +224,22 @@ impl Transaction<'_> {
         }
     }
 
-    pub(super) fn is_expired(&mut self, job_id: JobId) -> Result<bool, StorageError> {
+    /// Whose the job was that has ended and is no longer kept.
+    pub(super) fn expired_of(&mut self, job_id: JobId) -> Result<Option<i64>, StorageError> {
         if self.foreseen.rows.contains_key(&job_id) {
-            return Ok(self.foreseen.expired.contains(&job_id));
+            return Ok(self.foreseen.expired.get(&job_id).copied());
         }
-        is_expired(self.sql, job_id)
+        expired_of(self.sql, job_id)
     }
 
-    /// The job with this unique key that has not ended.
-    pub(super) fn holder_of(&mut self, unique_key: &str) -> Result<Option<JobId>, StorageError> {
-        if let Some(known) = self.foreseen.holders.get(unique_key) {
+    /// The tenant's job with this unique key that has not ended.
+    pub(super) fn holder_of(&mut self, tenant: i64, unique_key: &str) -> Result<Option<JobId>, StorageError> {
+        if !self.foreseen.holders.is_empty()
+            && let Some(known) = self.foreseen.holders.get(&(tenant, unique_key.to_owned()))
+        {
             return Ok(*known);
         }
-        self.sql.one(HOLDER, values![TENANT, unique_key], |columns| columns.uuid().map(JobId))
+        self.sql.one(HOLDER, values![tenant, unique_key], |columns| columns.uuid().map(JobId))
     }
 
     pub(super) fn insert_row(&mut self, row: &Row) -> Result<(), StorageError> {
@@ -243,10 +275,16 @@ impl Transaction<'_> {
         if let Some(first) = self.foreseen.ready.get(queue) {
             return Ok(*first);
         }
-        let query = "SELECT min(priority) FROM jobs WHERE tenant = ? AND queue = ? AND ring = 'ready'";
-        let first = self.sql.single(query, values![TENANT, queue], |columns| columns.maybe_int())?;
+        let query = "SELECT min(priority) FROM jobs WHERE queue = ? AND ring = 'ready'";
+        let first = self.sql.single(query, values![queue], |columns| columns.maybe_int())?;
         self.foreseen.ready.insert(queue.to_owned(), first);
         Ok(first)
+    }
+
+    /// Whether a tenant has ready rows of this priority in a queue.
+    pub(super) fn has_ready(&mut self, queue: &str, priority: i64, tenant: i64) -> Result<bool, StorageError> {
+        let query = "SELECT n FROM jobs WHERE queue = ? AND ring = 'ready' AND priority = ? AND tenant = ? LIMIT 1";
+        Ok(self.sql.one(query, values![queue, priority, tenant], |_| Ok(()))?.is_some())
     }
 
     /// Removes an outstanding bell and says where it was.
@@ -258,9 +296,9 @@ impl Transaction<'_> {
             }
             return Ok(held);
         }
-        let query = "DELETE FROM bells WHERE tenant = ? AND job_id = ? AND dispatch = ? RETURNING queue, seq";
+        let query = "DELETE FROM bells WHERE job_id = ? AND dispatch = ? RETURNING queue, seq";
         let read = |columns: &mut dyn Columns| Ok((columns.text()?, BellSeq(columns.counter()?)));
-        self.sql.one(query, values![TENANT, bell.job_id.0, bell.dispatch.0], read)
+        self.sql.one(query, values![bell.job_id.0, bell.dispatch.0], read)
     }
 
     pub(super) fn payload(&mut self, n: i64) -> Result<Option<Box<RawValue>>, StorageError> {
@@ -270,22 +308,30 @@ impl Transaction<'_> {
         }
     }
 
-    pub(super) fn keyed_job(&mut self, key: &str) -> Result<Option<KeyedJob>, StorageError> {
-        if let Some(known) = self.foreseen.keys.get(key) {
+    pub(super) fn keyed_job(&mut self, tenant: i64, key: &str) -> Result<Option<KeyedJob>, StorageError> {
+        if !self.foreseen.keys.is_empty()
+            && let Some(known) = self.foreseen.keys.get(&(tenant, key.to_owned()))
+        {
             return Ok(known.clone());
         }
         let query = "SELECT job_id, fingerprint FROM idempotency_keys WHERE tenant = ? AND key = ? AND created_at > ?";
-        self.sql.one(query, values![TENANT, key, self.context.wall_ms - IDEMPOTENCY_KEY_MS], keyed_job)
+        self.sql.one(query, values![tenant, key, self.context.wall_ms - IDEMPOTENCY_KEY_MS], keyed_job)
     }
 
-    pub(super) fn put_key(&mut self, key: &str, job_id: JobId, fingerprint: &str) -> Result<(), StorageError> {
-        if let Some(known) = self.foreseen.keys.get_mut(key) {
+    pub(super) fn put_key(
+        &mut self,
+        tenant: i64,
+        key: &str,
+        job_id: JobId,
+        fingerprint: &str,
+    ) -> Result<(), StorageError> {
+        if let Some(known) = self.foreseen.keys.get_mut(&(tenant, key.to_owned())) {
             *known = Some((job_id, fingerprint.to_owned()));
         }
         let query = "INSERT INTO idempotency_keys (tenant, key, job_id, fingerprint, created_at) VALUES (?, ?, ?, ?, ?)
                      ON CONFLICT (tenant, key) DO UPDATE SET job_id = excluded.job_id,
                          fingerprint = excluded.fingerprint, created_at = excluded.created_at";
-        self.sql.write(query, values![TENANT, key, job_id.0, fingerprint, self.context.wall_ms])
+        self.sql.write(query, values![tenant, key, job_id.0, fingerprint, self.context.wall_ms])
     }
 }
 

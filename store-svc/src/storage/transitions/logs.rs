@@ -5,9 +5,9 @@ use protocol::logs::{AttemptEnd, AttemptLog, LOGS_KEPT, Output};
 use protocol::time::Timestamp;
 
 use super::Transaction;
+use crate::storage::StorageError;
 use crate::storage::row::Row;
 use crate::storage::sql::{Sql, values};
-use crate::storage::{StorageError, TENANT};
 
 impl Transaction<'_> {
     /// Keeps what the attempt under this fence wrote, in place of the oldest one's if there are too many.
@@ -23,15 +23,15 @@ impl Transaction<'_> {
         let log = AttemptLog { run: row.job.run, attempt, ended, ended_at, output: output.clone().bounded() };
         let query = "INSERT INTO logs (tenant, n, fence, log) VALUES (?, ?, ?, ?)";
         let text = serde_json::to_string(&log)?;
-        self.sql.write(query, values![TENANT, row.n, fence.0, &text])?;
+        self.sql.write(query, values![row.tenant, row.n, fence.0, &text])?;
         let query = "DELETE FROM logs WHERE tenant = ?1 AND n = ?2 AND fence <=
                          (SELECT fence FROM logs WHERE tenant = ?1 AND n = ?2 ORDER BY fence DESC LIMIT 1 OFFSET ?3)";
-        self.sql.write(query, values![TENANT, row.n, LOGS_KEPT])
+        self.sql.write(query, values![row.tenant, row.n, LOGS_KEPT])
     }
 }
 
 /// In the order of the attempts.
-pub(super) fn logs(sql: &mut dyn Sql, n: i64) -> Result<Vec<AttemptLog>, StorageError> {
+pub(super) fn logs(sql: &mut dyn Sql, row: &Row) -> Result<Vec<AttemptLog>, StorageError> {
     let query = "SELECT log FROM logs WHERE tenant = ? AND n = ? ORDER BY fence";
-    sql.all(query, values![TENANT, n], |columns| Ok(serde_json::from_str(columns.word()?)?))
+    sql.all(query, values![row.tenant, row.n], |columns| Ok(serde_json::from_str(columns.word()?)?))
 }

@@ -4,16 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use protocol::dispatch::Shares;
 use protocol::ids::{Epoch, InstanceId, Position, SessionId, Version};
 use protocol::invalidation::grant::{HolderWatch, Holding};
 use protocol::key::TaskPattern;
 use protocol::queue::Depth;
+use protocol::tenant::Tenant;
 use protocol::webhook::Filter;
 use uuid::Uuid;
 
+use super::tenants::{self, KnownTenants};
 use crate::storage::live::{Live, Session};
+use crate::storage::row::{Row, priority_number};
 use crate::storage::sql::{Sql, Value, values};
-use crate::storage::{BellSeq, StorageError, TENANT};
+use crate::storage::{BellSeq, SYSTEM, StorageError};
 
 #[derive(Clone, Debug)]
 pub(in crate::storage) struct Memory {
@@ -32,6 +36,7 @@ pub(in crate::storage) struct Memory {
     /// Whether others were told of these sessions.
     pub(super) live_told: bool,
     pub(super) queues: HashMap<String, Queue>,
+    pub(super) tenants: KnownTenants,
     /// Queues with rows to ring or freed places since they were rung last.
     pub(super) restless: BTreeSet<String>,
     /// Webhooks that are enabled.
@@ -47,7 +52,7 @@ pub(super) struct Listener {
 
 impl Listener {
     pub(super) fn load(sql: &mut dyn Sql) -> Result<Vec<Self>, StorageError> {
-        sql.all(asked::LISTENERS, values![TENANT], |columns| {
+        sql.all(asked::LISTENERS, values![SYSTEM], |columns| {
             Ok(Self { id: columns.uuid()?, filter: serde_json::from_str(columns.word()?)? })
         })
     }
@@ -57,22 +62,48 @@ impl Listener {
 pub(super) struct Queue {
     /// Unix ms.
     pub(super) paused_at: Option<i64>,
-    pub(super) outstanding: u64,
+    /// Those that hold a place, in the order in which they were given out.
+    pub(super) bells: BTreeMap<BellSeq, Offered>,
     /// The highest bell that a claim named.
     pub(super) claimed_through: BellSeq,
+    /// Of all tenants together.
     pub(super) depth: Depth,
+    /// What each tenant has in it, by its number.
+    pub(super) parts: BTreeMap<i64, Part>,
+    /// The line was read to its end since a task became known. Until then what begins to wait for a tenant is looked at again, too.
+    pub(super) looked_through: bool,
+    /// Who got how much of it lately. Each store sees what it started itself.
+    pub(super) shares: Shares,
     /// The table has older values of these.
     pub(super) unsaved: bool,
     /// Whether others were ever told of this queue.
     pub(super) told: bool,
-    /// Rows after this place that no session matched may be matched now: they are looked at again before anything behind them is
-    /// rung. `None`: all rows are where they belong.
-    pub(super) looked_through: Option<Place>,
+    /// When a tenant may start more that could not by its rate, Unix ms.
+    pub(super) more_at: Option<i64>,
     /// Where the next look at the many names of a pattern goes on, by its prefix.
     pub(super) turns: BTreeMap<String, String>,
 }
 
-/// A place in the order of ringing: priority, then age.
+/// What a tenant has in a queue.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub(super) depth: Depth,
+    /// Bells that are out.
+    pub(super) offered: u64,
+    /// Rows after this place that no session matched may be matched now: they are looked at again before anything behind them is
+    /// rung. `None`: all rows are where they belong.
+    pub(super) looked_through: Option<Place>,
+    pub(super) unsaved: bool,
+}
+
+/// A bell that is out: whose, and for which row, unless that is known to wait no longer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offered {
+    pub(super) tenant: i64,
+    pub(super) row: Option<Place>,
+}
+
+/// A place in the order of ringing within a tenant: priority, then age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) priority: i64,
@@ -81,11 +112,49 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) const START: Self = Self { priority: -1, n: 0 };
+
+    pub(super) fn of(row: &Row) -> Self {
+        Self { priority: priority_number(row.priority), n: row.n }
+    }
 }
 
 impl Queue {
     pub(super) fn is_paused(&self) -> bool {
         self.paused_at.is_some()
+    }
+
+    pub(super) fn outstanding(&self) -> u64 {
+        self.bells.len().try_into().unwrap_or(u64::MAX)
+    }
+
+    /// What the tenant has in it: nothing, if the table has nothing.
+    pub(super) fn part(&mut self, tenant: i64) -> &mut Part {
+        let looked_through = (!self.looked_through).then_some(Place::START);
+        self.parts.entry(tenant).or_insert_with(|| Part {
+            depth: Depth::default(),
+            offered: 0,
+            looked_through,
+            unsaved: false,
+        })
+    }
+
+    pub(super) fn offered(&mut self, seq: BellSeq, offered: Offered) {
+        self.bells.insert(seq, offered);
+        self.part(offered.tenant).offered += 1;
+    }
+
+    /// A bell is not out any more; says whose it was.
+    pub(super) fn taken(&mut self, seq: BellSeq) -> Option<i64> {
+        let Offered { tenant, .. } = self.bells.remove(&seq)?;
+        let part = self.part(tenant);
+        part.offered = part.offered.saturating_sub(1);
+        Some(tenant)
+    }
+
+    /// All rows are to be looked at again.
+    pub(super) fn look_through_again(&mut self) {
+        self.looked_through = false;
+        self.parts.values_mut().for_each(|part| part.looked_through = Some(Place::START));
     }
 }
 
@@ -94,8 +163,9 @@ mod asked {
     pub(super) const META: &str =
         "SELECT version, fenced_through, jobs_through, epoch, sequencer, sequencer_renewal FROM meta WHERE tenant = ?";
     pub(super) const QUEUES: &str =
-        "SELECT queue, paused_at, claimed_through, scheduled, queued, running FROM queues WHERE tenant = ?";
-    pub(super) const OUTSTANDING: &str = "SELECT queue, count(*) FROM bells WHERE tenant = ? GROUP BY queue";
+        "SELECT queue, tenant, paused_at, claimed_through, scheduled, queued, running FROM queues";
+    pub(super) const OUTSTANDING: &str = "SELECT bells.queue, seq, bells.tenant, priority, n
+                                          FROM bells LEFT JOIN jobs ON jobs.job_id = bells.job_id";
     pub(super) const NEWEST: &str = "SELECT coalesce(max(n), 0) FROM jobs";
     pub(super) const HEAD: &str = "SELECT coalesce(max(position), 0) FROM log";
     /// The highest numbers that can have been given out, also when their bells have been claimed since.
@@ -109,7 +179,7 @@ mod asked {
 impl Memory {
     /// Reads everything.
     pub(in crate::storage) fn load(sql: &mut dyn Sql) -> Result<Self, StorageError> {
-        let tenant: &[Value<'_>] = values![TENANT];
+        let tenant: &[Value<'_>] = values![SYSTEM];
         sql.ahead(&[
             (asked::META, tenant),
             (asked::HEAD, &[]),
@@ -118,8 +188,9 @@ impl Memory {
             (asked::CLAIMED, &[]),
             (asked::SESSIONS, tenant),
             (asked::LISTENERS, tenant),
-            (asked::QUEUES, tenant),
-            (asked::OUTSTANDING, tenant),
+            (tenants::ALL, &[]),
+            (asked::QUEUES, &[]),
+            (asked::OUTSTANDING, &[]),
         ])?;
         let (version, fenced_through, dropped, holding) = sql.single(asked::META, tenant, |columns| {
             let (version, fenced_through) = (Version(columns.counter()?), Position(columns.counter()?));
@@ -139,6 +210,7 @@ impl Memory {
             holding_unsaved: false,
             live: Arc::new(Live::of(sessions(sql)?)),
             live_told: false,
+            tenants: KnownTenants::load(sql)?,
             queues: HashMap::new(),
             restless: BTreeSet::new(),
             listeners: Listener::load(sql)?.into(),
@@ -153,29 +225,45 @@ impl Memory {
         fresh.holder_watch = self.holder_watch;
         for (name, queue) in self.queues {
             let known = fresh.queues.entry(name).or_default();
-            (known.looked_through, known.turns) = (queue.looked_through, queue.turns);
+            (known.turns, known.shares, known.more_at) = (queue.turns, queue.shares, queue.more_at);
+            for (tenant, part) in queue.parts {
+                known.part(tenant).looked_through = part.looked_through;
+            }
             known.told = queue.told && (known.depth, known.paused_at) == (queue.depth, queue.paused_at);
         }
         // In whatever became known there, rows that wait may be matched now. The other store has said so of those that were deferred.
         for name in fresh.live.widened_since(&self.live) {
-            fresh.queue(&name).looked_through = Some(Place::START);
+            fresh.queue(&name).look_through_again();
         }
         fresh.live_told = self.live_told && *fresh.live == *self.live;
         Ok(fresh)
     }
 
     fn load_queues(&mut self, sql: &mut dyn Sql) -> Result<(), StorageError> {
-        let queues = sql.all(asked::QUEUES, values![TENANT], |columns| {
-            Ok((columns.text()?, columns.maybe_int()?, BellSeq(columns.counter()?), columns.depth()?))
+        let queues = sql.all(asked::QUEUES, &[], |columns| {
+            let (name, tenant, paused_at) = (columns.text()?, columns.int()?, columns.maybe_int()?);
+            Ok((name, tenant, paused_at, BellSeq(columns.counter()?), columns.depth()?))
         })?;
-        for (name, paused_at, claimed_through, depth) in queues {
+        for (name, tenant, paused_at, claimed_through, depth) in queues {
             let queue = self.queue(&name);
-            (queue.paused_at, queue.claimed_through, queue.depth) = (paused_at, claimed_through, depth);
+            if tenant == SYSTEM {
+                (queue.paused_at, queue.claimed_through) = (paused_at, claimed_through);
+            }
+            queue.depth.add(depth);
+            let part = queue.part(tenant);
+            // Its rows were placed by whoever was here before.
+            (part.depth, part.looked_through) = (depth, Some(Place::START));
+            self.tenants.counts(tenant, |known| known.depth.add(depth));
         }
-        let outstanding =
-            sql.all(asked::OUTSTANDING, values![TENANT], |columns| Ok((columns.text()?, columns.counter()?)))?;
-        for (name, outstanding) in outstanding {
-            self.queue(&name).outstanding = outstanding;
+        let out = sql.all(asked::OUTSTANDING, &[], |columns| {
+            let (name, seq, tenant) = (columns.text()?, BellSeq(columns.counter()?), columns.int()?);
+            let (priority, n) = (columns.maybe_int()?, columns.maybe_int()?);
+            let row = priority.zip(n).map(|(priority, n)| Place { priority, n });
+            Ok((name, seq, Offered { tenant, row }))
+        })?;
+        for (name, seq, offered) in out {
+            self.queue(&name).offered(seq, offered);
+            self.tenants.counts(offered.tenant, |known| known.offered += 1);
         }
         let consumed: Vec<String> = self.live.queues().map(ToOwned::to_owned).collect();
         for name in consumed {
@@ -191,11 +279,9 @@ impl Memory {
         self.newest
     }
 
-    /// The queue's state. One that was not known is looked through from its start: its rows were placed by whoever was here before.
     pub(super) fn queue(&mut self, name: &str) -> &mut Queue {
         if !self.queues.contains_key(name) {
-            let queue = Queue { looked_through: Some(Place::START), ..Queue::default() };
-            self.queues.insert(name.to_owned(), queue);
+            self.queues.insert(name.to_owned(), Queue::default());
         }
         self.queues.get_mut(name).expect("it was just put there")
     }
@@ -212,12 +298,21 @@ pub(in crate::storage) fn position(sql: &mut dyn Sql) -> Result<Position, Storag
     counter(sql, asked::HEAD).map(Position)
 }
 
+/// The position, and the number under which a tenant's rows stand, in one round trip.
+pub(super) fn position_and_number(sql: &mut dyn Sql, tenant: &Tenant) -> Result<(Position, Option<i64>), StorageError> {
+    if tenant.is_default() {
+        return Ok((position(sql)?, Some(SYSTEM)));
+    }
+    sql.ahead(&[(asked::HEAD, &[]), (tenants::NUMBER, values![tenant.as_str()])])?;
+    Ok((position(sql)?, tenants::number_of(sql, tenant)?))
+}
+
 fn counter(sql: &mut dyn Sql, query: &'static str) -> Result<u64, StorageError> {
     sql.single(query, &[], |columns| columns.counter())
 }
 
 pub(in crate::storage) fn sessions(sql: &mut dyn Sql) -> Result<Vec<Session>, StorageError> {
-    sql.all(asked::SESSIONS, values![TENANT], |columns| {
+    sql.all(asked::SESSIONS, values![SYSTEM], |columns| {
         let id = SessionId(columns.uuid()?);
         let worker = columns.text()?;
         let queues: BTreeMap<String, u64> = serde_json::from_str(columns.word()?)?;

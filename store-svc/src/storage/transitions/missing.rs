@@ -9,7 +9,7 @@ impl Transaction<'_> {
     /// A bell or a worker names a job that has no row. `true`: it has ended and is no longer kept. What ended long ago is forgotten in the end;
     /// anything else should be here.
     pub(super) fn has_ended_or_is_missing(&mut self, job_id: JobId) -> Result<bool, StorageError> {
-        if self.is_expired(job_id)? {
+        if self.expired_of(job_id)?.is_some() {
             return Ok(true);
         }
         let kept_since_ms = self.context.wall_ms.saturating_sub_unsigned(self.context.settings.retention_ms);

@@ -6,6 +6,7 @@ use protocol::ids::{Position, RetryId, SessionId};
 use protocol::job::{Job, State};
 use protocol::problem::Problem;
 use protocol::store_api::{Answer, BellId, Change, Command, JobFence, Reply};
+use protocol::tenant::Tenant;
 
 pub(super) use memory::Memory;
 pub(super) use read::{Reads, Snapshots, Viewed};
@@ -13,11 +14,11 @@ pub(super) use read::{Reads, Snapshots, Viewed};
 use super::row::{Ring, Row};
 use super::sql::{Sql, values};
 use super::{
-    BellSeq, Context, NewsItem, Offer, QueueNow, RetryStep, Room, Rung, RungBell, Sending, Sent, SequencerRenewal,
-    Signals, StorageError, TENANT, Transitions,
+    BellSeq, Context, NewsItem, Offer, QueueNow, RetryStep, Room, Rung, RungBell, SYSTEM, Sending, Sent,
+    SequencerRenewal, Signals, StorageError, Transitions,
 };
 use foreseen::Foreseen;
-use memory::Queue;
+use memory::{Part, Queue};
 
 mod audit;
 mod bells;
@@ -29,6 +30,7 @@ mod deliveries;
 mod expire;
 mod foreseen;
 mod keys;
+mod line;
 mod logs;
 pub(super) mod memory;
 mod missing;
@@ -41,6 +43,7 @@ mod schedules;
 mod sequencer;
 mod session;
 mod settle;
+mod tenants;
 mod ticks;
 mod trim;
 mod view;
@@ -52,19 +55,38 @@ pub(super) struct Transaction<'t> {
     pub(super) memory: Memory,
     pub(super) signals: Signals,
     foreseen: Foreseen,
+    /// Whose command is applied, by number; `None`: of a tenant that nobody knows.
+    caller: Option<i64>,
     draws: u64,
 }
 
-fn save_queue(sql: &mut dyn Sql, name: &str, queue: &Queue) -> Result<(), StorageError> {
+/// What belongs to the queue as a whole stands in the row of the system, which is also that of the tenant `default`.
+fn save_queue(sql: &mut dyn Sql, name: &str, queue: &mut Queue) -> Result<(), StorageError> {
+    queue.part(SYSTEM);
+    for (tenant, part) in &mut queue.parts {
+        if part.unsaved || *tenant == SYSTEM {
+            let of_the_queue =
+                if *tenant == SYSTEM { (queue.paused_at, queue.claimed_through) } else { (None, BellSeq(0)) };
+            save_part(sql, name, *tenant, part, of_the_queue)?;
+            part.unsaved = false;
+        }
+    }
+    Ok(())
+}
+
+fn save_part(
+    sql: &mut dyn Sql,
+    name: &str,
+    tenant: i64,
+    part: &Part,
+    (paused_at, claimed_through): (Option<i64>, BellSeq),
+) -> Result<(), StorageError> {
     let query = "INSERT INTO queues (tenant, queue, paused_at, claimed_through, scheduled, queued, running)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                  ON CONFLICT (tenant, queue) DO UPDATE SET paused_at = ?3, claimed_through = ?4, scheduled = ?5,
                      queued = ?6, running = ?7";
-    let depth = queue.depth;
-    sql.write(
-        query,
-        values![TENANT, name, queue.paused_at, queue.claimed_through.0, depth.scheduled, depth.queued, depth.running,],
-    )
+    let depth = part.depth;
+    sql.write(query, values![tenant, name, paused_at, claimed_through.0, depth.scheduled, depth.queued, depth.running])
 }
 
 /// The answer to a command, or why it is refused.
@@ -73,7 +95,15 @@ pub(super) type Decided = Result<Reply, Problem>;
 impl<'t> Transaction<'t> {
     pub(super) fn new(sql: &'t mut dyn Sql, context: &'t Context, mut memory: Memory) -> Self {
         memory.holder_watch.look(context.now_ms, &memory.holding);
-        Self { sql, context, memory, signals: Signals::default(), foreseen: Foreseen::default(), draws: 0 }
+        Self {
+            sql,
+            context,
+            memory,
+            signals: Signals::default(),
+            foreseen: Foreseen::default(),
+            caller: None,
+            draws: 0,
+        }
     }
 
     /// Writes what was kept back until the end.
@@ -89,6 +119,7 @@ impl<'t> Transaction<'t> {
                 queue.unsaved = false;
             }
         }
+        self.memory.tenants.save(self.sql)?;
         if self.memory.holding_unsaved && (self.sql.is_remote() || self.sql.has_written()) {
             self.save_holding()?;
         }
@@ -133,7 +164,7 @@ impl<'t> Transaction<'t> {
         let query = "INSERT INTO log (position, tenant, at, kind, change) VALUES (?, ?, ?, ?, ?)";
         let kind = i64::from(change.is_invalidation());
         let text = serde_json::to_string(change)?;
-        self.sql.write(query, values![position.0, TENANT, self.context.wall_ms, kind, &text])?;
+        self.sql.write(query, values![position.0, SYSTEM, self.context.wall_ms, kind, &text])?;
         self.memory.head = position;
         if change.is_invalidation() {
             self.signals.invalidation = Some(position);
@@ -150,7 +181,7 @@ impl<'t> Transaction<'t> {
         } else if effects.bell {
             self.place(row);
         }
-        self.moved(&row.queue, Some(before.state), row.job.state);
+        self.moved(row, Some(before.state))?;
         if row.job.state.is_terminal() && !before.state.is_terminal() {
             row.finished_at = Some(self.context.wall_ms);
         }
@@ -173,23 +204,32 @@ impl<'t> Transaction<'t> {
     }
 
     /// Counts a step of a job in its queue; `before` is `None` when it was created.
-    pub(super) fn moved(&mut self, queue: &str, before: Option<State>, after: State) {
+    pub(super) fn moved(&mut self, row: &Row, before: Option<State>) -> Result<(), StorageError> {
+        let (queue, tenant, after) = (row.queue.as_str(), row.tenant, row.job.state);
         if before == Some(after) {
-            return;
+            return Ok(());
         }
         let known = self.memory.queue(queue);
         known.depth.moved(before, after);
         known.unsaved = true;
+        let part = known.part(tenant);
+        part.depth.moved(before, after);
+        part.unsaved = true;
+        self.memory.tenants.counts(tenant, |known| known.depth.moved(before, after));
+        if matches!(before, Some(State::Running | State::Finishing)) {
+            self.wake_if_limited(tenant)?;
+        }
         match self.signals.flows.get_mut(queue) {
             Some(flow) => flow.moved(before, after),
             None => self.signals.flows.entry(queue.to_owned()).or_default().moved(before, after),
         }
+        Ok(())
     }
 
-    /// What becomes of a command.
-    fn decide(&mut self, command: &Command) -> Result<Decided, StorageError> {
+    /// What becomes of a command of this tenant.
+    fn decide(&mut self, tenant: &Tenant, command: &Command) -> Result<Decided, StorageError> {
         match command {
-            Command::Create(create) => self.create_by(create, None),
+            Command::Create(create) => self.create_for(tenant, create),
             Command::Claim(claim) => self.claim(claim),
             Command::Complete(complete) => self.complete(complete),
             Command::Release(release) => self.release(release),
@@ -200,12 +240,13 @@ impl<'t> Transaction<'t> {
             Command::EndSession { session } => self.end_session(*session),
             Command::Cancel { job_id } => self.cancel(*job_id),
             Command::Retry { job_id } => self.retry(*job_id),
-            Command::RetryJobs(asked) => self.begin_retry(asked),
+            Command::RetryJobs(asked) => self.begin_retry(tenant, asked),
             Command::StopRetry { retry_id } => self.stop_retry(*retry_id),
-            Command::Schedule(command) => self.command_schedule(command),
+            Command::Schedule(command) => self.command_schedule(tenant, command),
+            Command::SetTenant { tenant, limits } => self.set_tenant(tenant, *limits),
             Command::Webhook(command) => self.command_webhook(command),
             Command::Key(command) => self.command_key(command),
-            Command::Audited(audited) => self.audited(audited),
+            Command::Audited(audited) => self.audited(tenant, audited),
             Command::Audit(noted) => self.audit(noted),
             Command::PauseQueue { queue } => self.set_paused(queue, true),
             Command::ResumeQueue { queue } => self.set_paused(queue, false),
@@ -239,12 +280,13 @@ impl<'t> Transaction<'t> {
 }
 
 impl Transitions for Transaction<'_> {
-    fn foresee(&mut self, commands: &[&Command]) -> Result<(), StorageError> {
+    fn foresee(&mut self, commands: &[(&Tenant, &Command)]) -> Result<(), StorageError> {
         if self.sql.is_remote() { self.look_ahead(commands) } else { Ok(()) }
     }
 
-    fn apply(&mut self, command: &Command) -> Result<Answer, StorageError> {
-        let decided = self.decide(command)?;
+    fn apply(&mut self, tenant: &Tenant, command: &Command) -> Result<Answer, StorageError> {
+        self.caller = self.memory.tenants.number(tenant);
+        let decided = self.decide(tenant, command)?;
         Ok(match decided {
             Ok(reply) => Answer::Ok(Box::new(reply)),
             Err(problem) => Answer::Error(Box::new(problem)),
@@ -276,6 +318,7 @@ impl Transitions for Transaction<'_> {
     }
 
     fn due(&mut self, limit: u32) -> Result<bool, StorageError> {
+        self.wake_by_rate()?;
         let more_ticks = self.run_due_ticks(limit)?;
         Ok(self.queue_due(limit)? || more_ticks)
     }

@@ -1,13 +1,17 @@
 //! Behind a backlog bells are a detour: a slot that tells how its job ended takes the job that comes next along with the answer. Only
-//! rows without a bell are taken so, in the order in which they would be rung: a bell that is out is somebody's already.
+//! rows without a bell are taken so, in the order of the line: a bell that is out is somebody's already.
+//!
+//! Where several tenants wait, bells come too late: one that is rung now lies behind a window of others. So a delivery is only the news that a slot is
+//! free, and its claim is given the job that is due then, whosever; the one that the bell named waits for another bell.
 
 use std::sync::Arc;
 
 use protocol::lease_api::{LEASE_MS, TASKS_MAX};
-use protocol::store_api::{Next, PulledJob};
+use protocol::store_api::{Claim, Next, PulledJob};
 
 use super::Transaction;
-use super::ring::STRETCH;
+use super::line::{Line, Purpose, STRETCH};
+use super::memory::Place;
 use crate::storage::StorageError;
 use crate::storage::row::Row;
 
@@ -28,7 +32,9 @@ impl Transaction<'_> {
         if self.memory.queue(queue).is_paused() || !self.waits_without_bell(queue) {
             return Ok(None);
         }
-        for waiting in self.waiting(queue, STRETCH)?.rows {
+        let mut line = Line::new(queue, Purpose::Start, STRETCH);
+        for _ in 0..STRETCH {
+            let Some(waiting) = self.next_in(&mut line)? else { return Ok(None) };
             if next.except.iter().any(|pattern| pattern.matches(&waiting.task)) {
                 return Ok(None);
             }
@@ -44,9 +50,32 @@ impl Transaction<'_> {
         Ok(None)
     }
 
+    /// The job that is due before the one whose bell was delivered, if the claimant takes it; begun.
+    pub(super) fn due_before(&mut self, claim: &Claim, named: &Row) -> Result<Option<PulledJob>, StorageError> {
+        let Some(except) = &claim.or_except else { return Ok(None) };
+        if except.len() > TASKS_MAX || !self.is_shared(&named.queue) || self.is_turn_of(named) {
+            return Ok(None);
+        }
+        let live = Arc::clone(&self.memory.live);
+        let Some(session) = live.session(claim.session) else { return Ok(None) };
+        let mut line = Line::new(&named.queue, Purpose::Start, STRETCH).up_to(named.tenant, Place::of(named));
+        for _ in 0..STRETCH {
+            let Some(waiting) = self.next_in(&mut line)? else { return Ok(None) };
+            if !session.knows(&waiting.task) || except.iter().any(|pattern| pattern.matches(&waiting.task)) {
+                continue;
+            }
+            let Some(row) = Row::load_n(self.sql, waiting.place.n)? else { continue };
+            if let Some(taken) = self.pull_row(row, claim.claim_id, claim.session, claim.lease_ms)? {
+                self.count("taken_in_turn");
+                return Ok(Some(taken));
+            }
+        }
+        Ok(None)
+    }
+
     /// A guess that costs nothing: rows whose task nobody knows wait without one, too.
     pub(super) fn waits_without_bell(&mut self, queue: &str) -> bool {
         let queue = self.memory.queue(queue);
-        queue.depth.queued > queue.outstanding
+        queue.depth.queued > queue.outstanding()
     }
 }

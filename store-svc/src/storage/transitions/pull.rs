@@ -1,10 +1,11 @@
-//! Workers that pull: they take rows by priority, then age, whether these were rung, wait for a place, or are known to nobody else.
+//! Workers that pull: they take rows in the order of the line, whether these were rung, wait for a place, or are known to nobody else.
 //!
 //! A bell that is out keeps its place until a delivery names it: it lies in the broker, though its row is gone. Nothing is rung for a
 //! session that pulls, so what it alone knows never waits in the broker for nobody.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::dispatch::{Shares, Standing};
 use protocol::ids::{ClaimId, SessionId};
 use protocol::key::TaskPattern;
 use protocol::lease_api::{LEASE_MS, LIMIT_MAX, PAYLOAD_BYTES_MAX, QUEUES_MAX, SESSIONS_MAX, TASKS_MAX};
@@ -13,10 +14,10 @@ use protocol::store_api::{Pull, PulledJob, Reply};
 
 use super::memory::Place;
 use super::{Decided, Transaction};
+use crate::storage::StorageError;
 use crate::storage::live::Session;
-use crate::storage::row::{Row, job_columns};
+use crate::storage::row::{Ring, Row, job_columns};
 use crate::storage::sql::values;
-use crate::storage::{StorageError, TENANT};
 
 /// Names of tasks that one look at a pattern goes through; the next look goes on behind them.
 const NAMES_MAX: usize = 256;
@@ -24,6 +25,9 @@ const NAMES_MAX: usize = 256;
 const TURNS_MAX: usize = 64;
 /// Rows with bells that one pull looks at, the oldest bells first. Those behind them wait for workers that do consume.
 const RUNG_MAX: i64 = 1_024;
+
+/// What of a queue a worker may take, by tenant.
+type Found = BTreeMap<i64, BTreeSet<Place>>;
 
 impl Transaction<'_> {
     pub(super) fn pull(&mut self, pull: &Pull) -> Result<Decided, StorageError> {
@@ -51,8 +55,8 @@ impl Transaction<'_> {
 
     /// What this very pull took, renewed: its answer was lost.
     pub(super) fn pulled_before(&mut self, claim_id: ClaimId) -> Result<Vec<PulledJob>, StorageError> {
-        let query = concat!("SELECT ", job_columns!(), " FROM jobs WHERE tenant = ? AND claim = ? AND pulled = 1");
-        let held = self.sql.all(query, values![TENANT, claim_id.0], Row::read)?;
+        let query = concat!("SELECT ", job_columns!(), " FROM jobs WHERE claim = ? AND pulled = 1");
+        let held = self.sql.all(query, values![claim_id.0], Row::read)?;
         let mut jobs = Vec::new();
         for mut row in held {
             if row.job.pull(claim_id).is_ok() {
@@ -66,9 +70,11 @@ impl Transaction<'_> {
     fn take(&mut self, pull: &Pull) -> Result<Vec<PulledJob>, StorageError> {
         let mut jobs = Vec::new();
         let mut payload_bytes = 0;
-        for place in self.claimable(pull)? {
-            let Some(row) = Row::load_n(self.sql, place.n)? else { continue };
-            if payload_bytes >= PAYLOAD_BYTES_MAX {
+        for n in self.claimable(pull)? {
+            let Some(row) = Row::load_n(self.sql, n)? else { continue };
+            if payload_bytes >= PAYLOAD_BYTES_MAX
+                || !self.may_take(&row.queue, row.tenant, row.ring == Some(Ring::Rung))
+            {
                 continue;
             }
             let Some(pulled) = self.pull_row(row, pull.claim_id, pull.session, pull.lease_ms)? else { continue };
@@ -94,47 +100,98 @@ impl Transaction<'_> {
             return Ok(None);
         }
         row.pulled = true;
+        if row.ring != Some(Ring::Rung) {
+            self.uses_rate(row.tenant);
+        }
         self.begin_attempt(&mut row, &before, session, lease_ms)?;
         Ok(Some(PulledJob { job_id: row.job_id, claimed: self.claimed(&row)? }))
     }
 
-    /// The waiting rows that come first for this worker.
-    fn claimable(&mut self, pull: &Pull) -> Result<Vec<Place>, StorageError> {
-        let mut found = BTreeSet::new();
+    /// The waiting rows that come first for this worker: of each queue by priority, the tenants' shares, and age; of several queues by priority and age.
+    fn claimable(&mut self, pull: &Pull) -> Result<Vec<i64>, StorageError> {
+        let mut found: Vec<(&str, Found)> = Vec::new();
         for queue in &pull.queues {
             let queue = queue.as_str();
             if self.memory.queue(queue).is_paused() {
                 continue;
             }
+            let mut of_queue = Found::new();
+            let parts = self.memory.queue(queue).parts.iter();
+            let waits: Vec<i64> = parts.filter(|(_, part)| part.depth.queued > 0).map(|(tenant, _)| *tenant).collect();
+            for tenant in waits {
+                if self.may_take(queue, tenant, false) {
+                    of_queue.insert(tenant, BTreeSet::new());
+                }
+            }
             for pattern in &pull.tasks {
                 match pattern {
-                    TaskPattern::Exact(task) => self.waiting_of(queue, task, pull.limit, &mut found)?,
+                    TaskPattern::Exact(task) => self.waiting_of(queue, task, pull.limit, &mut of_queue)?,
                     TaskPattern::Prefix(prefix) => {
                         for task in self.names(queue, prefix)? {
-                            self.waiting_of(queue, &task, pull.limit, &mut found)?;
+                            self.waiting_of(queue, &task, pull.limit, &mut of_queue)?;
                         }
                     }
                 }
             }
-            self.rung_of(queue, &pull.tasks, &mut found)?;
+            self.rung_of(queue, &pull.tasks, &mut of_queue)?;
+            found.push((queue, of_queue));
         }
-        let limit = usize::try_from(pull.limit).unwrap_or(usize::MAX);
-        Ok(found.into_iter().take(limit).collect())
+        Ok(self.in_turn(found, pull.limit))
     }
 
-    fn waiting_of(
-        &mut self,
-        queue: &str,
-        task: &str,
-        limit: u32,
-        found: &mut BTreeSet<Place>,
-    ) -> Result<(), StorageError> {
+    /// So many of the rows that were found, in the order in which they are due.
+    fn in_turn(&mut self, mut found: Vec<(&str, Found)>, limit: u32) -> Vec<i64> {
+        let mut shares: Vec<Shares> = found.iter().map(|(queue, _)| self.memory.queue(queue).shares.clone()).collect();
+        let mut rows = Vec::new();
+        while rows.len() < usize::try_from(limit).unwrap_or(usize::MAX) {
+            let mut first: Option<(Place, usize, i64)> = None;
+            for (index, (_, of_queue)) in found.iter().enumerate() {
+                let Some(priority) =
+                    of_queue.values().filter_map(|places| places.first()).map(|place| place.priority).min()
+                else {
+                    continue;
+                };
+                let heads = of_queue.iter().filter_map(|(tenant, places)| Some((*tenant, *places.first()?)));
+                let heads: BTreeMap<i64, Place> = heads.filter(|(_, place)| place.priority == priority).collect();
+                let standing = heads.keys().map(|tenant| Standing {
+                    tenant: *tenant,
+                    share: self.memory.tenants.share(*tenant),
+                    offered: 0,
+                });
+                let Some(tenant) = shares[index].turn(standing) else { continue };
+                let head = (heads[&tenant], index, tenant);
+                first = Some(first.map_or(head, |known| known.min(head)));
+            }
+            let Some((place, index, tenant)) = first else { break };
+            rows.push(place.n);
+            let of_queue = &mut found[index].1;
+            of_queue.entry(tenant).or_default().remove(&place);
+            let alone = of_queue.values().filter(|places| !places.is_empty()).count() < 2;
+            shares[index].started(tenant, self.memory.tenants.share(tenant), alone);
+        }
+        rows
+    }
+
+    /// Whether a job of the tenant may be taken. The rate counted one that was rung when it was, so what is offered by now does not matter.
+    fn may_take(&mut self, queue: &str, tenant: i64, is_rung: bool) -> bool {
+        if !self.memory.tenants.may_run(tenant) {
+            return false;
+        }
+        let starts_at_ms = self.memory.tenants.starts_at(tenant, self.context.wall_ms).filter(|_| !is_rung);
+        starts_at_ms.is_none_or(|at_ms| {
+            self.look_again(queue, at_ms);
+            false
+        })
+    }
+
+    fn waiting_of(&mut self, queue: &str, task: &str, limit: u32, found: &mut Found) -> Result<(), StorageError> {
         let query = "SELECT priority, n FROM jobs INDEXED BY jobs_by_task
-                     WHERE tenant = ? AND queue = ? AND task = ? AND ring <> 'rung' ORDER BY priority, n LIMIT ?";
-        let places = self.sql.take_all(query, values![TENANT, queue, task, limit], |columns| {
-            Ok(Place { priority: columns.int()?, n: columns.int()? })
-        })?;
-        found.extend(places);
+                     WHERE queue = ? AND task = ? AND tenant = ? AND ring <> 'rung' ORDER BY priority, n LIMIT ?";
+        for (tenant, places) in found {
+            places.extend(self.sql.take_all(query, values![queue, task, *tenant, limit], |columns| {
+                Ok(Place { priority: columns.int()?, n: columns.int()? })
+            })?);
+        }
         Ok(())
     }
 
@@ -172,16 +229,16 @@ impl Transaction<'_> {
         limit: usize,
     ) -> Result<Vec<String>, StorageError> {
         let first = "SELECT task FROM jobs INDEXED BY jobs_by_task
-                     WHERE tenant = ? AND queue = ? AND task >= ? AND ring <> 'rung' ORDER BY task LIMIT 1";
+                     WHERE queue = ? AND task >= ? AND ring <> 'rung' ORDER BY task LIMIT 1";
         let next = "SELECT task FROM jobs INDEXED BY jobs_by_task
-                    WHERE tenant = ? AND queue = ? AND task > ? AND ring <> 'rung' ORDER BY task LIMIT 1";
+                    WHERE queue = ? AND task > ? AND ring <> 'rung' ORDER BY task LIMIT 1";
         let mut names: Vec<String> = Vec::new();
         while names.len() < limit {
             let (query, from) = match names.last().map(String::as_str).or(after) {
                 Some(last) => (next, last),
                 None => (first, prefix),
             };
-            match self.sql.one(query, values![TENANT, queue, from], |columns| columns.text())? {
+            match self.sql.one(query, values![queue, from], |columns| columns.text())? {
                 Some(name) if name.starts_with(prefix) => names.push(name),
                 _ => break,
             }
@@ -190,20 +247,24 @@ impl Transaction<'_> {
     }
 
     /// Rows whose bells are out. A bell may lie behind busy slots, or in a queue that nobody consumes any more.
-    fn rung_of(&mut self, queue: &str, tasks: &[TaskPattern], found: &mut BTreeSet<Place>) -> Result<(), StorageError> {
-        if self.memory.queue(queue).outstanding == 0 {
+    fn rung_of(&mut self, queue: &str, tasks: &[TaskPattern], found: &mut Found) -> Result<(), StorageError> {
+        if self.memory.queue(queue).outstanding() == 0 {
             return Ok(());
         }
-        let query = "SELECT priority, n, task FROM bells
-                     JOIN jobs ON jobs.tenant = bells.tenant AND jobs.job_id = bells.job_id
-                     WHERE bells.tenant = ? AND bells.queue = ? AND jobs.ring = 'rung' AND jobs.dispatch = bells.dispatch
+        let query = "SELECT jobs.tenant, priority, n, task FROM bells JOIN jobs ON jobs.job_id = bells.job_id
+                     WHERE bells.queue = ? AND jobs.ring = 'rung' AND jobs.dispatch = bells.dispatch
                      ORDER BY bells.seq LIMIT ?";
-        let known = self.sql.all(query, values![TENANT, queue, RUNG_MAX], |columns| {
+        let known = self.sql.all(query, values![queue, RUNG_MAX], |columns| {
+            let tenant = columns.int()?;
             let place = Place { priority: columns.int()?, n: columns.int()? };
             let task = columns.word()?;
-            Ok(tasks.iter().any(|pattern| pattern.matches(task)).then_some(place))
+            Ok(tasks.iter().any(|pattern| pattern.matches(task)).then_some((tenant, place)))
         })?;
-        found.extend(known.into_iter().flatten());
+        for (tenant, place) in known.into_iter().flatten() {
+            if self.may_take(queue, tenant, true) {
+                found.entry(tenant).or_default().insert(place);
+            }
+        }
         Ok(())
     }
 }

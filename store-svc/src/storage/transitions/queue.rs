@@ -31,11 +31,11 @@ impl Transaction<'_> {
         Ok(Ok(Reply::Pause(Pause { queue: name.to_string(), paused, paused_at })))
     }
 
-    /// Why no further job of the queue may be opened now.
-    pub(super) fn full(&mut self, name: &str) -> Option<Problem> {
+    /// Why no further job of the queue, or of the tenant, may be opened now.
+    pub(super) fn full(&mut self, tenant: i64, name: &str) -> Option<Problem> {
         let depth_max = self.context.settings.queue_depth_max;
         if self.memory.queue(name).depth.has_room(depth_max) {
-            return None;
+            return self.tenant_full(tenant);
         }
         self.count("queue_full");
         let detail = format!("The queue {name} has {depth_max} open jobs, which is its limit; try again later.");

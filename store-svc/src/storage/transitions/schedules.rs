@@ -8,19 +8,20 @@ use protocol::schedule::{
     Ticks, Zone, unknown,
 };
 use protocol::store_api::Reply;
+use protocol::tenant::Tenant;
 use protocol::time::Timestamp;
 
 use super::{Decided, Transaction};
 use crate::storage::row::{catch_up, catch_up_word};
 use crate::storage::sql::{Columns, Sql, values};
-use crate::storage::{SchedulesPage, StorageError, TENANT};
+use crate::storage::{SchedulesPage, StorageError};
 
 /// Once the jobs of a page reach this size, it ends, in bytes.
 const PAGE_BYTES: usize = 4 << 20;
 
 macro_rules! schedule_columns {
     () => {
-        "name, cron, time_zone, job, catch_up, paused, next_tick, last, created_at, updated_at"
+        "tenant, name, cron, time_zone, job, catch_up, paused, next_tick, last, created_at, updated_at"
     };
 }
 pub(super) use schedule_columns;
@@ -28,6 +29,8 @@ pub(super) use schedule_columns;
 /// A schedule's row. Times are Unix ms.
 #[derive(Clone, Debug)]
 pub(super) struct ScheduleRow {
+    /// The number of the tenant whose it is, and whose its jobs are.
+    pub(super) tenant: i64,
     pub(super) name: ScheduleName,
     pub(super) cron: Cron,
     pub(super) zone: Zone,
@@ -45,6 +48,7 @@ impl ScheduleRow {
     pub(super) fn read(columns: &mut dyn Columns) -> Result<Self, StorageError> {
         let odd = |error: &dyn std::fmt::Display| StorageError::Internal(format!("a schedule in a row {error}"));
         Ok(Self {
+            tenant: columns.int()?,
             name: ScheduleName::try_from(columns.word()?).map_err(|error| odd(&error))?,
             cron: Cron::try_from(columns.word()?).map_err(|error| odd(&error))?,
             zone: Zone::try_from(columns.word()?).map_err(|error| odd(&error))?,
@@ -58,9 +62,9 @@ impl ScheduleRow {
         })
     }
 
-    pub(super) fn load(sql: &mut dyn Sql, name: &ScheduleName) -> Result<Option<Self>, StorageError> {
+    pub(super) fn load(sql: &mut dyn Sql, tenant: i64, name: &ScheduleName) -> Result<Option<Self>, StorageError> {
         let query = concat!("SELECT ", schedule_columns!(), " FROM schedules WHERE tenant = ? AND name = ?");
-        sql.one(query, values![TENANT, name.as_str()], Self::read)
+        sql.one(query, values![tenant, name.as_str()], Self::read)
     }
 
     fn save(&self, sql: &mut dyn Sql) -> Result<(), StorageError> {
@@ -68,12 +72,13 @@ impl ScheduleRow {
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
                      ON CONFLICT (tenant, name) DO UPDATE SET cron = ?3, time_zone = ?4, job = ?5, catch_up = ?6,
                          paused = ?7, next_tick = ?8, updated_at = ?10";
-        let (name, paused, catch_up) = (self.name.as_str(), self.paused, catch_up_word(self.catch_up));
+        let (tenant, name, paused, catch_up) =
+            (self.tenant, self.name.as_str(), self.paused, catch_up_word(self.catch_up));
         let (cron, zone) = (self.cron.as_str(), self.zone.name());
         let (created_at, updated_at) = (self.created_at, self.updated_at);
         sql.write(
             query,
-            values![TENANT, name, cron, zone, &self.job, catch_up, paused, self.next_tick, created_at, updated_at],
+            values![tenant, name, cron, zone, &self.job, catch_up, paused, self.next_tick, created_at, updated_at],
         )
     }
 
@@ -81,7 +86,7 @@ impl ScheduleRow {
     pub(super) fn save_tick(&self, sql: &mut dyn Sql) -> Result<(), StorageError> {
         let query = "UPDATE schedules SET next_tick = ?, last = ? WHERE tenant = ? AND name = ?";
         let last = self.last.as_ref().map(serde_json::to_string).transpose()?;
-        sql.write(query, values![self.next_tick, &last, TENANT, self.name.as_str()])
+        sql.write(query, values![self.next_tick, &last, self.tenant, self.name.as_str()])
     }
 
     pub(super) fn template(&self) -> Result<JobTemplate, StorageError> {
@@ -122,9 +127,16 @@ impl ScheduleRow {
 }
 
 impl Transaction<'_> {
-    pub(super) fn command_schedule(&mut self, command: &ScheduleCommand) -> Result<Decided, StorageError> {
+    pub(super) fn command_schedule(
+        &mut self,
+        tenant: &Tenant,
+        command: &ScheduleCommand,
+    ) -> Result<Decided, StorageError> {
         match command {
-            ScheduleCommand::Put(schedule) => self.put_schedule(schedule),
+            ScheduleCommand::Put(schedule) => match self.tenant_that_creates(tenant)? {
+                Ok(tenant) => self.put_schedule(tenant, schedule),
+                Err(problem) => Ok(Err(problem)),
+            },
             ScheduleCommand::Delete { name } => self.delete_schedule(name),
             ScheduleCommand::Pause { name } => self.pause_schedule(name, true),
             ScheduleCommand::Resume { name } => self.pause_schedule(name, false),
@@ -132,14 +144,20 @@ impl Transaction<'_> {
         }
     }
 
+    fn schedule_of_caller(&mut self, name: &ScheduleName) -> Result<Option<ScheduleRow>, StorageError> {
+        let Some(tenant) = self.caller else { return Ok(None) };
+        ScheduleRow::load(self.sql, tenant, name)
+    }
+
     /// A tick that is due already stays due, unless other times are asked for.
-    fn put_schedule(&mut self, asked: &Schedule) -> Result<Decided, StorageError> {
-        let known = ScheduleRow::load(self.sql, &asked.name)?;
-        if let Some(refused) = self.refuses_schedule(asked, known.is_none())? {
+    fn put_schedule(&mut self, tenant: i64, asked: &Schedule) -> Result<Decided, StorageError> {
+        let known = ScheduleRow::load(self.sql, tenant, &asked.name)?;
+        if let Some(refused) = self.refuses_schedule(tenant, asked, known.is_none())? {
             return Ok(Err(refused));
         }
         let now = self.context.wall_ms;
         let mut row = ScheduleRow {
+            tenant,
             name: asked.name.clone(),
             cron: asked.cron.clone(),
             zone: asked.time_zone.clone(),
@@ -162,7 +180,12 @@ impl Transaction<'_> {
         Ok(Ok(Reply::Schedule { created: known.is_none(), schedule }))
     }
 
-    fn refuses_schedule(&mut self, asked: &Schedule, is_new: bool) -> Result<Option<Problem>, StorageError> {
+    fn refuses_schedule(
+        &mut self,
+        tenant: i64,
+        asked: &Schedule,
+        is_new: bool,
+    ) -> Result<Option<Problem>, StorageError> {
         if let Some(mut unknown) = self.unknown_queue(asked.job.queue.as_str()) {
             for error in &mut unknown.errors {
                 error.pointer.insert_str(0, "/job");
@@ -170,7 +193,7 @@ impl Transaction<'_> {
             return Ok(Some(unknown));
         }
         let query = "SELECT count(*) FROM schedules WHERE tenant = ?";
-        let full = is_new && self.sql.single(query, values![TENANT], |columns| columns.small())? >= SCHEDULES_MAX;
+        let full = is_new && self.sql.single(query, values![tenant], |columns| columns.small())? >= SCHEDULES_MAX;
         let detail = || format!("There are {SCHEDULES_MAX} schedules, which is the limit; delete one first.");
         Ok(full.then(|| Kind::Conflict.detail(detail())))
     }
@@ -184,14 +207,17 @@ impl Transaction<'_> {
     }
 
     fn delete_schedule(&mut self, name: &ScheduleName) -> Result<Decided, StorageError> {
-        let deleted = ScheduleRow::load(self.sql, name)?.is_some();
-        self.sql.write("DELETE FROM schedules WHERE tenant = ? AND name = ?", values![TENANT, name.as_str()])?;
-        Ok(Ok(Reply::ScheduleDeleted { deleted }))
+        let known = self.schedule_of_caller(name)?;
+        if let Some(row) = &known {
+            let query = "DELETE FROM schedules WHERE tenant = ? AND name = ?";
+            self.sql.write(query, values![row.tenant, name.as_str()])?;
+        }
+        Ok(Ok(Reply::ScheduleDeleted { deleted: known.is_some() }))
     }
 
     /// What is due while it is paused has passed when it is resumed.
     fn pause_schedule(&mut self, name: &ScheduleName, paused: bool) -> Result<Decided, StorageError> {
-        let Some(mut row) = ScheduleRow::load(self.sql, name)? else { return Ok(Err(unknown(name))) };
+        let Some(mut row) = self.schedule_of_caller(name)? else { return Ok(Err(unknown(name))) };
         if row.paused != paused {
             row.paused = paused;
             row.next_tick = row.next_after(self.context.wall_ms);
@@ -203,9 +229,9 @@ impl Transaction<'_> {
     }
 
     fn run_schedule(&mut self, name: &ScheduleName, job_id: JobId) -> Result<Decided, StorageError> {
-        let Some(row) = ScheduleRow::load(self.sql, name)? else { return Ok(Err(unknown(name))) };
+        let Some(row) = self.schedule_of_caller(name)? else { return Ok(Err(unknown(name))) };
         let made_by = MadeBy { name: name.to_string(), tick: None };
-        if let Err(refused) = self.create_by(&row.template()?.create(job_id), Some(&made_by))? {
+        if let Err(refused) = self.create_by(row.tenant, &row.template()?.create(job_id), Some(&made_by))? {
             return Ok(Err(refused));
         }
         let row = self.load(job_id)?.ok_or_else(|| StorageError::Internal(format!("the job {job_id} was not made")))?;
@@ -214,16 +240,20 @@ impl Transaction<'_> {
     }
 }
 
-pub(super) fn view_one(sql: &mut dyn Sql, name: &ScheduleName) -> Result<Option<ScheduleView>, StorageError> {
-    ScheduleRow::load(sql, name)?.map(ScheduleRow::view).transpose()
+pub(super) fn view_one(
+    sql: &mut dyn Sql,
+    tenant: i64,
+    name: &ScheduleName,
+) -> Result<Option<ScheduleView>, StorageError> {
+    ScheduleRow::load(sql, tenant, name)?.map(ScheduleRow::view).transpose()
 }
 
 /// One page, by name.
-pub(super) fn page(sql: &mut dyn Sql, after: &str, limit: u32) -> Result<SchedulesPage, StorageError> {
+pub(super) fn page(sql: &mut dyn Sql, tenant: i64, after: &str, limit: u32) -> Result<SchedulesPage, StorageError> {
     let query =
         concat!("SELECT ", schedule_columns!(), " FROM schedules WHERE tenant = ? AND name > ? ORDER BY name LIMIT ?");
     // One more than fits says whether something follows.
-    let rows = sql.all(query, values![TENANT, after, limit.saturating_add(1)], ScheduleRow::read)?;
+    let rows = sql.all(query, values![tenant, after, limit.saturating_add(1)], ScheduleRow::read)?;
     let mut page = SchedulesPage { schedules: Vec::new(), after: None };
     let mut bytes = 0;
     for row in rows {

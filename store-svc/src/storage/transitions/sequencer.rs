@@ -6,7 +6,7 @@ use protocol::store_api::{Reply, SequencerAnswer};
 
 use super::{Decided, Transaction};
 use crate::storage::sql::values;
-use crate::storage::{SequencerRenewal, StorageError, TENANT};
+use crate::storage::{SYSTEM, SequencerRenewal, StorageError};
 
 /// One that stands by asks again at least this often, ms: the lease may be given back at any time.
 const ASK_AGAIN_MS: u64 = 500;
@@ -52,6 +52,6 @@ impl Transaction<'_> {
         self.memory.holding_unsaved = false;
         let query = "UPDATE meta SET epoch = ?, sequencer = ?, sequencer_renewal = ? WHERE tenant = ?";
         let holder = holding.holder.map(|holder| holder.0);
-        self.sql.write(query, values![holding.epoch.0, holder, holding.renewal, TENANT])
+        self.sql.write(query, values![holding.epoch.0, holder, holding.renewal, SYSTEM])
     }
 }

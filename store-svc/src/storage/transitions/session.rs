@@ -9,7 +9,7 @@ use protocol::store_api::{Change, Heartbeat, HeartbeatReply, Held, JobFence, Rep
 use super::{Decided, Transaction};
 use crate::storage::live::{Live, Session};
 use crate::storage::sql::values;
-use crate::storage::{StorageError, TENANT};
+use crate::storage::{SYSTEM, StorageError};
 
 impl Transaction<'_> {
     pub(super) fn heartbeat(&mut self, heartbeat: &Heartbeat) -> Result<Decided, StorageError> {
@@ -51,7 +51,7 @@ impl Transaction<'_> {
 
     fn renew_session(&mut self, session: SessionId) -> Result<(), StorageError> {
         let query = "UPDATE sessions SET renewal = renewal + 1 WHERE tenant = ? AND session = ?";
-        self.sql.write(query, values![TENANT, session.0])
+        self.sql.write(query, values![SYSTEM, session.0])
     }
 
     fn save_session(&mut self, session: &Session) -> Result<(), StorageError> {
@@ -62,7 +62,7 @@ impl Transaction<'_> {
         let queues = serde_json::to_string(&session.queues)?;
         let tasks = serde_json::to_string(&session.tasks)?;
         let id = session.id.0;
-        self.sql.write(query, values![TENANT, id, &session.worker, &queues, &tasks, session.since_ms])
+        self.sql.write(query, values![SYSTEM, id, &session.worker, &queues, &tasks, session.since_ms])
     }
 
     /// Takes the new sessions into account: rows that nobody matched may be matched now, windows may have grown.
@@ -123,7 +123,7 @@ impl Transaction<'_> {
 
     pub(super) fn expire_silent_session(&mut self, session: SessionId, renewal: u64) -> Result<bool, StorageError> {
         let query = "SELECT 1 FROM sessions WHERE tenant = ? AND session = ? AND renewal = ?";
-        let still = self.sql.one(query, values![TENANT, session.0, renewal], |_| Ok(()))?.is_some();
+        let still = self.sql.one(query, values![SYSTEM, session.0, renewal], |_| Ok(()))?.is_some();
         if still {
             self.count("session_expired");
             self.remove_session(session)?;
@@ -133,7 +133,7 @@ impl Transaction<'_> {
 
     fn remove_session(&mut self, session: SessionId) -> Result<(), StorageError> {
         if self.memory.live.session(session).is_some() {
-            self.sql.write("DELETE FROM sessions WHERE tenant = ? AND session = ?", values![TENANT, session.0])?;
+            self.sql.write("DELETE FROM sessions WHERE tenant = ? AND session = ?", values![SYSTEM, session.0])?;
             let live = self.memory.live.with(session, None);
             self.become_live(live)?;
         }

@@ -13,7 +13,7 @@ use super::create::held_by;
 use super::{Decided, Transaction};
 use crate::storage::row::{Row, job_columns};
 use crate::storage::sql::values;
-use crate::storage::{NewsItem, StorageError, TENANT};
+use crate::storage::{NewsItem, SYSTEM, StorageError};
 
 /// What became of a retry.
 pub(super) enum Reopened {
@@ -60,7 +60,7 @@ impl Transaction<'_> {
                 if let Some(result) = result {
                     let query = "INSERT INTO results (n, tenant, result) VALUES (?, ?, ?)
                                  ON CONFLICT (n) DO UPDATE SET result = excluded.result";
-                    self.sql.write(query, values![row.n, TENANT, result.get()])?;
+                    self.sql.write(query, values![row.n, row.tenant, result.get()])?;
                 }
             }
             Outcome::Failed { error, retry_after_ms, .. } => {
@@ -114,7 +114,7 @@ impl Transaction<'_> {
 
     /// The word of an owner whose job is not there any more.
     fn too_late(&mut self, job_id: JobId) -> Result<Decided, StorageError> {
-        if !self.is_expired(job_id)? {
+        if self.expired_of(job_id)?.is_none() {
             return Ok(Err(Kind::NotFound.problem()));
         }
         self.count("refused");
@@ -190,11 +190,11 @@ impl Transaction<'_> {
             return Ok(Reopened::NotEnded);
         }
         if let Some(key) = &row.unique_key
-            && let Some(holder) = self.holder_of(key)?
+            && let Some(holder) = self.holder_of(row.tenant, key)?
         {
             return Ok(Reopened::Refused(held_by(holder)));
         }
-        if let Some(full) = self.full(&row.queue) {
+        if let Some(full) = self.full(row.tenant, &row.queue) {
             return Ok(Reopened::Refused(full));
         }
         (row.started_at, row.finished_at, row.cancel_requested_at, row.due_at) = (None, None, None, None);
@@ -224,11 +224,7 @@ impl Transaction<'_> {
 
     /// What missed its start first: it must not be queued any more.
     pub(super) fn queue_due(&mut self, limit: u32) -> Result<bool, StorageError> {
-        let query = concat!(
-            "SELECT ",
-            job_columns!(),
-            " FROM jobs WHERE tenant = ?1 AND start_by <= ?2 ORDER BY start_by LIMIT ?3"
-        );
+        let query = concat!("SELECT ", job_columns!(), " FROM jobs WHERE start_by <= ? ORDER BY start_by LIMIT ?");
         let late = self.rows(query, limit)?;
         let full = |rows: &[Row]| u32::try_from(rows.len()).is_ok_and(|count| count >= limit);
         let more_late = full(&late);
@@ -238,13 +234,13 @@ impl Transaction<'_> {
         let query = concat!(
             "SELECT ",
             job_columns!(),
-            " FROM jobs WHERE tenant = ?1 AND state = 'scheduled' AND due_at <= ?2 ORDER BY due_at LIMIT ?3"
+            " FROM jobs WHERE state = 'scheduled' AND due_at <= ? ORDER BY due_at LIMIT ?"
         );
         let scheduled = self.rows(query, limit)?;
         let query = concat!(
             "SELECT ",
             job_columns!(),
-            " FROM jobs WHERE tenant = ?1 AND ring = 'deferred' AND ring_at <= ?2 ORDER BY ring_at LIMIT ?3"
+            " FROM jobs WHERE ring = 'deferred' AND ring_at <= ? ORDER BY ring_at LIMIT ?"
         );
         let deferred = self.rows(query, limit)?;
         let more = more_late || full(&scheduled) || full(&deferred);
@@ -263,7 +259,7 @@ impl Transaction<'_> {
     }
 
     fn rows(&mut self, query: &'static str, limit: u32) -> Result<Vec<Row>, StorageError> {
-        self.sql.take_all(query, values![TENANT, self.context.wall_ms, limit], Row::read)
+        self.sql.take_all(query, values![self.context.wall_ms, limit], Row::read)
     }
 
     /// Everything in the log up to `through` is fenced: jobs that waited for it are done in the same commit.
@@ -276,7 +272,7 @@ impl Transaction<'_> {
         if through > self.memory.fenced_through {
             self.memory.fenced_through = through;
             let query = "UPDATE meta SET fenced_through = ? WHERE tenant = ?";
-            self.sql.write(query, values![through.0, TENANT])?;
+            self.sql.write(query, values![through.0, SYSTEM])?;
             self.finish_fenced(through)?;
         }
         Ok(Ok(Reply::Fenced { fenced_through: Some(self.memory.fenced_through) }))
@@ -286,9 +282,9 @@ impl Transaction<'_> {
         let query = concat!(
             "SELECT ",
             job_columns!(),
-            " FROM jobs WHERE tenant = ? AND state = 'finishing' AND invalidation <= ? ORDER BY invalidation"
+            " FROM jobs WHERE state = 'finishing' AND invalidation <= ? ORDER BY invalidation"
         );
-        for mut row in self.sql.all(query, values![TENANT, through.0], Row::read)? {
+        for mut row in self.sql.all(query, values![through.0], Row::read)? {
             let before = row.job.clone();
             if row.job.fence_closed() {
                 row.invalidation = None;

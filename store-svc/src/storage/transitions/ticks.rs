@@ -8,8 +8,8 @@ use protocol::time::Timestamp;
 
 use super::Transaction;
 use super::schedules::{ScheduleRow, schedule_columns};
+use crate::storage::StorageError;
 use crate::storage::sql::values;
-use crate::storage::{StorageError, TENANT};
 
 impl Transaction<'_> {
     /// Makes at most so many jobs; `true`: there may be more.
@@ -17,9 +17,9 @@ impl Transaction<'_> {
         let query = concat!(
             "SELECT ",
             schedule_columns!(),
-            " FROM schedules WHERE tenant = ? AND next_tick <= ? AND next_tick IS NOT NULL ORDER BY next_tick LIMIT ?"
+            " FROM schedules WHERE next_tick <= ? AND next_tick IS NOT NULL ORDER BY next_tick LIMIT ?"
         );
-        let rows = self.sql.take_all(query, values![TENANT, self.context.wall_ms, limit], ScheduleRow::read)?;
+        let rows = self.sql.take_all(query, values![self.context.wall_ms, limit], ScheduleRow::read)?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let (mut more, mut made) = (rows.len() >= limit, 0);
         for row in rows {
@@ -60,10 +60,13 @@ impl Transaction<'_> {
     }
 
     fn run_tick(&mut self, row: &ScheduleRow, job: &JobTemplate, tick: Timestamp) -> Result<LastTick, StorageError> {
-        let job_id = job_of(TENANT, &row.name, tick);
+        let known = self.memory.tenants.get(row.tenant);
+        let salt =
+            known.map(|known| known.salt).ok_or_else(|| StorageError::Internal("a schedule is nobody's".to_owned()))?;
+        let job_id = job_of(salt, &row.name, tick);
         let at = Timestamp::from_unix_ms(self.context.wall_ms);
         let made_by = MadeBy { name: row.name.to_string(), tick: Some(tick) };
-        let problem = match self.create_by(&job.create(job_id), Some(&made_by))? {
+        let problem = match self.create_by(row.tenant, &job.create(job_id), Some(&made_by))? {
             Ok(Reply::Created(Created { replayed: None, .. })) => {
                 self.count("tick_run");
                 return Ok(LastTick { tick, at, job_id: Some(job_id), skipped: None });
@@ -85,10 +88,10 @@ impl Transaction<'_> {
         let query = concat!(
             "SELECT ",
             schedule_columns!(),
-            " FROM schedules WHERE tenant = ? AND next_tick > ? AND next_tick IS NOT NULL ORDER BY name"
+            " FROM schedules WHERE next_tick > ? AND next_tick IS NOT NULL ORDER BY tenant, name"
         );
         let now = self.context.wall_ms;
-        for mut row in self.sql.take_all(query, values![TENANT, now], ScheduleRow::read)? {
+        for mut row in self.sql.take_all(query, values![now], ScheduleRow::read)? {
             let next = row.next_after(now);
             if next != row.next_tick {
                 row.next_tick = next;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::Transaction;
 use crate::storage::sql::values;
-use crate::storage::{StorageError, TENANT};
+use crate::storage::{SYSTEM, StorageError};
 
 impl Transaction<'_> {
     /// The head itself is never dropped: it says where the log goes on after a restart.
@@ -24,7 +24,7 @@ impl Transaction<'_> {
         })?;
         let Some(through) = through else { return Ok(false) };
         self.sql.write("DELETE FROM log WHERE position <= ?", values![through])?;
-        self.sql.write("UPDATE meta SET log_start = ? WHERE tenant = ?", values![through, TENANT])?;
+        self.sql.write("UPDATE meta SET log_start = ? WHERE tenant = ?", values![through, SYSTEM])?;
         Ok(seen == limit)
     }
 
@@ -32,18 +32,18 @@ impl Transaction<'_> {
     fn log_keeps_after(&mut self) -> Result<i64, StorageError> {
         let query = "SELECT min(position) FROM log WHERE tenant = ? AND kind = 1 AND position > ?";
         let fenced_through = self.memory.fenced_through.0;
-        let unfenced = self.sql.single(query, values![TENANT, fenced_through], |columns| columns.maybe_int())?;
+        let unfenced = self.sql.single(query, values![SYSTEM, fenced_through], |columns| columns.maybe_int())?;
         let head = self.memory.head.0.cast_signed();
         Ok(unfenced.unwrap_or(head).min(head) - 1)
     }
 
     pub(super) fn trim_idempotency_keys(&mut self, before_wall_ms: i64, limit: u32) -> Result<bool, StorageError> {
-        let query = "SELECT created_at FROM idempotency_keys WHERE tenant = ? AND created_at < ?
+        let query = "SELECT created_at FROM idempotency_keys WHERE created_at < ?
                      ORDER BY created_at LIMIT 1 OFFSET ?";
-        let beyond = self.sql.one(query, values![TENANT, before_wall_ms, limit], |columns| columns.int())?;
+        let beyond = self.sql.one(query, values![before_wall_ms, limit], |columns| columns.int())?;
         let bound = beyond.unwrap_or(before_wall_ms);
-        let query = "DELETE FROM idempotency_keys WHERE tenant = ? AND created_at < ?";
-        self.sql.write(query, values![TENANT, bound])?;
+        let query = "DELETE FROM idempotency_keys WHERE created_at < ?";
+        self.sql.write(query, values![bound])?;
         Ok(beyond.is_some())
     }
 }

@@ -8,24 +8,33 @@ use protocol::time::Timestamp;
 use serde_json::value::RawValue;
 
 use super::Transaction;
-use crate::storage::row::Row;
+use crate::storage::row::{Ring, Row};
 use crate::storage::sql::{Sql, values};
 use crate::storage::{Live, StorageError};
 
 impl Transaction<'_> {
     pub(super) fn view(&mut self, row: &Row) -> Result<JobView, StorageError> {
         let paused = self.memory.queue(&row.queue).is_paused();
-        view(self.sql, row, &self.memory.live, paused)
+        let held_back = self.memory.tenants.held_back(row.tenant, self.context.wall_ms).is_some();
+        view(self.sql, row, &self.memory.live, Around { paused, held_back })
     }
 }
 
-pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, paused: bool) -> Result<JobView, StorageError> {
+/// What keeps a queued row from being offered, besides the workers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Around {
+    pub(super) paused: bool,
+    /// A limit of its tenant is reached.
+    pub(super) held_back: bool,
+}
+
+pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, around: Around) -> Result<JobView, StorageError> {
     let result = if row.job.state == State::Succeeded { result(sql, row.n)? } else { None };
-    Ok(JobView { result, ..bare(row, live, paused)? })
+    Ok(JobView { result, ..bare(row, live, around)? })
 }
 
 /// Without its result.
-pub(super) fn bare(row: &Row, live: &Live, paused: bool) -> Result<JobView, StorageError> {
+pub(super) fn bare(row: &Row, live: &Live, around: Around) -> Result<JobView, StorageError> {
     let state = row.job.state;
     let progress: Option<Progress> = row.progress.as_deref().map(serde_json::from_str).transpose()?;
     let invalidates: Option<Vec<String>> = row.invalidates.as_deref().map(serde_json::from_str).transpose()?;
@@ -36,7 +45,7 @@ pub(super) fn bare(row: &Row, live: &Live, paused: bool) -> Result<JobView, Stor
         queue: row.queue.clone(),
         priority: row.priority,
         status: state.into(),
-        waiting_for: waiting_for(row, live, paused),
+        waiting_for: waiting_for(row, live, around),
         run: row.job.run,
         attempt: row.job.attempt,
         max_attempts: row.job.max_attempts,
@@ -67,13 +76,14 @@ fn recorded(trace: &str) -> Option<String> {
 }
 
 /// Whether the broker is away is not in the rows: whoever answers turns `slot` into `broker` then.
-pub(super) fn waiting_for(row: &Row, live: &Live, paused: bool) -> Option<WaitingFor> {
+pub(super) fn waiting_for(row: &Row, live: &Live, around: Around) -> Option<WaitingFor> {
     match row.job.state {
         State::Scheduled => Some(WaitingFor::DueTime),
-        State::Queued if paused => Some(WaitingFor::QueuePaused),
+        State::Queued if around.paused => Some(WaitingFor::QueuePaused),
         State::Queued if !live.matches(&row.queue, &row.task) && !live.pulls(&row.queue, &row.task) => {
             Some(WaitingFor::Worker)
         }
+        State::Queued if around.held_back && row.ring != Some(Ring::Rung) => Some(WaitingFor::TenantLimit),
         State::Queued => Some(WaitingFor::Slot),
         State::Running | State::Finishing | State::Succeeded | State::Failed | State::Cancelled => None,
     }

@@ -15,7 +15,7 @@ use uuid::{Builder, Uuid};
 use super::memory::Listener;
 use super::{Decided, Transaction};
 use crate::storage::sql::{Columns, Sql, values};
-use crate::storage::{StorageError, TENANT, WebhooksPage};
+use crate::storage::{SYSTEM, StorageError, WebhooksPage};
 
 macro_rules! webhook_columns {
     () => {
@@ -65,7 +65,7 @@ impl WebhookRow {
 
     pub(super) fn load(sql: &mut dyn Sql, name: &WebhookName) -> Result<Option<Self>, StorageError> {
         let query = concat!("SELECT ", webhook_columns!(), " FROM webhooks WHERE tenant = ? AND name = ?");
-        sql.one(query, values![TENANT, name.as_str()], Self::read)
+        sql.one(query, values![SYSTEM, name.as_str()], Self::read)
     }
 
     /// If it is there and enabled.
@@ -75,7 +75,7 @@ impl WebhookRow {
             webhook_columns!(),
             " FROM webhooks WHERE tenant = ? AND webhook = ? AND disabled_at IS NULL AND name IS NOT NULL"
         );
-        sql.one(query, values![TENANT, id], Self::read)
+        sql.one(query, values![SYSTEM, id], Self::read)
     }
 
     fn save(&self, sql: &mut dyn Sql) -> Result<(), StorageError> {
@@ -89,7 +89,7 @@ impl WebhookRow {
         sql.write(
             query,
             values![
-                TENANT,
+                SYSTEM,
                 self.id,
                 name,
                 &self.url,
@@ -111,7 +111,7 @@ impl WebhookRow {
 
     fn view(self, sql: &mut dyn Sql, now_ms: i64) -> Result<WebhookView, StorageError> {
         let query = "SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE tenant = ? AND webhook = ? AND due_at IS NOT NULL LIMIT ?) AS pending";
-        let pending = sql.single(query, values![TENANT, self.id, PENDING_COUNTED], |columns| columns.small())?;
+        let pending = sql.single(query, values![SYSTEM, self.id, PENDING_COUNTED], |columns| columns.small())?;
         let secrets = self.signing(now_ms).len();
         let disabled = self
             .disabled_at
@@ -200,7 +200,7 @@ impl Transaction<'_> {
             return Ok(Some(Problem::invalid("/url", detail)));
         }
         let query = "SELECT count(*) FROM webhooks WHERE tenant = ? AND name IS NOT NULL";
-        let full = is_new && self.sql.single(query, values![TENANT], |columns| columns.small())? >= WEBHOOKS_MAX;
+        let full = is_new && self.sql.single(query, values![SYSTEM], |columns| columns.small())? >= WEBHOOKS_MAX;
         let detail = || format!("There are {WEBHOOKS_MAX} webhooks, which is the limit; delete one first.");
         Ok(full.then(|| Kind::Conflict.detail(detail())))
     }
@@ -236,7 +236,7 @@ impl Transaction<'_> {
     fn delete_webhook(&mut self, name: &WebhookName) -> Result<Decided, StorageError> {
         let deleted = WebhookRow::load(self.sql, name)?.is_some();
         let query = "UPDATE webhooks SET name = NULL, secrets = '[]', updated_at = ? WHERE tenant = ? AND name = ?";
-        self.sql.write(query, values![self.context.wall_ms, TENANT, name.as_str()])?;
+        self.sql.write(query, values![self.context.wall_ms, SYSTEM, name.as_str()])?;
         self.heard_of_webhooks()?;
         Ok(Ok(Reply::Webhook(WebhookReply::Deleted { deleted })))
     }
@@ -286,7 +286,7 @@ pub(super) fn page(sql: &mut dyn Sql, after: &str, limit: u32, now_ms: i64) -> R
     let query =
         concat!("SELECT ", webhook_columns!(), " FROM webhooks WHERE tenant = ? AND name > ? ORDER BY name LIMIT ?");
     // One more than fits says whether something follows.
-    let mut rows = sql.all(query, values![TENANT, after, limit.saturating_add(1)], WebhookRow::read)?;
+    let mut rows = sql.all(query, values![SYSTEM, after, limit.saturating_add(1)], WebhookRow::read)?;
     let fit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = rows.len() > fit;
     rows.truncate(fit);

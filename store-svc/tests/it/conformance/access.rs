@@ -176,3 +176,20 @@ pub(crate) fn what_operators_do_is_recorded_with_it<F: Fixture>() {
     let rest = lab.read(|reader| reader.audit(None, first.before, 2)).read;
     assert_eq!((rest.entries.len(), rest.before), (1, None));
 }
+
+pub(crate) fn what_is_recorded_is_done_for_the_callers_tenant<F: Fixture>() {
+    let mut lab = Lab::<F>::new();
+    lab.tenant = tenant("acme");
+    let job_id = lab.job("a");
+    let cancel = |of: &str| {
+        let command = Command::Cancel { job_id };
+        Command::Audited(Box::new(Audited { act: act("job.cancel", of), command }))
+    };
+    lab.tenant = tenant("globex");
+    let refused = lab.apply(cancel("globex")).expect_err("refused");
+    assert_eq!(refused.kind(), Some(Kind::NotFound));
+    lab.tenant = tenant("acme");
+    assert!(matches!(lab.apply(cancel("acme")), Ok(Reply::Cancelled { .. })));
+    assert_eq!(lab.acts(Some("globex")), [("job.cancel".to_owned(), "not-found".to_owned())]);
+    assert_eq!(lab.acts(Some("acme")), [("job.cancel".to_owned(), "done".to_owned())]);
+}

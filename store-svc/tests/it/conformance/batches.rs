@@ -4,6 +4,7 @@ use protocol::api::Status;
 use protocol::ids::{Fence, JobId};
 use protocol::problem::Kind;
 use protocol::store_api::{Command, Complete, Create};
+use protocol::tenant::Tenant;
 use store_svc::storage::StorageError;
 
 use super::{Fixture, Lab, create, succeeded};
@@ -34,7 +35,7 @@ pub(crate) fn failed_work_leaves_nothing_behind<F: Fixture>() {
     let first = lab.job("a");
     let lost = create("a");
     let result = lab.try_step(|transitions| -> Result<(), StorageError> {
-        transitions.apply(&Command::Create(Box::new(lost.clone())))?;
+        transitions.apply(&Tenant::default(), &Command::Create(Box::new(lost.clone())))?;
         assert_eq!(transitions.ring("default")?.bells.len(), 2);
         Err(StorageError::Internal("by design".to_owned()))
     });

@@ -5,6 +5,7 @@ use protocol::bulk_retry::{BulkRetry, BulkState, ENDED_KEPT, RUNNING_MAX, RetryF
 use protocol::ids::{JobId, RetryId, SessionId};
 use protocol::problem::{Kind, Problem};
 use protocol::store_api::{Command, Create, Outcome, Reply, RetryJobs};
+use protocol::tenant::Tenant;
 use protocol::time::Timestamp;
 use store_svc::storage::RetryStep;
 
@@ -41,7 +42,7 @@ impl<F: Fixture> Lab<F> {
 
     /// State, retried and skipped.
     fn retry(&mut self, id: RetryId) -> (BulkState, u64, u64) {
-        let all = self.read(|reader| reader.bulk_retries()).read;
+        let all = self.read(|reader| reader.bulk_retries(&Tenant::default())).read;
         let retry = all.into_iter().find(|retry| retry.retry_id == id).expect("it is known");
         assert_eq!(retry.ended_at.is_some(), retry.state != BulkState::Running);
         (retry.state, retry.retried, retry.skipped)
@@ -78,7 +79,7 @@ pub(crate) fn a_filter_chooses_who_is_retried<F: Fixture>() {
     let at = |ms: i64| Some(Timestamp::from_unix_ms(BEGIN_MS + ms));
     let failed = || filter(Unsuccessful::Failed);
     let mut check = |filter: RetryFilter, expected: &[JobId]| {
-        let preview = lab.read(|reader| reader.preview_retry(&filter)).read;
+        let preview = lab.read(|reader| reader.preview_retry(&Tenant::default(), &filter)).read;
         assert_eq!(preview.sample.iter().map(|job| job.job_id).collect::<Vec<_>>(), expected, "{filter:?}");
         assert_eq!((preview.matching, preview.exact), (expected.len() as u64, true));
     };
@@ -180,7 +181,7 @@ pub(crate) fn only_so_many_run_at_once<F: Fixture>() {
         let id = lab.begin(cancelled());
         assert!(lab.retry_step(id, 1).ended);
     }
-    assert_eq!(lab.read(|reader| reader.bulk_retries()).read.len(), ENDED_KEPT);
+    assert_eq!(lab.read(|reader| reader.bulk_retries(&Tenant::default())).read.len(), ENDED_KEPT);
 }
 
 pub(crate) fn one_is_stopped<F: Fixture>() {
@@ -199,7 +200,7 @@ pub(crate) fn one_is_stopped<F: Fixture>() {
 pub(crate) fn a_preview_counts_and_shows_the_first<F: Fixture>() {
     let mut lab = Lab::<F>::new();
     let jobs = lab.cancelled_jobs(SAMPLE_MAX + 5);
-    let preview = lab.read(|reader| reader.preview_retry(&cancelled())).read;
+    let preview = lab.read(|reader| reader.preview_retry(&Tenant::default(), &cancelled())).read;
     let shown: Vec<JobId> = preview.sample.iter().map(|job| job.job_id).collect();
     assert_eq!((preview.matching, shown.as_slice()), (jobs.len() as u64, &jobs[..SAMPLE_MAX]));
     assert_eq!(lab.queued(&jobs), 0, "nothing was changed");

@@ -5,6 +5,7 @@ use protocol::ids::{ClaimId, JobId};
 use protocol::job::{ClaimRefusal, Settled};
 use protocol::problem::{Kind, Problem};
 use protocol::store_api::{Command, Create, Heartbeat, Held, IDEMPOTENCY_KEY_MS, Release, Reply};
+use protocol::tenant::Tenant;
 use store_svc::storage::{JobRead, JobsQuery, ResultRead};
 
 use super::{BEGIN_MS, Fixture, Lab, create, failed, heartbeat, succeeded};
@@ -17,11 +18,11 @@ fn ended<F: Fixture>(lab: &mut Lab<F>) -> JobId {
 }
 
 fn is_expired<F: Fixture>(lab: &mut Lab<F>, job_id: JobId) -> bool {
-    matches!(lab.read(|reader| reader.job(job_id)).read, JobRead::Expired)
+    matches!(lab.read(|reader| reader.job(&Tenant::default(), job_id)).read, JobRead::Expired)
 }
 
 fn is_unknown<F: Fixture>(lab: &mut Lab<F>, job_id: JobId) -> bool {
-    matches!(lab.read(|reader| reader.job(job_id)).read, JobRead::Unknown)
+    matches!(lab.read(|reader| reader.job(&Tenant::default(), job_id)).read, JobRead::Unknown)
 }
 
 fn purge<F: Fixture>(lab: &mut Lab<F>, job_id: JobId) -> Result<bool, Problem> {
@@ -33,7 +34,7 @@ fn purge<F: Fixture>(lab: &mut Lab<F>, job_id: JobId) -> Result<bool, Problem> {
 
 fn listed<F: Fixture>(lab: &mut Lab<F>, before: Option<i64>, limit: u32) -> (Vec<JobId>, Option<i64>) {
     let query = JobsQuery { before, limit, ..JobsQuery::default() };
-    let page = lab.read(|reader| reader.jobs(&query)).read;
+    let page = lab.read(|reader| reader.jobs(&Tenant::default(), &query)).read;
     (page.jobs.iter().map(|job| job.job_id).collect(), page.before)
 }
 
@@ -53,7 +54,7 @@ pub(crate) fn ended_jobs_expire_by_age<F: Fixture>() {
     assert!(is_expired(&mut lab, done) && !is_expired(&mut lab, broken), "the oldest end goes first");
     assert!(!lab.step(|transitions| transitions.expire(i64::MAX, 10)));
     assert!(is_expired(&mut lab, broken));
-    assert!(matches!(lab.read(|reader| reader.result(done)).read, ResultRead::Expired));
+    assert!(matches!(lab.read(|reader| reader.result(&Tenant::default(), done)).read, ResultRead::Expired));
     assert_eq!(listed(&mut lab, None, 10).0, [waiting]);
     let mut lab = lab.after_kill();
     assert!(is_expired(&mut lab, done) && lab.status(waiting) == Status::Queued);

@@ -4,13 +4,14 @@ use protocol::api::{Priority, Status, WaitingFor};
 use protocol::explain::{AHEAD_MAX, Explanation, WaitsForFence};
 use protocol::ids::{Epoch, Fence, InstanceId, JobId, Position};
 use protocol::store_api::{Command, Create};
+use protocol::tenant::Tenant;
 use protocol::time::Timestamp;
 
 use super::{BEGIN_MS, Fixture, LEASE_MS, Lab, create, succeeded};
 
 impl<F: Fixture> Lab<F> {
     fn explain(&mut self, job_id: JobId) -> Explanation {
-        self.read(|reader| reader.explain(job_id)).read.expect("the job is known")
+        self.read(|reader| reader.explain(&Tenant::default(), job_id)).read.expect("the job is known")
     }
 
     /// How many are ahead, whether that is exact, and whether it is offered.
@@ -40,7 +41,7 @@ pub(crate) fn a_position_counts_what_is_offered_before<F: Fixture>() {
     assert_eq!(lab.position(jobs[2]), Some((2, true, true)));
     assert_eq!(lab.position(low), Some((7, true, false)));
     assert_eq!(lab.position(high), None);
-    assert!(lab.read(|reader| reader.explain(JobId::generate())).read.is_none());
+    assert!(lab.read(|reader| reader.explain(&Tenant::default(), JobId::generate())).read.is_none());
 }
 
 pub(crate) fn a_position_is_exact_up_to_a_bound<F: Fixture>() {

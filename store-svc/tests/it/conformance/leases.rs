@@ -182,7 +182,8 @@ pub(crate) fn claims_are_bounded_in_their_lease<F: Fixture>() {
     let job_id = lab.job("a");
     lab.ring();
     for lease_ms in [0, 999, 3_600_001] {
-        let claim = Claim { session, job_id, dispatch: Dispatch(1), claim_id: ClaimId::generate(), lease_ms };
+        let claim =
+            Claim { session, job_id, dispatch: Dispatch(1), claim_id: ClaimId::generate(), lease_ms, or_except: None };
         assert_eq!(lab.apply(Command::Claim(claim)).expect_err("refused").kind(), Some(Kind::Invalid));
     }
     lab.claim(session, job_id, 1);

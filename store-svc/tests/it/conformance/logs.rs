@@ -5,6 +5,7 @@ use protocol::ids::{Fence, JobId};
 use protocol::logs::{AttemptEnd, AttemptLog, LOG_BYTES_MAX, LOGS_KEPT, LogTail, Output};
 use protocol::problem::Kind;
 use protocol::store_api::{Command, Complete, Create, Outcome, Release};
+use protocol::tenant::Tenant;
 use serde_json::value::to_raw_value;
 use store_svc::storage::AttemptsRead;
 
@@ -16,7 +17,7 @@ fn output(stdout: &str, stderr: &str) -> Option<Box<Output>> {
 }
 
 fn logs<F: Fixture>(lab: &mut Lab<F>, job_id: JobId) -> Vec<AttemptLog> {
-    match lab.read(|reader| reader.logs(job_id)).read {
+    match lab.read(|reader| reader.logs(&Tenant::default(), job_id)).read {
         AttemptsRead::Logs(logs) => logs,
         other => panic!("no logs: {other:?}"),
     }
@@ -80,8 +81,11 @@ pub(crate) fn the_last_logs_are_kept_and_each_is_bounded<F: Fixture>() {
     assert!(kept.iter().all(|log| log.output.stdout.text.len() == LOG_BYTES_MAX && log.output.stdout.truncated));
     lab.apply(Command::Cancel { job_id }).expect("cancelled");
     lab.apply(Command::Purge { job_id }).expect("purged");
-    assert!(matches!(lab.read(|reader| reader.logs(job_id)).read, AttemptsRead::Expired));
-    assert!(matches!(lab.read(|reader| reader.logs(JobId::generate())).read, AttemptsRead::Unknown));
+    assert!(matches!(lab.read(|reader| reader.logs(&Tenant::default(), job_id)).read, AttemptsRead::Expired));
+    assert!(matches!(
+        lab.read(|reader| reader.logs(&Tenant::default(), JobId::generate())).read,
+        AttemptsRead::Unknown
+    ));
 }
 
 pub(crate) fn results_and_errors_are_bounded<F: Fixture>() {

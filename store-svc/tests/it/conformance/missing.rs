@@ -3,6 +3,7 @@
 use protocol::ids::{Dispatch, Fence, JobId};
 use protocol::job::ClaimRefusal;
 use protocol::store_api::{BellFates, BellId, Command, Heartbeat, Held};
+use protocol::tenant::Tenant;
 use store_svc::storage::JobRead;
 use uuid::{NoContext, Timestamp, Uuid};
 
@@ -31,7 +32,7 @@ fn missed<F: Fixture>(lab: &mut Lab<F>, job_id: JobId) -> [usize; 3] {
 }
 
 fn is_expired<F: Fixture>(lab: &mut Lab<F>, job_id: JobId) -> bool {
-    matches!(lab.read(|reader| reader.job(job_id)).read, JobRead::Expired)
+    matches!(lab.read(|reader| reader.job(&Tenant::default(), job_id)).read, JobRead::Expired)
 }
 
 pub(crate) fn what_a_bell_or_a_session_names_is_missed<F: Fixture>() {

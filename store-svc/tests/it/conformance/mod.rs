@@ -10,6 +10,7 @@ use protocol::retry::Backoff;
 use protocol::store_api::{
     Answer, Claim, Claimed, Command, Complete, Create, Created, Heartbeat, HeartbeatReply, Outcome, Release, Reply,
 };
+use protocol::tenant::Tenant;
 use store_svc::storage::{
     Context, JobRead, LogKinds, LogRead, Reader, RungBell, Settings, Signals, Storage, StorageError, Transitions,
     WebhookSettings,
@@ -36,8 +37,9 @@ mod random;
 mod retrying;
 mod ringing;
 pub(crate) mod scheduling;
-mod sqlite;
+pub(crate) mod sqlite;
 pub(crate) mod telling;
+mod tenants;
 mod unique;
 
 /// A storage under test.
@@ -67,6 +69,7 @@ suite! {
     access {
         a_key_is_made_once_rotated_and_revoked, a_key_of_another_tenant_is_not_there, sessions_end_with_their_key,
         keys_are_listed_page_by_page, what_operators_do_is_recorded_with_it,
+        what_is_recorded_is_done_for_the_callers_tenant,
     }
     batches { one_bad_command_does_not_fail_its_batch, failed_work_leaves_nothing_behind, committed_work_survives_a_kill }
     bulk_retrying {
@@ -152,7 +155,14 @@ suite! {
         what_nobody_takes_is_given_up_and_may_be_sent_again, who_is_gone_is_told_nothing_more,
         a_deleted_webhook_is_forgotten_with_its_events, secrets_overlap_when_they_are_rotated,
         webhooks_are_bounded_listed_and_not_private, a_page_of_events_follows_the_other,
-        a_job_that_was_handed_over_is_no_sessions, a_wait_that_was_asked_for_is_kept,
+        a_job_that_was_handed_over_is_no_sessions, a_wait_that_was_asked_for_is_kept, an_event_names_the_tenant_of_its_job,
+    }
+    tenants {
+        what_belongs_to_another_is_not_there, an_id_of_another_is_taken_and_tells_nothing, schedules_and_retries_are_a_tenants_own,
+        nobody_can_guess_the_id_of_a_ticks_job, tenants_are_known_by_their_first_job_up_to_a_bound, of_the_next_starts_each_gets_its_share,
+        a_newcomer_starts_next_behind_any_backlog, a_claim_that_is_repeated_gets_the_same_other_job,
+        who_has_nothing_waiting_is_rung_beside_a_backlog, pulls_are_divided_by_shares, as_many_run_at_once_as_may,
+        so_many_start_per_second_as_may, a_pull_keeps_to_the_rate_beside_a_bell, as_many_wait_as_may, limits_and_counts_survive_a_kill,
     }
     unique {
         one_job_with_a_key_is_open, a_key_is_free_when_its_job_has_ended, a_repeat_is_the_same_job_and_no_conflict,
@@ -173,11 +183,17 @@ pub(crate) struct Lab<F> {
     pub(crate) now_ms: u64,
     pub(crate) settings: Settings,
     pub(crate) signals: Signals,
+    /// For whom everything is commanded and read.
+    pub(crate) tenant: Tenant,
     seed: u64,
 }
 
 impl<F: Fixture> Lab<F> {
     pub(crate) fn new() -> Self {
+        Self::with(F::fresh())
+    }
+
+    pub(crate) fn with(fixture: F) -> Self {
         let settings = Settings {
             window: Some(4),
             backoff: Backoff { base_ms: 1_000, max_ms: 60_000 },
@@ -187,7 +203,15 @@ impl<F: Fixture> Lab<F> {
             retention_ms: DAY_MS,
             webhooks: WebhookSettings::default(),
         };
-        Self { fixture: F::fresh(), wall_ms: BEGIN_MS, now_ms: 0, settings, signals: Signals::default(), seed: 0 }
+        Self {
+            fixture,
+            wall_ms: BEGIN_MS,
+            now_ms: 0,
+            settings,
+            signals: Signals::default(),
+            tenant: Tenant::default(),
+            seed: 0,
+        }
     }
 
     pub(crate) fn after_kill(self) -> Self {
@@ -223,14 +247,15 @@ impl<F: Fixture> Lab<F> {
     }
 
     pub(crate) fn apply_all(&mut self, commands: &[Command]) -> Vec<Result<Reply, Problem>> {
-        let all: Vec<&Command> = commands.iter().collect();
+        let tenant = self.tenant.clone();
+        let all: Vec<(&Tenant, &Command)> = commands.iter().map(|command| (&tenant, command)).collect();
         // What is foreseen is a hint: the answers are the same without it.
         let foresees = self.seed.is_multiple_of(2);
         let answers = self.step(|transitions| {
             if foresees {
                 transitions.foresee(&all)?;
             }
-            commands.iter().map(|command| transitions.apply(command)).collect()
+            commands.iter().map(|command| transitions.apply(&tenant, command)).collect()
         });
         let answers: Vec<Answer> = answers;
         let result = |answer| match answer {
@@ -271,7 +296,8 @@ impl<F: Fixture> Lab<F> {
 
     /// The job and where it last changed.
     pub(crate) fn seen(&mut self, job_id: JobId) -> Option<(JobView, Position)> {
-        match self.read(|reader| reader.job(job_id)).read {
+        let tenant = self.tenant.clone();
+        match self.read(|reader| reader.job(&tenant, job_id)).read {
             JobRead::Job(job, changed) => Some((*job, changed)),
             JobRead::Unknown | JobRead::Expired => None,
         }
@@ -314,7 +340,8 @@ impl<F: Fixture> Lab<F> {
         dispatch: u64,
         claim_id: ClaimId,
     ) -> Result<Claimed, Result<ClaimRefusal, Problem>> {
-        let claim = Claim { session, job_id, dispatch: Dispatch(dispatch), claim_id, lease_ms: LEASE_MS };
+        let claim =
+            Claim { session, job_id, dispatch: Dispatch(dispatch), claim_id, lease_ms: LEASE_MS, or_except: None };
         match self.apply(Command::Claim(claim)) {
             Ok(Reply::Claimed(claimed)) => Ok(*claimed),
             Ok(Reply::ClaimRefused(refusal)) => Err(Ok(refusal)),

@@ -3,12 +3,13 @@
 use protocol::api::Status;
 use protocol::ids::JobId;
 use protocol::store_api::Create;
+use protocol::tenant::Tenant;
 use store_svc::storage::JobsQuery;
 
 use super::{Fixture, Lab, create, failed, succeeded};
 
 fn page<F: Fixture>(lab: &mut Lab<F>, query: &JobsQuery) -> (Vec<JobId>, Option<i64>) {
-    let page = lab.read(|reader| reader.jobs(query)).read;
+    let page = lab.read(|reader| reader.jobs(&Tenant::default(), query)).read;
     (page.jobs.iter().map(|job| job.job_id).collect(), page.before)
 }
 

@@ -6,6 +6,7 @@ use protocol::job::ClaimRefusal;
 use protocol::problem::Kind;
 use protocol::queue::{Depth, Flow, Pause, QueueView};
 use protocol::store_api::{BellFates, BellId, Change, Command, Create, QueuePause, Reply};
+use protocol::tenant::Tenant;
 use protocol::time::Timestamp;
 use store_svc::storage::{BellSeq, NewsItem, QueueNow, RungBell};
 
@@ -174,7 +175,7 @@ pub(crate) fn depth_survives_a_kill<F: Fixture>() {
     lab.ring();
     lab.claim(session, jobs[0], 1);
     let broken = lab.try_step(|transitions| {
-        transitions.apply(&Command::Create(Box::new(create("a"))))?;
+        transitions.apply(&Tenant::default(), &Command::Create(Box::new(create("a"))))?;
         Err::<(), _>(store_svc::storage::StorageError::Internal("on purpose".to_owned()))
     });
     assert!(broken.is_err());

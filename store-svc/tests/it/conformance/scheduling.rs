@@ -7,6 +7,7 @@ use protocol::schedule::{
     CATCH_UP_MAX, CatchUp, Cron, JobTemplate, LastTick, SCHEDULES_MAX, Schedule, ScheduleCommand, ScheduleView, Zone,
 };
 use protocol::store_api::{Command, Create, Reply};
+use protocol::tenant::Tenant;
 use protocol::time::Timestamp;
 use store_svc::storage::JobsQuery;
 
@@ -41,7 +42,7 @@ impl<F: Fixture> Lab<F> {
 
     fn shown(&mut self, name: &str) -> ScheduleView {
         let name = name.try_into().expect("a name");
-        self.read(|reader| reader.schedule(&name)).read.expect("it is there")
+        self.read(|reader| reader.schedule(&Tenant::default(), &name)).read.expect("it is there")
     }
 
     /// All that is due now, in steps of so many.
@@ -56,7 +57,9 @@ impl<F: Fixture> Lab<F> {
 
     /// Minutes from the first one on, of the ticks that have jobs, in order.
     fn ticks(&mut self) -> Vec<i64> {
-        let page = self.read(|reader| reader.jobs(&JobsQuery { limit: 100_000, ..JobsQuery::default() })).read;
+        let page = self
+            .read(|reader| reader.jobs(&Tenant::default(), &JobsQuery { limit: 100_000, ..JobsQuery::default() }))
+            .read;
         let ticks = page.jobs.into_iter().filter_map(|job| job.schedule?.tick);
         let mut minutes: Vec<i64> = ticks.map(|tick| (tick.unix_ms() - FIRST_MS) / MINUTE_MS).collect();
         minutes.sort_unstable();
@@ -251,7 +254,7 @@ pub(crate) fn only_so_many_are_kept_and_listed_by_name<F: Fixture>() {
     lab.apply(put(7)).expect("in the place of another");
     let (mut after, mut names) = (String::new(), Vec::new());
     loop {
-        let page = lab.read(|reader| reader.schedules(&after, 300)).read;
+        let page = lab.read(|reader| reader.schedules(&Tenant::default(), &after, 300)).read;
         names.extend(page.schedules.into_iter().map(|schedule| schedule.name.to_string()));
         let Some(next) = page.after else { break };
         after = next;
@@ -274,6 +277,6 @@ pub(crate) fn a_schedule_names_a_queue_that_is_there<F: Fixture>() {
     let asked = Schedule { job: JobTemplate::of(nowhere), ..every_minute("often") };
     let refused = lab.schedule(ScheduleCommand::Put(Box::new(asked))).expect_err("refused");
     assert_eq!(refused.errors[0].pointer, "/job/queue");
-    let listed = lab.read(|reader| reader.schedules("", 10)).read;
+    let listed = lab.read(|reader| reader.schedules(&Tenant::default(), "", 10)).read;
     assert!(listed.schedules.is_empty() && listed.after.is_none());
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use protocol::api::Status;
+use protocol::ids::JobId;
 use protocol::job::Settled;
+use protocol::tenant::Tenant;
 use store_svc::storage::sqlite::Sqlite;
 use store_svc::storage::sqlite::backup::{back_up, restore};
 use store_svc::storage::sqlite::lock::OpenError;
@@ -72,12 +74,58 @@ fn an_older_schema_is_brought_up_to_date() {
     drop(open(folder.path()));
     let path = folder.path().join("store.db");
     let file = rusqlite::Connection::open(&path).expect("it opens");
-    let first = "DROP TABLE api_keys; DROP TABLE audit; DROP TABLE webhooks; DROP TABLE deliveries; DROP TABLE schedules; ALTER TABLE jobs DROP COLUMN schedule; PRAGMA user_version = 1;";
+    let first =
+        "DROP TABLE api_keys; DROP TABLE audit; DROP TABLE webhooks; DROP TABLE deliveries; DROP TABLE schedules;
+                 ALTER TABLE jobs DROP COLUMN schedule; DROP TABLE tenants; DROP INDEX jobs_of_others;
+                 PRAGMA user_version = 1;";
     file.execute_batch(first).expect("as the first version made it");
     drop(file);
     let mut reader = open(folder.path()).reader().expect("a reader");
-    assert!(reader.schedules("", 1).expect("read").read.schedules.is_empty());
-    assert!(reader.jobs(&JobsQuery { limit: 1, ..JobsQuery::default() }).expect("read").read.jobs.is_empty());
+    assert!(reader.schedules(&Tenant::default(), "", 1).expect("read").read.schedules.is_empty());
+    assert!(
+        reader
+            .jobs(&Tenant::default(), &JobsQuery { limit: 1, ..JobsQuery::default() })
+            .expect("read")
+            .read
+            .jobs
+            .is_empty()
+    );
+}
+
+/// A job that waits, as the version before wrote it.
+pub(crate) const OLD_JOB: &str =
+    "INSERT INTO jobs (n, tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts, dispatch, fence, renewal,
+                       settled, ring, refusals, pulled, lease_ms, fingerprint, created_at, changed)
+     VALUES (1, 0, JOB, 'a', 'default', 1, 'queued', 1, 0, 0, 3, 1, 0, 0, 0, 'no_match', 0, 0, 0, 'f', 1700000000000, 0);
+     INSERT INTO queues VALUES (0, 'default', NULL, 0, 0, 1, 0)";
+
+#[test]
+fn what_the_version_before_holds_is_the_default_tenants() {
+    let folder = TempDir::new().expect("a folder");
+    let file = rusqlite::Connection::open(folder.path().join("store.db")).expect("it opens");
+    let job_id = JobId::generate();
+    let hex = format!("x'{}'", job_id.0.simple());
+    let schemas = [
+        include_str!("../../../src/storage/sqlite/schema_1.sql"),
+        include_str!("../../../src/storage/sqlite/schema_2.sql"),
+        include_str!("../../../src/storage/sqlite/schema_3.sql"),
+        include_str!("../../../src/storage/sqlite/schema_4.sql"),
+    ];
+    for statements in schemas {
+        file.execute_batch(statements).expect("as the version before made it");
+    }
+    let meta = "INSERT INTO meta VALUES (0, randomblob(16), 1, 0, 0, 0, 0, NULL, 0);
+                PRAGMA application_id = 0x4c534852; PRAGMA user_version = 4";
+    file.execute_batch(meta).expect("written");
+    file.execute_batch(&OLD_JOB.replace("JOB", &hex)).expect("written");
+    drop(file);
+    let storage = open(folder.path());
+    let mut lab = Lab::with(SqliteFixture { storage, folder });
+    assert_eq!(lab.status(job_id), Status::Queued);
+    let tenants = lab.read(|reader| reader.tenants()).read.tenants;
+    assert_eq!((tenants.len(), tenants[0].tenant.clone(), tenants[0].depth.queued), (1, Tenant::default(), 1));
+    lab.worker(&["a"]);
+    assert_eq!(lab.ring().len(), 1);
 }
 
 #[test]
@@ -145,7 +193,7 @@ fn what_is_replaced_is_kept_with_its_log() {
     }
     let aside = restore(&folder.join("copy.db"), &here).expect("restored").expect("something was there");
     let exists = |storage: &Sqlite| {
-        let read = storage.reader().expect("a reader").job(job_id).expect("read").read;
+        let read = storage.reader().expect("a reader").job(&Tenant::default(), job_id).expect("read").read;
         matches!(read, JobRead::Job(..))
     };
     assert!(!exists(&Sqlite::open(&here, "the tests").expect("it opens")));
@@ -178,7 +226,7 @@ fn a_log_damaged_at_any_byte_keeps_what_was_committed_before_it() {
         std::fs::write(place.path().join("store.db-wal"), log).expect("written");
         let mut reader = open(place.path()).reader().expect("a reader");
         for (through, job_id) in &commits {
-            let is_there = matches!(reader.job(*job_id).expect("read").read, JobRead::Job(..));
+            let is_there = matches!(reader.job(&Tenant::default(), *job_id).expect("read").read, JobRead::Job(..));
             assert_eq!(is_there, *through <= at, "damaged at {at}, committed through {through}");
         }
     }

@@ -384,3 +384,18 @@ pub(crate) fn a_wait_that_was_asked_for_is_kept<F: Fixture>() {
     assert_eq!(waits(Some(30_000)), 30_000);
     assert_eq!(waits(Some(u64::MAX)), HOUR_MS, "within its bound");
 }
+
+pub(crate) fn an_event_names_the_tenant_of_its_job<F: Fixture>() {
+    let mut lab = Lab::<F>::new();
+    lab.put_webhook(webhook("all", Filter::default()));
+    let mut named = |tenant: &str| {
+        lab.tenant = tenant.parse().expect("a tenant");
+        let job_id = lab.ends("a", true);
+        let sending = lab.take(10).pop().expect("it is told");
+        let body: serde_json::Value = serde_json::from_str(&sending.body).expect("json");
+        assert_eq!(body["data"]["job"]["job_id"], job_id.to_string());
+        body["data"].get("tenant").cloned()
+    };
+    assert_eq!(named("default"), None, "as where there are no tenants");
+    assert_eq!(named("acme"), Some("acme".into()));
+}

@@ -3,6 +3,7 @@
 use protocol::api::ErrorKind;
 use protocol::ids::SessionId;
 use protocol::store_api::{Command, Complete, Outcome};
+use protocol::tenant::Tenant;
 use store_svc::storage::postgres::{OpenError, Postgres};
 use store_svc::storage::{JobRead, Storage, StorageError};
 
@@ -29,7 +30,7 @@ fn a_server_that_is_away_is_unavailable_until_it_is_back() {
     let mut storage = Postgres::open(&url).expect("it opens");
     let (before, _) = try_create(&mut storage).expect("it is there");
     let mut reader = storage.reader().expect("a reader");
-    reader.job(before).expect("read");
+    reader.job(&Tenant::default(), before).expect("read");
     for kills in [false, true] {
         if kills {
             cluster.kill().expect("killed")
@@ -38,7 +39,7 @@ fn a_server_that_is_away_is_unavailable_until_it_is_back() {
         }
         let error = try_create(&mut storage).expect_err("it is away");
         assert!(matches!(error, StorageError::Unavailable(_)), "{error}");
-        assert!(matches!(reader.job(before), Err(StorageError::Unavailable(_))));
+        assert!(matches!(reader.job(&Tenant::default(), before), Err(StorageError::Unavailable(_))));
         cluster.start_again().expect("started");
         let after = create_again(&mut storage).expect("it is back");
         assert!(exists(&storage, after).expect("read"));
@@ -52,13 +53,13 @@ fn a_connection_that_the_server_ended_is_made_anew_unseen() {
     let mut storage = open(&url);
     let (first, _) = try_create(&mut storage).expect("committed");
     let mut reader = storage.reader().expect("a reader");
-    reader.job(first).expect("read");
+    reader.job(&Tenant::default(), first).expect("read");
     let database = url.to_string();
     let database = database.rsplit('/').next().expect("a name");
     let ended = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{database}'");
     assert_eq!(cluster().sql("postgres", &ended).expect("ended"), "2");
     try_create(&mut storage).expect("on another connection");
-    assert!(matches!(reader.job(first).expect("read").read, JobRead::Job(..)));
+    assert!(matches!(reader.job(&Tenant::default(), first).expect("read").read, JobRead::Job(..)));
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn a_commit_whose_answer_is_lost_counts_as_it_ended() {
         try_create(&mut storage).expect("committed");
         let (job_id, command) = job("a");
         let result = transact(&mut storage, &mut |transitions| {
-            transitions.apply(&command)?;
+            transitions.apply(&Tenant::default(), &command)?;
             proxy.arm(cut);
             Ok(())
         });

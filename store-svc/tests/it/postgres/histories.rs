@@ -1,13 +1,15 @@
 //! Dumps, other schemas, servers that are not the one it was.
 
 use protocol::api::Status;
-use protocol::ids::Fence;
+use protocol::ids::{Fence, JobId};
 use protocol::store_api::{Command, Complete, Outcome};
+use protocol::tenant::Tenant;
 use store_svc::storage::postgres::{OpenError, Postgres, Url};
 use store_svc::storage::{JobsQuery, Storage};
 
 use super::{claimed, exists, seen, try_apply, try_create};
 use crate::conformance::postgres::{cluster, fresh_url, open};
+use crate::conformance::sqlite::OLD_JOB;
 
 fn database(url: &Url) -> String {
     url.to_string().rsplit('/').next().expect("a name").to_owned()
@@ -71,12 +73,46 @@ fn a_newer_schema_is_left_alone() {
 fn an_older_schema_is_brought_up_to_date() {
     let url = fresh_url();
     drop(open(&url));
-    let first = "DROP TABLE longshore.webhooks, longshore.deliveries, longshore.schedules; ALTER TABLE longshore.jobs DROP COLUMN schedule;
+    let first = "DROP TABLE longshore.tenants, longshore.api_keys, longshore.audit, longshore.webhooks, longshore.deliveries, longshore.schedules;
+                 ALTER TABLE longshore.jobs DROP COLUMN schedule; DROP INDEX longshore.jobs_of_others;
                  DELETE FROM longshore.schema_version WHERE version > 1";
     cluster().sql(&database(&url), first).expect("as the first version made it");
     let mut reader = open(&url).reader().expect("a reader");
-    assert!(reader.schedules("", 1).expect("read").read.schedules.is_empty());
-    assert!(reader.jobs(&JobsQuery { limit: 1, ..JobsQuery::default() }).expect("read").read.jobs.is_empty());
+    assert!(reader.schedules(&Tenant::default(), "", 1).expect("read").read.schedules.is_empty());
+    assert!(
+        reader
+            .jobs(&Tenant::default(), &JobsQuery { limit: 1, ..JobsQuery::default() })
+            .expect("read")
+            .read
+            .jobs
+            .is_empty()
+    );
+}
+
+#[test]
+fn what_the_version_before_holds_is_the_default_tenants() {
+    let url = fresh_url();
+    let job_id = JobId::generate();
+    let migrations = [
+        include_str!("../../../src/storage/postgres/schema_1.sql"),
+        include_str!("../../../src/storage/postgres/schema_2.sql"),
+        include_str!("../../../src/storage/postgres/schema_3.sql"),
+        include_str!("../../../src/storage/postgres/schema_4.sql"),
+    ];
+    let before = format!(
+        "SET ROLE longshore; CREATE SCHEMA longshore; SET search_path = longshore; CREATE TABLE schema_version (version BIGINT NOT NULL);
+         INSERT INTO schema_version VALUES (1), (2), (3), (4); {};
+         INSERT INTO meta (tenant, incarnation, origin, changes, version, fenced_through, log_start, jobs_through, epoch, sequencer_renewal)
+         VALUES (0, gen_random_uuid(), 'elsewhere', 0, 1, 0, 0, 0, 0, 0); {}",
+        migrations.join(";"),
+        OLD_JOB.replace("JOB", &format!("'{job_id}'"))
+    );
+    cluster().sql(&database(&url), &before).expect("as the version before made it");
+    let storage = open(&url);
+    assert!(exists(&storage, job_id).expect("read"));
+    let mut reader = storage.reader().expect("a reader");
+    let tenants = reader.tenants().expect("read").read.tenants;
+    assert_eq!((tenants.len(), tenants[0].depth.queued), (1, 1));
 }
 
 #[test]

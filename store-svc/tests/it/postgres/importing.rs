@@ -9,6 +9,7 @@ use protocol::job::ClaimRefusal;
 use protocol::logs::{LogTail, Output};
 use protocol::schedule::ScheduleCommand;
 use protocol::store_api::{Answer, Claim, Command, Complete, Create, Outcome, PutData, Reply, RetryJobs};
+use protocol::tenant::{Limits, Tenant};
 use protocol::time::Timestamp;
 use protocol::webhook::{Filter, WebhookCommand};
 use serde_json::value::RawValue;
@@ -45,15 +46,21 @@ fn step<T>(storage: &mut dyn Storage, mut step: impl FnMut(&mut dyn Transitions)
 }
 
 fn apply(storage: &mut dyn Storage, command: &Command) -> Reply {
-    match step(storage, |transitions| transitions.apply(command).expect("applied")) {
+    match step(storage, |transitions| transitions.apply(&Tenant::default(), command).expect("applied")) {
         Answer::Ok(reply) => *reply,
         Answer::Error(problem) => panic!("{problem:?}"),
     }
 }
 
 fn claim(storage: &mut dyn Storage, session: SessionId, job_id: JobId, dispatch: u64) -> Reply {
-    let claim =
-        Claim { session, job_id, dispatch: Dispatch(dispatch), claim_id: ClaimId::generate(), lease_ms: 15_000 };
+    let claim = Claim {
+        session,
+        job_id,
+        dispatch: Dispatch(dispatch),
+        claim_id: ClaimId::generate(),
+        lease_ms: 15_000,
+        or_except: None,
+    };
     apply(storage, &Command::Claim(claim))
 }
 
@@ -117,12 +124,20 @@ fn fill(storage: &mut dyn Storage) -> (SessionId, JobId, JobId) {
         ..PutData::json("k".try_into().expect("a key"), raw("[1]"))
     };
     apply(storage, &Command::PutData(put));
+    let limits = Limits { share: 3, rate_per_second: Some(7), ..Limits::default() };
+    apply(storage, &Command::SetTenant { tenant: acme(), limits });
+    let of_acme = Command::Create(Box::new(create("a")));
+    step(storage, |transitions| transitions.apply(&acme(), &of_acme).map(drop)).expect("created");
     (knows, running, waiting)
+}
+
+fn acme() -> Tenant {
+    "acme".parse().expect("a tenant")
 }
 
 /// Everything that can be read, as text.
 fn everything(reader: &mut dyn Reader) -> Vec<String> {
-    let jobs = reader.jobs(&JobsQuery { limit: 100, ..JobsQuery::default() }).expect("read");
+    let jobs = reader.jobs(&Tenant::default(), &JobsQuery { limit: 100, ..JobsQuery::default() }).expect("read");
     let mut told: Vec<String> = jobs.read.jobs.iter().map(|job| serde_json::to_string(job).expect("json")).collect();
     let page = reader.log(Position(0), BOTH, 1_000).expect("read");
     let LogRead::Page { entries, .. } = page.read else { panic!("trimmed") };
@@ -131,10 +146,18 @@ fn everything(reader: &mut dyn Reader) -> Vec<String> {
         let entry = reader.data(key).expect("read").read.expect("there");
         format!("{key} {} {}", entry.version.0, entry.data.get())
     }));
+    told.push(format!("{:?}", reader.tenants().expect("read").read));
+    let of_acme = JobsQuery { limit: 100, ..JobsQuery::default() };
+    told.push(format!("{:?}", reader.jobs(&acme(), &of_acme).expect("read").read.jobs));
     told.push(format!("{:?}", reader.outstanding().expect("read")));
-    told.extend(jobs.read.jobs.iter().map(|job| format!("{:?}", reader.logs(job.job_id).expect("read").read)));
-    told.push(format!("{:?}", reader.bulk_retries().expect("read").read));
-    told.push(format!("{:?}", reader.schedules("", 10).expect("read").read));
+    told.extend(
+        jobs.read
+            .jobs
+            .iter()
+            .map(|job| format!("{:?}", reader.logs(&Tenant::default(), job.job_id).expect("read").read)),
+    );
+    told.push(format!("{:?}", reader.bulk_retries(&Tenant::default()).expect("read").read));
+    told.push(format!("{:?}", reader.schedules(&Tenant::default(), "", 10).expect("read").read));
     told.push(format!("{:?}", reader.webhooks("", 10, 0).expect("read").read));
     let name = "all".try_into().expect("a name");
     let events = DeliveriesQuery { name, status: None, before: i64::MAX, limit: 100 };
@@ -155,7 +178,10 @@ fn everything_moves_and_goes_on_in_a_history_of_its_own() {
     let (session, running, waiting) = fill(&mut sqlite);
     let before = everything(sqlite.reader().expect("a reader").as_mut());
     let states: BTreeSet<Status> = {
-        let jobs = sqlite.reader().expect("a reader").jobs(&JobsQuery { limit: 100, ..JobsQuery::default() });
+        let jobs = sqlite
+            .reader()
+            .expect("a reader")
+            .jobs(&Tenant::default(), &JobsQuery { limit: 100, ..JobsQuery::default() });
         jobs.expect("read").read.jobs.iter().map(|job| job.status).collect()
     };
     assert_eq!(states.len(), 6, "{states:?}");
@@ -168,9 +194,9 @@ fn everything_moves_and_goes_on_in_a_history_of_its_own() {
     drop(sqlite);
 
     let moved = import(&file, &url).expect("moved");
-    assert_eq!((moved["jobs"], moved["results"], moved["idempotency_keys"]), (12, 1, 1));
-    assert_eq!((moved["logs"], moved["tombstones"], moved["retries"], moved["queues"]), (4, 1, 1, 2));
-    assert_eq!((moved["schedules"], moved["webhooks"], moved["deliveries"]), (1, 1, 4));
+    assert_eq!((moved["jobs"], moved["results"], moved["idempotency_keys"]), (13, 1, 1));
+    assert_eq!((moved["logs"], moved["tombstones"], moved["retries"], moved["queues"]), (4, 1, 1, 3));
+    assert_eq!((moved["schedules"], moved["webhooks"], moved["deliveries"], moved["tenants"]), (1, 1, 4, 2));
     let mut postgres = open(&url);
     assert_eq!(everything(postgres.reader().expect("a reader").as_mut()), before);
     assert_ne!(postgres.incarnation(), incarnation);
@@ -200,6 +226,17 @@ fn everything_moves_and_goes_on_in_a_history_of_its_own() {
 }
 
 #[test]
+fn a_database_that_only_has_limits_is_not_empty() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("store.db");
+    drop(Sqlite::open(&file, "process 7").expect("it opens"));
+    let url = fresh_url();
+    let limits = Limits { running_max: Some(3), ..Limits::default() };
+    apply(&mut open(&url), &Command::SetTenant { tenant: Tenant::default(), limits });
+    assert!(matches!(import(&file, &url), Err(ImportError::NotEmpty { .. })));
+}
+
+#[test]
 fn a_move_that_fails_leaves_the_database_empty() {
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("store.db");
@@ -216,6 +253,13 @@ fn a_move_that_fails_leaves_the_database_empty() {
         other => panic!("not refused: {other:?}"),
     }
     let mut reader = open(&url).reader().expect("a reader");
-    assert!(reader.jobs(&JobsQuery { limit: 1, ..JobsQuery::default() }).expect("read").read.jobs.is_empty());
+    assert!(
+        reader
+            .jobs(&Tenant::default(), &JobsQuery { limit: 1, ..JobsQuery::default() })
+            .expect("read")
+            .read
+            .jobs
+            .is_empty()
+    );
     assert!(reader.data("my_data").expect("read").read.is_some());
 }

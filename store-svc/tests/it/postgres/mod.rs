@@ -6,6 +6,7 @@ use chassis::testing::postgres::ScratchCluster;
 use protocol::api::JobView;
 use protocol::ids::{ClaimId, Dispatch, JobId, Position, SessionId};
 use protocol::store_api::{Claim, Command, Create};
+use protocol::tenant::Tenant;
 use store_svc::storage::postgres::Postgres;
 use store_svc::storage::{Context, JobRead, Settings, Signals, Storage, StorageError, Transitions, Work};
 
@@ -32,9 +33,10 @@ fn transact(storage: &mut Postgres, work: Work<'_>) -> Result<Signals, StorageEr
 
 fn try_apply(storage: &mut Postgres, commands: &[Command]) -> Result<Signals, StorageError> {
     transact(storage, &mut |transitions: &mut dyn Transitions| {
-        let all: Vec<&Command> = commands.iter().collect();
+        let anybody = Tenant::default();
+        let all: Vec<(&Tenant, &Command)> = commands.iter().map(|command| (&anybody, command)).collect();
         transitions.foresee(&all)?;
-        commands.iter().try_for_each(|command| transitions.apply(command).map(drop))
+        commands.iter().try_for_each(|command| transitions.apply(&anybody, command).map(drop))
     })
 }
 
@@ -53,13 +55,20 @@ fn claimed(storage: &mut Postgres) -> JobId {
     let session = SessionId::generate();
     try_apply(storage, &[Command::Heartbeat(heartbeat(session, &["a"]))]).expect("registered");
     let (job_id, _) = try_create(storage).expect("created");
-    let claim = Claim { session, job_id, dispatch: Dispatch(1), claim_id: ClaimId::generate(), lease_ms: 15_000 };
+    let claim = Claim {
+        session,
+        job_id,
+        dispatch: Dispatch(1),
+        claim_id: ClaimId::generate(),
+        lease_ms: 15_000,
+        or_except: None,
+    };
     try_apply(storage, &[Command::Claim(claim)]).expect("claimed");
     job_id
 }
 
 fn seen(storage: &dyn Storage, job_id: JobId) -> Result<Option<JobView>, StorageError> {
-    Ok(match storage.reader()?.job(job_id)?.read {
+    Ok(match storage.reader()?.job(&Tenant::default(), job_id)?.read {
         JobRead::Job(view, _) => Some(*view),
         JobRead::Unknown | JobRead::Expired => None,
     })

@@ -7,6 +7,7 @@ use protocol::api::Status;
 use protocol::ids::{ClaimId, Dispatch, Epoch, InstanceId, Position, SessionId};
 use protocol::problem::Kind;
 use protocol::store_api::{Answer, Claim, Command, Create};
+use protocol::tenant::Tenant;
 use store_svc::storage::postgres::{Postgres, Url};
 use store_svc::storage::{JobsQuery, LogKinds, LogRead, RungBell, SequencerRenewal, Storage, StorageError};
 
@@ -81,8 +82,14 @@ fn stores_share_sessions_and_the_window() {
     // The window has four places, whoever rings.
     let (rung, none) = (ring(&mut second), ring(&mut first));
     assert_eq!((rung.len(), none.len()), (4, 0));
-    let claim =
-        Claim { session, job_id: jobs[0], dispatch: Dispatch(1), claim_id: ClaimId::generate(), lease_ms: 15_000 };
+    let claim = Claim {
+        session,
+        job_id: jobs[0],
+        dispatch: Dispatch(1),
+        claim_id: ClaimId::generate(),
+        lease_ms: 15_000,
+        or_except: None,
+    };
     try_apply(&mut second, &[Command::Claim(claim)]).expect("claimed");
     let view = seen(&first, jobs[0]).expect("read").expect("known");
     assert_eq!(view.status, Status::Running);
@@ -108,8 +115,8 @@ fn stores_share_sessions_and_the_window() {
 fn answer(storage: &mut Postgres, command: &Command) -> Answer {
     let mut answer = None;
     let work = &mut |transitions: &mut dyn store_svc::storage::Transitions| {
-        transitions.foresee(&[command])?;
-        answer = Some(transitions.apply(command)?);
+        transitions.foresee(&[(&Tenant::default(), command)])?;
+        answer = Some(transitions.apply(&Tenant::default(), command)?);
         Ok(())
     };
     transact(storage, work).expect("answered");
@@ -143,8 +150,10 @@ fn stores_share_pauses_keys_depth_and_numbers() {
     let queues = first.reader().expect("a reader").queues(&always).expect("read").read;
     let [view] = queues.as_slice() else { panic!("{queues:?}") };
     assert_eq!((view.paused, view.depth.queued, view.depth.open()), (true, 1, 1));
-    let page =
-        first.reader().expect("a reader").jobs(&JobsQuery { before: Some(2), limit: 10, ..JobsQuery::default() });
+    let page = first
+        .reader()
+        .expect("a reader")
+        .jobs(&Tenant::default(), &JobsQuery { before: Some(2), limit: 10, ..JobsQuery::default() });
     assert!(page.expect("read").read.jobs.is_empty(), "the second job has the second number");
     assert!(matches!(answer(&mut second, &Command::ResumeQueue { queue: queue() }), Answer::Ok(_)));
     assert_eq!(ring(&mut first).iter().map(|bell| bell.bell.job_id).collect::<Vec<_>>(), [other.job_id]);
@@ -165,7 +174,7 @@ fn a_sequencer_that_one_store_hears_is_not_replaced_by_another() {
     let mut answer = String::new();
     let mut acquire = |storage: &mut Postgres, instance, now_ms| {
         let work = &mut |transitions: &mut dyn store_svc::storage::Transitions| {
-            answer = format!("{:?}", transitions.apply(&Command::SequencerAcquire { instance })?);
+            answer = format!("{:?}", transitions.apply(&Tenant::default(), &Command::SequencerAcquire { instance })?);
             Ok(())
         };
         storage.transact(&at(now_ms), work).expect("answered");
@@ -197,7 +206,7 @@ fn a_store_that_stands_still_in_its_transaction_loses_the_seat() {
             let (job_id, command) = job("a");
             let mut once = true;
             let result = transact(&mut stuck, &mut |transitions| {
-                transitions.apply(&command)?;
+                transitions.apply(&Tenant::default(), &command)?;
                 if std::mem::take(&mut once) {
                     is_stuck.send(()).expect("the test waits");
                     may_go_on.recv().expect("the test says so");

@@ -24,6 +24,7 @@ mod http;
 mod pulling;
 pub(crate) mod retries;
 mod several;
+mod tenants;
 #[cfg(feature = "figures")]
 mod throughput;
 mod walk;
@@ -124,8 +125,14 @@ impl Store {
     }
 
     pub(crate) async fn claim_for(&self, session: SessionId, bell: &Bell, lease_ms: u64) -> Result<Claimed, Reply> {
-        let claim =
-            Claim { session, job_id: bell.job_id, dispatch: bell.dispatch, claim_id: ClaimId::generate(), lease_ms };
+        let claim = Claim {
+            session,
+            job_id: bell.job_id,
+            dispatch: bell.dispatch,
+            claim_id: ClaimId::generate(),
+            lease_ms,
+            or_except: None,
+        };
         match self.apply(Command::Claim(claim)).await {
             Reply::Claimed(claimed) => Ok(*claimed),
             other => Err(other),

@@ -69,6 +69,7 @@ async fn commands_per_second() {
                     dispatch: bell.dispatch,
                     claim_id: ClaimId::generate(),
                     lease_ms: 15_000,
+                    or_except: None,
                 })
             });
             let answers = store.apply_all(claims.collect()).await;

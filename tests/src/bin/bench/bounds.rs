@@ -7,6 +7,7 @@ use crate::balancer::{
     BESIDE, ELSEWHERE, IDLE_CONNECTIONS, IDLE_SECTION, OPEN_LOOP, SLOW_CLIENTS, SLOW_GATEWAY, matrix, title,
 };
 use crate::record::{Contender, Record, Run};
+use crate::tenants::{ALONE as NO_TENANT, BEHIND as BEHIND_TENANT};
 
 /// What the medians of two contenders are compared by.
 type Measure = fn(&Run) -> f64;
@@ -95,7 +96,7 @@ fn of_the_slow_gateway() -> Option<Bound> {
 
 const LB: &str = "lb";
 
-const BOUNDS: [Bound; 17] = [
+const BOUNDS: [Bound; 19] = [
     jobs("jobs per second, of the bare AMQP loop's messages per second", SIX, "bare AMQP loop", 0.3),
     jobs("the same, everything but RabbitMQ in one process", ONE, "bare AMQP loop", 0.3),
     jobs("jobs per second, of Fastify + BullMQ on Redis that keeps as much (AOF always)", SIX, BULLMQ_ALWAYS, 1.0),
@@ -136,6 +137,22 @@ const BOUNDS: [Bound; 17] = [
         None,
         Run::largest_mib,
         Limit::AtMost(300.0),
+    ),
+    fixed(
+        "p50 from submit to start behind a backlog of another tenant, of one where nobody else is",
+        "tenants",
+        BEHIND_TENANT,
+        Some(NO_TENANT),
+        |run| run.p50_ms,
+        Limit::AtMost(1.5),
+    ),
+    fixed(
+        "p99 from submit to start behind a backlog of another tenant, of one where nobody else is",
+        "tenants",
+        BEHIND_TENANT,
+        Some(NO_TENANT),
+        P99,
+        Limit::AtMost(1.5),
     ),
     fixed("p99 through lb in an open loop, of HAProxy", OPEN_LOOP, LB, Some("HAProxy"), P99, Limit::AtMost(1.2)),
     fixed(

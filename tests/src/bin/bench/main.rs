@@ -17,6 +17,7 @@ mod redis;
 mod render;
 mod report;
 mod storm;
+mod tenants;
 mod wrk;
 
 use std::path::{Path, PathBuf};
@@ -73,6 +74,8 @@ enum What {
     Idle,
     /// What a million waiting jobs change in latency and memory, and that they are all done in the end.
     Backlog,
+    /// What a backlog of one tenant changes in how long a job of another waits for its start.
+    Tenants,
 }
 
 #[derive(Subcommand)]
@@ -130,6 +133,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     }
     if wants(What::Backlog) {
         sections.push(backlog::run(&plan, &node().await?).await?);
+    }
+    if wants(What::Tenants) {
+        sections.push(tenants::run(&plan, &node().await?).await?);
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let at = Timestamp::from_unix_ms(i64::try_from(now.as_millis())?).to_string();

@@ -1,7 +1,7 @@
 //! Why a job does not run: its row, its place among those that wait, and who could run it. Nothing here counts further than a bound.
 
 use protocol::explain::{
-    AHEAD_MAX, Able, AbleWorker, Explanation, Lease, QueuePosition, WORKERS_LISTED_MAX, WaitsForFence,
+    AHEAD_MAX, Able, AbleWorker, Explanation, Lease, QueuePosition, TenantLimit, WORKERS_LISTED_MAX, WaitsForFence,
 };
 use protocol::ids::{JobId, Position};
 use protocol::job::State;
@@ -10,16 +10,20 @@ use protocol::time::Timestamp;
 use super::busy_slots;
 use crate::storage::row::{Ring, Row, priority_number};
 use crate::storage::sql::{Sql, values};
+use crate::storage::transitions::line::PRIORITIES;
 use crate::storage::transitions::memory;
-use crate::storage::transitions::ring::PRIORITIES;
-use crate::storage::transitions::view::waiting_for;
-use crate::storage::{Live, StorageError, TENANT};
+use crate::storage::transitions::tenants::{HeldBack, KnownTenant, limited};
+use crate::storage::transitions::view::{Around, waiting_for};
+use crate::storage::{Live, SYSTEM, StorageError};
 
-pub(super) fn explain(sql: &mut dyn Sql, job_id: JobId) -> Result<Option<Explanation>, StorageError> {
-    let Some(row) = Row::load(sql, job_id)? else { return Ok(None) };
+pub(super) fn explain(sql: &mut dyn Sql, tenant: i64, job_id: JobId) -> Result<Option<Explanation>, StorageError> {
+    let Some(row) = Row::load(sql, job_id)?.filter(|row| row.tenant == tenant) else { return Ok(None) };
     let live = Live::of(memory::sessions(sql)?);
     let state = row.job.state;
     let is_queued = state == State::Queued;
+    let now_ms = chassis::clock::wall_ms();
+    let limited = if is_queued { limited(sql, tenant)? } else { None };
+    let held_back = limited.as_ref().and_then(|known| Some((known, known.held_back(now_ms)?)));
     let paused_at = if is_queued { paused_at(sql, &row.queue)? } else { None };
     let due_at = match state {
         State::Scheduled => row.due_at,
@@ -29,7 +33,8 @@ pub(super) fn explain(sql: &mut dyn Sql, job_id: JobId) -> Result<Option<Explana
     Ok(Some(Explanation {
         job_id,
         status: state.into(),
-        waiting_for: waiting_for(&row, &live, paused_at.is_some()),
+        waiting_for: waiting_for(&row, &live, Around { paused: paused_at.is_some(), held_back: held_back.is_some() }),
+        tenant_limit: held_back.map(tenant_limit),
         reason: String::new(),
         paused_at: paused_at.map(Timestamp::from_unix_ms),
         due_at: due_at.map(Timestamp::from_unix_ms),
@@ -43,25 +48,40 @@ pub(super) fn explain(sql: &mut dyn Sql, job_id: JobId) -> Result<Option<Explana
     }))
 }
 
-fn paused_at(sql: &mut dyn Sql, queue: &str) -> Result<Option<i64>, StorageError> {
-    let query = "SELECT paused_at FROM queues WHERE tenant = ? AND queue = ?";
-    Ok(sql.one(query, values![TENANT, queue], |columns| columns.maybe_int())?.flatten())
+fn tenant_limit((known, held_back): (&KnownTenant, HeldBack)) -> TenantLimit {
+    let starts_at = match held_back {
+        HeldBack::Running => None,
+        HeldBack::Until(at_ms) => Some(Timestamp::from_unix_ms(at_ms)),
+    };
+    TenantLimit {
+        tenant: known.name.clone(),
+        running: known.depth.running + known.offered,
+        running_max: known.limits.running_max,
+        rate_per_second: known.limits.rate_per_second,
+        starts_at,
+    }
 }
 
-/// Bells are taken in the order in which they were rung; what has none yet comes after all of them, by priority, then age.
+fn paused_at(sql: &mut dyn Sql, queue: &str) -> Result<Option<i64>, StorageError> {
+    let query = "SELECT paused_at FROM queues WHERE tenant = ? AND queue = ?";
+    Ok(sql.one(query, values![SYSTEM, queue], |columns| columns.maybe_int())?.flatten())
+}
+
+/// Among the jobs of its tenant: how many others have is nobody's business, and their shares leave a tenant its own. Bells are taken in the
+/// order in which they were rung; what has none yet comes after all of them, by priority, then age.
 fn position(sql: &mut dyn Sql, row: &Row) -> Result<Option<QueuePosition>, StorageError> {
     let offered = row.ring == Some(Ring::Rung);
     let ahead = match row.ring {
         None | Some(Ring::NoMatch) => return Ok(None),
         Some(Ring::Rung) => {
-            let query = "SELECT count(*) FROM bells WHERE tenant = ?1 AND queue = ?2 AND seq <
-                             (SELECT seq FROM bells WHERE tenant = ?1 AND job_id = ?3 AND dispatch = ?4)";
-            let values = values![TENANT, &row.queue, row.job_id.0, row.job.dispatch.0];
+            let query = "SELECT count(*) FROM bells WHERE queue = ? AND tenant = ? AND seq <
+                             (SELECT seq FROM bells WHERE job_id = ? AND dispatch = ?)";
+            let values = values![&row.queue, row.tenant, row.job_id.0, row.job.dispatch.0];
             sql.single(query, values, |columns| columns.int())?
         }
         Some(Ring::Ready | Ring::Deferred) => {
-            let query = "SELECT count(*) FROM bells WHERE tenant = ? AND queue = ?";
-            let bells = sql.single(query, values![TENANT, &row.queue], |columns| columns.int())?;
+            let query = "SELECT count(*) FROM bells WHERE queue = ? AND tenant = ?";
+            let bells = sql.single(query, values![&row.queue, row.tenant], |columns| columns.int())?;
             bells + ready_before(sql, row, AHEAD_MAX.cast_signed() + 1 - bells)?
         }
     };
@@ -72,14 +92,13 @@ fn position(sql: &mut dyn Sql, row: &Row) -> Result<Option<QueuePosition>, Stora
 /// At most `limit` of the rows that get the next free places before this one. Each priority by itself, as `ring` does.
 fn ready_before(sql: &mut dyn Sql, row: &Row, limit: i64) -> Result<i64, StorageError> {
     let own = priority_number(row.priority);
-    let query =
-        "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE tenant = ? AND queue = ? AND ring = 'ready' AND priority = ?
-                     AND n < ? LIMIT ?) AS before";
+    let query = "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE queue = ? AND ring = 'ready' AND priority = ?
+                     AND tenant = ? AND n < ? LIMIT ?) AS before";
     let mut before = 0;
     for priority in PRIORITIES.filter(|priority| *priority <= own) {
         let n = if priority == own { row.n } else { i64::MAX };
         let room = (limit - before).max(0);
-        before += sql.single(query, values![TENANT, &row.queue, priority, n, room], |columns| columns.int())?;
+        before += sql.single(query, values![&row.queue, priority, row.tenant, n, room], |columns| columns.int())?;
     }
     Ok(before)
 }
@@ -116,7 +135,7 @@ fn lease(row: &Row, live: &Live) -> Lease {
 
 fn fence(sql: &mut dyn Sql, row: &Row) -> Result<WaitsForFence, StorageError> {
     let query = "SELECT fenced_through FROM meta WHERE tenant = ?";
-    let fenced_through = sql.single(query, values![TENANT], |columns| columns.counter().map(Position))?;
+    let fenced_through = sql.single(query, values![SYSTEM], |columns| columns.counter().map(Position))?;
     let position = Position(row.invalidation.unwrap_or_default().cast_unsigned());
     Ok(WaitsForFence { position, fenced_through })
 }

@@ -7,9 +7,9 @@ use protocol::queue::{Oldest, QueueView};
 use protocol::time::Timestamp;
 
 use crate::storage::sql::{Sql, values};
+use crate::storage::transitions::line::PRIORITIES;
 use crate::storage::transitions::memory;
-use crate::storage::transitions::ring::PRIORITIES;
-use crate::storage::{Live, StorageError, TENANT};
+use crate::storage::{Live, StorageError};
 
 pub(super) fn queues(sql: &mut dyn Sql, always: &BTreeSet<String>) -> Result<Vec<QueueView>, StorageError> {
     let live = Live::of(memory::sessions(sql)?);
@@ -30,8 +30,9 @@ pub(super) fn queues(sql: &mut dyn Sql, always: &BTreeSet<String>) -> Result<Vec
 }
 
 fn known(sql: &mut dyn Sql) -> Result<BTreeMap<String, QueueView>, StorageError> {
-    let query = "SELECT queue, paused_at, scheduled, queued, running FROM queues WHERE tenant = ?";
-    let known = sql.all(query, values![TENANT], |columns| {
+    let query = "SELECT queue, max(paused_at), CAST(sum(scheduled) AS BIGINT), CAST(sum(queued) AS BIGINT),
+                     CAST(sum(running) AS BIGINT) FROM queues GROUP BY queue";
+    let known = sql.all(query, &[], |columns| {
         let queue = columns.text()?;
         let paused_at = columns.maybe_int()?.map(Timestamp::from_unix_ms);
         let depth = columns.depth()?;
@@ -43,8 +44,8 @@ fn known(sql: &mut dyn Sql) -> Result<BTreeMap<String, QueueView>, StorageError>
 }
 
 fn bells(sql: &mut dyn Sql) -> Result<BTreeMap<String, u64>, StorageError> {
-    let query = "SELECT queue, count(*) FROM bells WHERE tenant = ? GROUP BY queue";
-    let bells = sql.all(query, values![TENANT], |columns| Ok((columns.text()?, columns.counter()?)))?;
+    let query = "SELECT queue, count(*) FROM bells GROUP BY queue";
+    let bells = sql.all(query, &[], |columns| Ok((columns.text()?, columns.counter()?)))?;
     Ok(bells.into_iter().collect())
 }
 
@@ -54,19 +55,20 @@ fn oldest(sql: &mut dyn Sql, queue: &str) -> Result<Option<Oldest>, StorageError
     let mut first: Option<i64> = None;
     let mut older = |found: Option<i64>| first = [first, found].into_iter().flatten().min();
     for query in [
-        "SELECT n FROM jobs WHERE tenant = ? AND queue = ? AND ring = 'ready' AND priority = ? ORDER BY n LIMIT 1",
-        "SELECT n FROM jobs WHERE tenant = ? AND queue = ? AND ring = 'no_match' AND priority = ? ORDER BY n LIMIT 1",
+        "SELECT min((SELECT min(n) FROM jobs WHERE queue = ?1 AND ring = 'ready' AND priority = ?2
+             AND jobs.tenant = tenants.tenant)) FROM tenants",
+        "SELECT min((SELECT min(n) FROM jobs WHERE queue = ?1 AND ring = 'no_match' AND priority = ?2
+             AND jobs.tenant = tenants.tenant)) FROM tenants",
     ] {
         for priority in PRIORITIES {
-            older(sql.one(query, values![TENANT, queue, priority], |columns| columns.int())?);
+            older(sql.single(query, values![queue, priority], |columns| columns.maybe_int())?);
         }
     }
     for query in [
-        "SELECT min(jobs.n) FROM bells JOIN jobs ON jobs.tenant = bells.tenant AND jobs.job_id = bells.job_id
-         WHERE bells.tenant = ? AND bells.queue = ? AND jobs.ring = 'rung'",
-        "SELECT min(n) FROM jobs WHERE tenant = ? AND queue = ? AND ring = 'deferred'",
+        "SELECT min(jobs.n) FROM bells JOIN jobs ON jobs.job_id = bells.job_id WHERE bells.queue = ? AND jobs.ring = 'rung'",
+        "SELECT min(n) FROM jobs WHERE queue = ? AND ring = 'deferred'",
     ] {
-        older(sql.single(query, values![TENANT, queue], |columns| columns.maybe_int())?);
+        older(sql.single(query, values![queue], |columns| columns.maybe_int())?);
     }
     let Some(n) = first else { return Ok(None) };
     sql.one("SELECT job_id, created_at FROM jobs WHERE n = ?", values![n], |columns| {

@@ -10,7 +10,7 @@ pub(super) fn all(record: &Record) -> String {
     let mut text = facts(record);
     text.push_str("![The contenders side by side](performance.svg)\n\n");
     text.push_str(&bounds(record));
-    let sections = || record.sections.iter().filter(|section| section.name != "backlog");
+    let sections = || record.sections.iter().filter(|section| !matches!(section.name.as_str(), "backlog" | "tenants"));
     for section in sections().filter(|section| !balancer::shows(section)) {
         text.push_str(&self::section(section));
     }

@@ -19,12 +19,13 @@ use crate::logs::Output;
 use crate::problem::{Kind, Problem};
 use crate::queue::Pause;
 use crate::schedule::{ScheduleCommand, ScheduleView};
+use crate::tenant::{Limits, Tenant, TenantView};
 use crate::time::Timestamp;
 use crate::webhook::{WebhookCommand, WebhookReply};
 
-mod log;
-
 pub use log::{Change, FencedThrough, LogEntry, LogPage};
+
+mod log;
 
 /// Most commands in one request.
 pub const ITEMS_MAX: usize = 1_000;
@@ -99,6 +100,11 @@ pub enum Command {
     ResumeQueue {
         queue: QueueName,
     },
+    /// Grants a tenant its limits, in place of those it had; one that is not known is known from then on.
+    SetTenant {
+        tenant: Tenant,
+        limits: Limits,
+    },
     /// Drops an ended job with all that belongs to it.
     Purge {
         job_id: JobId,
@@ -166,6 +172,11 @@ pub enum Reply {
     Key(Box<KeyView>),
     /// The queue as it is now.
     Pause(Pause),
+    /// The tenant as it is now.
+    Tenant {
+        created: bool,
+        tenant: Box<TenantView>,
+    },
     /// `false`: the job has not ended.
     Purged {
         purged: bool,
@@ -204,6 +215,7 @@ impl Reply {
             Self::Webhook(_) => "webhook",
             Self::Key(_) => "key",
             Self::Pause(_) => "pause",
+            Self::Tenant { .. } => "tenant",
             Self::DataWritten { .. } => "data_written",
             Self::Sequencer(_) => "sequencer",
             Self::Fenced { .. } => "fenced",
@@ -268,10 +280,20 @@ pub struct Claim {
     pub dispatch: Dispatch,
     pub claim_id: ClaimId,
     pub lease_ms: u64,
+    /// The claimant also takes another job of the queue, of the tasks that its session knows but for these, if that one is due before the named
+    /// one. A store that does not know this gives it the named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub or_except: Option<Vec<TaskPattern>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Claimed {
+    /// Another job than the claim named, as [`Claim::or_except`] allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<JobId>,
+    /// Whose job it is.
+    #[serde(default, skip_serializing_if = "Tenant::is_default")]
+    pub tenant: Tenant,
     pub fence: Fence,
     pub task: String,
     pub queue: String,

@@ -1,4 +1,10 @@
-//! The dispatch window: which rows get a bell in the broker, and when a bell counts as lost.
+//! The dispatch window: which rows get a bell in the broker, and when a bell counts as lost; whose turn it is among tenants.
+
+pub use rate::Rate;
+pub use shares::{Shares, Standing};
+
+mod rate;
+mod shares;
 
 /// A bell that no claim named for this long may be lost (if its queue shows so), in ms.
 pub const BELL_TIMEOUT_MS: u64 = 15_000;
