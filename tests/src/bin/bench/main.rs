@@ -68,6 +68,8 @@ enum What {
     Storm,
     /// A request through the balancer.
     Balancer,
+    /// How long requests through the balancer take at one rate.
+    OpenLoop,
     /// The balancer under many connections, before a slow gateway, and under slow clients.
     Withstand,
     /// Memory and CPU of the programs when they do nothing, and the latency of submits at a fixed rate.
@@ -118,6 +120,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     }
     if wants(What::Balancer) {
         sections.extend(balancer::run(&plan).await?);
+    }
+    if wants(What::OpenLoop) {
+        sections.extend(balancer::open_loop(&plan).await?);
     }
     if wants(What::Withstand) {
         sections.extend(balancer::withstand(&plan).await?);
@@ -170,6 +175,8 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
         length: Duration::from_secs(seconds),
         balancer_rounds,
         balancer_length: Duration::from_secs(balancer_seconds),
+        // The few slowest of a second are the machine's as much as the balancer's: many rounds, or the medians are chance.
+        open_loop_rounds: 3 * balancer_rounds,
         withstand_rounds,
         backlog: usize::try_from(arguments.backlog.unwrap_or(backlog))?,
     })

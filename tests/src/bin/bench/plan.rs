@@ -14,6 +14,7 @@ pub(crate) struct Plan {
     /// The same of the balancers, of which there are many cases.
     pub(crate) balancer_rounds: usize,
     pub(crate) balancer_length: Duration,
+    pub(crate) open_loop_rounds: usize,
     /// Rounds of what the balancer withstands.
     pub(crate) withstand_rounds: usize,
     /// Jobs that wait.

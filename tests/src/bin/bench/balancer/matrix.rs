@@ -20,7 +20,7 @@ pub(crate) struct Case {
     log: Log,
 }
 
-/// The one that stands for all in the plot, and whose rates the open loop is made from.
+/// The one that stands for all in the plot.
 pub(crate) const FIRST: Case = Case { connections: wrk::CONNECTIONS, path: SMALL, log: Log::Off };
 /// What the names of the sections begin with.
 pub(crate) const PREFIX: &str = "balancer: ";

@@ -19,19 +19,22 @@ use crate::plan::Plan;
 use crate::record::Section;
 use contenders::{Log, Origin};
 
-/// What a request costs, and how long it takes.
+/// What a request costs.
 pub(crate) async fn run(plan: &Plan) -> Result<Vec<Section>> {
     let mut origin = Origin::start().await?;
     let mut sections = Vec::new();
     for log in [Log::Off, Log::On] {
-        let mut balancers = contenders::start(plan, &mut origin, log).await?;
+        let balancers = contenders::start(plan, &mut origin, log).await?;
         sections.extend(matrix::run(plan, &balancers, log).await?);
-        if log == Log::Off {
-            let rate = open_loop::rate(&sections)?;
-            sections.push(open_loop::run(plan, &mut balancers, rate).await?);
-        }
     }
     Ok(sections)
+}
+
+/// How long requests take that come at a rate which all can bear.
+pub(crate) async fn open_loop(plan: &Plan) -> Result<Vec<Section>> {
+    let mut origin = Origin::start().await?;
+    let mut balancers = contenders::start(plan, &mut origin, Log::Off).await?;
+    Ok(vec![open_loop::run(plan, &mut balancers).await?])
 }
 
 /// Many connections, a slow gateway, slow clients.

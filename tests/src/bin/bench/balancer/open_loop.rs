@@ -6,30 +6,37 @@ use anyhow::{Context, Result, ensure};
 use tests::open_loop::at_rate;
 
 use super::contenders::{Balancer, SMALL};
-use super::matrix::FIRST;
 use crate::jobs::percentile_ms;
 use crate::kept::Clients;
 use crate::meter::Meter;
 use crate::plan::Plan;
 use crate::record::{Run, Section};
 use crate::report::{progress, say};
+use crate::wrk;
 
 pub(crate) const OPEN_LOOP: &str = "balancer, open loop";
 const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Half of what the slowest of all can do at most, in requests per second.
-pub(super) fn rate(sections: &[Section]) -> Result<u32> {
-    let first = sections.iter().find(|section| section.name == FIRST.section()).context("the first case")?;
-    let most = first.contenders.iter().map(|contender| contender.median(Run::per_second));
-    let slowest = most.fold(f64::INFINITY, f64::min);
+async fn rate(plan: &Plan, balancers: &[Balancer]) -> Result<u32> {
+    let mut slowest = f64::INFINITY;
+    for balancer in balancers {
+        for length in [WARM_UP, plan.balancer_length] {
+            let run = wrk::measure(&balancer.meter, balancer.address, SMALL, wrk::CONNECTIONS, length).await?;
+            if length == plan.balancer_length {
+                slowest = slowest.min(run.per_second());
+            }
+        }
+    }
     ensure!(slowest.is_finite() && slowest >= 2.0, "nobody answered");
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some ten thousands")]
     Ok((slowest / 2.0) as u32)
 }
 
-pub(super) async fn run(plan: &Plan, balancers: &mut [Balancer], rate: u32) -> Result<Section> {
+pub(super) async fn run(plan: &Plan, balancers: &mut [Balancer]) -> Result<Section> {
+    let rate = rate(plan, balancers).await?;
     say(&format!("{OPEN_LOOP}: {rate} requests per second, half of what the slowest can do"));
-    for round in 0..=plan.balancer_rounds {
+    for round in 0..=plan.open_loop_rounds {
         for balancer in &mut *balancers {
             let clients = Clients::new(balancer.address, SMALL);
             // Opens the connections.

@@ -24,7 +24,10 @@ pub(super) fn all(record: &Record) -> String {
         rounds(&cases)
     );
     cost(&mut text, &cases);
-    text.push_str("\nAn open loop, at half of what the slowest can do with 64 connections, small answers and no log: ");
+    text.push_str(&format!(
+        "\nAn open loop, medians of {}, at half of what the slowest can do with 64 connections, small answers and no log: ",
+        rounds(&open_loop)
+    ));
     text.push_str(
         "a request is due at its instant whether or not those before were answered, and its time counts from then.\n\n",
     );
