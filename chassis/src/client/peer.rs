@@ -49,7 +49,7 @@ impl Peer {
         let (mut passed_over, mut may_repeat) = (0, call.is_repeatable);
         loop {
             let answer = self.http.send_until(&self.addresses[index], call, until).await;
-            let error = match answer.and_then(Answer::or_problem) {
+            let error = match answer.and_then(Answer::or_problem).map_err(not_let_in) {
                 Ok(answer) => {
                     self.preferred.store(index, Ordering::Relaxed);
                     return Ok(answer);
@@ -100,6 +100,16 @@ impl Peer {
     }
 }
 
+/// Whoever is not let in has reached nobody: what answers is not of this system, and has done nothing.
+fn not_let_in(error: Error) -> Error {
+    match error {
+        Error::Problem { address, problem } if problem.kind() == Some(Kind::Unauthenticated) => {
+            Error::Unreachable { address, reason: problem.to_string() }
+        }
+        other => other,
+    }
+}
+
 fn after(error: &Error, may_repeat: bool) -> Next {
     match error {
         Error::Unreachable { .. } => Next::PassOver,
@@ -130,5 +140,15 @@ mod tests {
         ] {
             assert_eq!(after(error, may_repeat), expected, "{error}");
         }
+    }
+
+    #[test]
+    fn who_is_not_let_in_has_changed_nothing() {
+        let problem =
+            |kind: Kind| Error::Problem { address: Address::loopback(1), problem: Box::new(kind.detail("why")) };
+        let stranger = not_let_in(problem(Kind::Unauthenticated));
+        assert!(!stranger.may_have_been_applied() && stranger.problem().is_none(), "{stranger:?}");
+        assert!(stranger.to_string().contains("why"), "{stranger}");
+        assert_eq!(not_let_in(problem(Kind::NotFound)).kind(), Some(Kind::NotFound));
     }
 }
