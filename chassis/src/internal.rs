@@ -61,7 +61,6 @@ impl InternalKey {
     }
 
     /// The router, for whoever shows the key.
-    #[must_use]
     pub fn guard(&self, router: Router) -> Router {
         match &self.0 {
             Some(key) => router.layer(from_fn_with_state(key.clone(), only_with)),
