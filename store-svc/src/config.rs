@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn bad_values_are_named_with_the_accepted_ones() {
-        check(&[URL, ("DATABASE_URL", "postgres://u:secret@h/db?sslmode=require")], "DATABASE_URL asks for TLS");
+        check(&[URL, ("DATABASE_URL", "postgres://u:secret@h/db?sslmode=verify-ca")], "DATABASE_URL asks for TLS");
         check(&[URL, ("DATABASE_URL", "postgres://u:secret@h")], "DATABASE_URL names no database: postgres://user:");
         check(
             &[URL, ("DATABASE_URL", "mysql:x")],

@@ -217,7 +217,7 @@ mod tests {
         };
         check("amqp://user:secret@127.0.0.1:5672/longshore", Ok("Source(127.0.0.1:5672/longshore)"));
         check("amqp://127.0.0.1", Ok("Source(127.0.0.1:5672//)"));
-        check("amqps://127.0.0.1", Err("TLS"));
+        check("amqps://user:secret@broker.example", Ok("Source(broker.example:5671//)"));
         check("http://127.0.0.1", Err("not an AMQP URL"));
         check("", Err("not an AMQP URL"));
     }

@@ -266,7 +266,7 @@ mod tests {
         check(json!({"expires_at": "1970-01-01T00:00:50Z"}), &shown("never", "expired 10 s ago"));
         check(
             json!({"expires_at": "1970-01-01T00:01:50Z", "old_secret_until": "1970-01-01T00:01:05Z"}),
-            &shown("never", "expires in 50 s, old secret good for 5 s"),
+            &shown("never", "expires in 50 s, old secret good for 5.0 s"),
         );
     }
 }

@@ -12,7 +12,7 @@ async fn check(arguments: &[&str], variables: &[(&str, &str)], status: i32, says
 
 #[tokio::test]
 async fn wrong_command_lines_are_told_what_was_meant() {
-    check(&["sumbit", "noop"], &[], 64, "a similar subcommand exists: 'submit'").await;
+    check(&["sumbit", "noop"], &[], 64, "similar subcommands exist: 'audit', 'submit'").await;
     check(&["submit"], &[], 64, "<TASK>").await;
     check(&["submit", "noop", "--payload", "{"], &[], 65, "is not JSON").await;
     check(&["batch", "jobs.json"], &[], 65, "jobs.json cannot be read").await;

@@ -10,6 +10,7 @@ use protocol::cache_api::{DataPut, DataWritten, Invalidate, InvalidationAnswer};
 use protocol::lease_api::{Beat, Completion, FailedAttempt, Take};
 use protocol::problem::Problem;
 use protocol::schedule::PutSchedule;
+use protocol::tenant::Limits;
 use protocol::webhook::{PutWebhook, ResendMany, Rotate};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -166,6 +167,7 @@ fn read(schema: &str, example: &Value) -> Result<(), Problem> {
         "Submit" => reads::<Submit>(example),
         "[Submit]" => reads::<Vec<Submit>>(example),
         "Take" => reads::<Take>(example),
+        "TenantLimits" => reads::<Limits>(example),
         // Written as text where they are answered, read by nobody in here.
         "DataRead" => reads::<serde_json::Map<String, Value>>(example),
         other => panic!("name the type of {other}, so that its examples are read"),
