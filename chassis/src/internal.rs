@@ -1,7 +1,6 @@
 //! Calls between the programs of one system: with a key that all of them have, whoever calls shows it, and whoever is called asks for it.
 
 use std::fmt;
-use std::fs;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -12,11 +11,8 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use protocol::problem::Kind;
 use subtle::ConstantTimeEq;
 
-use crate::config::{Common, ConfigError, Fault, Source};
+use crate::config::{Common, ConfigError, Source, key_of};
 use crate::http::Rejection;
-
-/// Characters of the key, at least.
-const KEY_BYTES_MIN: usize = 32;
 
 /// The key that the programs have in common; none: nobody asks, nobody shows. It is not shown where this is.
 #[derive(Clone, Default)]
@@ -38,21 +34,13 @@ impl InternalKey {
         if file.is_empty() {
             return Ok(Self(None));
         }
-        let refused = |why: String| Fault::sentence(format!("LONGSHORE_INTERNAL_KEY_FILE names {file}, which {why}."));
-        let text = fs::read_to_string(&file).map_err(|error| refused(format!("cannot be read: {error}")))?;
-        Self::of(text.trim()).ok_or_else(|| {
-            let why = format!(
-                "must hold one word of {KEY_BYTES_MIN} printable characters or more: make one with openssl rand -hex 32"
-            );
-            refused(why).into()
-        })
+        Ok(Self::of(&key_of("LONGSHORE_INTERNAL_KEY_FILE", &file)?))
     }
 
-    fn of(key: &str) -> Option<Self> {
-        let is_word = key.len() >= KEY_BYTES_MIN && key.bytes().all(|byte| byte.is_ascii_graphic());
-        let mut shown = HeaderValue::try_from(format!("Bearer {key}")).ok().filter(|_| is_word)?;
+    fn of(key: &str) -> Self {
+        let mut shown = HeaderValue::try_from(format!("Bearer {key}")).expect("a word of printable characters");
         shown.set_sensitive(true);
-        Some(Self(Some(shown)))
+        Self(Some(shown))
     }
 
     /// What a caller shows in `Authorization`.
@@ -95,7 +83,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let load = |text: &str| {
             let file = folder.path().join("key");
-            fs::write(&file, text).expect("written");
+            std::fs::write(&file, text).expect("written");
             InternalKey::load(&Source::from_pairs([("LONGSHORE_INTERNAL_KEY_FILE", file.display().to_string())]))
         };
         let key = load(&format!("{KEY}\n")).expect("good");
@@ -112,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_whoever_shows_it_comes_in() {
-        let key = InternalKey::of(KEY).expect("good");
+        let key = InternalKey::of(KEY);
         let router = |key: &InternalKey| key.guard(Router::new().route("/", get(|| async { "in" })));
         let status = async |key: &InternalKey, shown: Option<&str>| {
             let mut request = Request::get("/");

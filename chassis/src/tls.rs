@@ -20,19 +20,17 @@ pub fn client() -> io::Result<ClientConfig> {
         let reason = format!("there are no certificates of authorities{because}: name their file in SSL_CERT_FILE");
         return Err(io::Error::new(io::ErrorKind::NotFound, reason));
     }
-    with_roots(roots)
+    Ok(trusting(roots))
 }
 
 /// For whoever must bring a configuration and speaks no TLS.
-///
-/// # Errors
-/// None that is known.
-pub fn trusting_nobody() -> io::Result<ClientConfig> {
-    with_roots(RootCertStore::empty())
+#[must_use]
+pub fn trusting_nobody() -> ClientConfig {
+    trusting(RootCertStore::empty())
 }
 
-fn with_roots(roots: RootCertStore) -> io::Result<ClientConfig> {
+pub(crate) fn trusting(roots: RootCertStore) -> ClientConfig {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    let builder = builder.with_safe_default_protocol_versions().expect("ring has the suites of all versions");
+    builder.with_root_certificates(roots).with_no_client_auth()
 }

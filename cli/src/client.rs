@@ -3,13 +3,12 @@
 pub(crate) mod input;
 
 use std::borrow::Cow;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
 use chassis::client::{Answer, Call, Error, Http, Pieces};
-use chassis::config::{Address, ConfigError, ExitWith, Fault, Source, load};
+use chassis::config::{Address, ConfigError, ExitWith, Fault, Source, load, text_of};
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, StatusCode};
 use protocol::ids::JobId;
@@ -210,10 +209,10 @@ impl Client {
 /// The key, from whichever place it is said; an argument wins over variables.
 fn authorization(service: &Service, settings: &Settings) -> Result<Option<HeaderValue>, ConfigError> {
     let said = match (&service.api_key_file, settings.api_key_file.as_str(), settings.api_key.as_str()) {
-        (Some(file), ..) => of_file("--api-key-file", file)?,
+        (Some(file), ..) => text_of("--api-key-file", &file.display().to_string())?,
         (None, "", "") => return Ok(None),
         (None, "", key) => key.to_owned(),
-        (None, file, "") => of_file("LONGSHORE_API_KEY_FILE", Path::new(file))?,
+        (None, file, "") => text_of("LONGSHORE_API_KEY_FILE", file)?,
         (None, ..) => {
             let sentence = "LONGSHORE_API_KEY and LONGSHORE_API_KEY_FILE are both set: leave one of them out.";
             return Err(Fault::sentence(sentence.to_owned()).into());
@@ -223,12 +222,6 @@ fn authorization(service: &Service, settings: &Settings) -> Result<Option<Header
     let mut authorization = HeaderValue::try_from(format!("Bearer {}", said.trim())).map_err(malformed)?;
     authorization.set_sensitive(true);
     Ok(Some(authorization))
-}
-
-fn of_file(name: &str, file: &Path) -> Result<String, Fault> {
-    let unreadable =
-        |error| Fault::sentence(format!("{name} names {}, which cannot be read: {error}.", file.display()));
-    std::fs::read_to_string(file).map_err(unreadable)
 }
 
 /// GET of a path.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::fault::Fault;
+use super::file::text_of;
 
 /// Variables by name. The only reader of the environment is [`Source::from_process`].
 #[derive(Debug, Clone, Default)]
@@ -44,12 +45,9 @@ impl Source {
                 self.unread.push(Fault::sentence(sentence));
                 continue;
             }
-            match std::fs::read_to_string(&file) {
+            match text_of(&variable, &file) {
                 Ok(value) => drop(self.variables.insert(name.to_owned(), value.trim().to_owned())),
-                Err(error) => {
-                    let sentence = format!("{variable} names {file}, which cannot be read: {error}.");
-                    self.unread.push(Fault::sentence(sentence));
-                }
+                Err(fault) => self.unread.push(fault),
             }
         }
         self

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::tls;
 
 /// Whom requests over https believe. Clones share it.
 #[derive(Clone)]
@@ -41,9 +42,7 @@ impl Trust {
     }
 
     fn of(roots: RootCertStore) -> Self {
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        let builder = builder.with_safe_default_protocol_versions().expect("ring has the suites of all versions");
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        let mut config = tls::trusting(roots);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self(Arc::new(config))
     }

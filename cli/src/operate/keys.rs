@@ -12,6 +12,7 @@ use protocol::access::{
 use protocol::tenant::Tenant;
 use protocol::time::Timestamp;
 
+use super::named::All;
 use crate::arguments::{Service, Shown};
 use crate::client::{Client, get, post, request};
 use crate::durations;
@@ -20,6 +21,7 @@ use crate::output::listing::{self, Page};
 use crate::output::table::{Kind, Table};
 
 const PATH: &str = "/keys";
+const NONE: &str = "There are none: create one with `longshore keys create shop --scope submit --scope read`.";
 
 const KEYS: [(&str, Kind); 6] = [
     ("KEY", Kind::Text),
@@ -48,13 +50,7 @@ pub(crate) struct Keys {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List API keys, oldest first
-    List {
-        #[command(flatten)]
-        service: Service,
-        /// Print each as JSON in a line of its own
-        #[arg(long)]
-        json: bool,
-    },
+    List(All),
     /// Create an API key and print it, this once
     Create(Create),
     /// Give an API key a new secret and print it; the old one stays good for a while
@@ -122,7 +118,12 @@ fn scope(text: &str) -> Result<Scope, String> {
 
 pub(crate) async fn run(arguments: Keys, source: &Source) -> anyhow::Result<ExitCode> {
     match arguments.command {
-        Command::List { service, json } => list(&Client::new(&service, source)?, json).await?,
+        Command::List(asked) => {
+            let now_ms = clock::wall_ms();
+            let part = |page: KeyPage| (page.keys, page.next_cursor);
+            let table = |keys: &[KeyView]| Table::new(KEYS, keys.iter().map(|key| row(key, now_ms)));
+            asked.run(PATH, source, part, table, NONE).await?;
+        }
         Command::Create(asked) => create(asked, source).await?,
         Command::Rotate { service, key_id, overlap, json } => {
             let client = Client::new(&service, source)?;
@@ -159,34 +160,6 @@ fn issued(client: &Client, body: &[u8], json: bool, note: &str) -> anyhow::Resul
     let IssuedKey { api_key, key } = client.read(body)?;
     output::note(format!("{} has the id {}. {note}", key.name.as_str(), key.key_id));
     output::line(api_key)?;
-    Ok(())
-}
-
-async fn list(client: &Client, json: bool) -> anyhow::Result<()> {
-    let (mut all, mut query) = (Vec::new(), String::new());
-    loop {
-        let answer = client.call(&get(format!("{PATH}{query}"))).await?;
-        let page: KeyPage = client.read(&answer.body)?;
-        all.extend(page.keys);
-        // The cursor has digits and a dash, which need no escapes.
-        let Some(cursor) = page.next_cursor else { break };
-        query = format!("?cursor={cursor}");
-    }
-    if json {
-        for key in &all {
-            output::line(serde_json::to_string(key)?)?;
-        }
-        return Ok(());
-    }
-    if all.is_empty() {
-        output::note("There are none: create one with `longshore keys create shop --scope submit --scope read`.");
-        return Ok(());
-    }
-    let now_ms = clock::wall_ms();
-    Table::new(KEYS, all.iter().map(|key| row(key, now_ms)))
-        .lines(output::width())
-        .into_iter()
-        .try_for_each(output::line)?;
     Ok(())
 }
 

@@ -98,9 +98,10 @@ impl<N: Name> Show<N> {
 }
 
 impl All {
-    /// Page after page; `part` takes a page apart. As JSON each is a line; `none` is noted if there is nothing to put into a table.
-    pub(crate) async fn run<N: Name, P: DeserializeOwned, V: Serialize, const COLUMNS: usize>(
+    /// Page after page of what is at `path`; `part` takes a page apart. As JSON each is a line; `none` is noted if there is nothing to put into a table.
+    pub(crate) async fn run<P: DeserializeOwned, V: Serialize, const COLUMNS: usize>(
         &self,
+        path: &str,
         source: &Source,
         part: impl Fn(P) -> (Vec<V>, Option<String>),
         table: impl FnOnce(&[V]) -> Table<COLUMNS>,
@@ -109,10 +110,10 @@ impl All {
         let client = Client::new(&self.service, source)?;
         let (mut all, mut query) = (Vec::new(), String::new());
         loop {
-            let answer = client.call(&get(format!("{}{query}", N::PATH))).await?;
+            let answer = client.call(&get(format!("{path}{query}"))).await?;
             let (some, next_cursor) = part(client.read(&answer.body)?);
             all.extend(some);
-            // The cursor is a name.
+            // The cursor is a name or a number, which need no escapes.
             let Some(cursor) = next_cursor else { break };
             query = format!("?cursor={cursor}");
         }

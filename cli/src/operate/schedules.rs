@@ -124,7 +124,7 @@ pub(crate) async fn run(arguments: Schedules, source: &Source) -> anyhow::Result
     match arguments.command {
         Command::List(asked) => {
             let part = |page: SchedulePage| (page.schedules, page.next_cursor);
-            asked.run::<ScheduleName, _, _, _>(source, part, table, NONE).await?;
+            asked.run(ScheduleName::PATH, source, part, table, NONE).await?;
         }
         Command::Show(asked) => asked.run(source, shown).await?,
         Command::Put(asked) => put(*asked, source).await?,

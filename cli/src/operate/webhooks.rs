@@ -178,7 +178,7 @@ pub(crate) async fn run(arguments: Webhooks, source: &Source) -> anyhow::Result<
     match arguments.command {
         Command::List(asked) => {
             let part = |page: WebhookPage| (page.webhooks, page.next_cursor);
-            asked.run::<WebhookName, _, _, _>(source, part, table, NONE).await?;
+            asked.run(WebhookName::PATH, source, part, table, NONE).await?;
         }
         Command::Show(asked) => asked.run(source, shown).await?,
         Command::Put(asked) => put(*asked, source).await?,

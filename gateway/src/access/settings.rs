@@ -1,14 +1,9 @@
 //! Who may call, as the operator says it. Secrets are read from files: a variable is seen by whoever sees the process.
 
-use std::fs;
-
-use chassis::config::Fault;
+use chassis::config::{Fault, key_of, text_of};
 
 use super::jwt::{SECRET_BYTES_MIN, Tokens};
 use super::token::{Digest, digest};
-
-/// Characters of the first key, at least.
-const ADMIN_KEY_BYTES_MIN: usize = 32;
 
 /// The settings as they are written.
 #[derive(Clone, Copy, Debug)]
@@ -56,17 +51,7 @@ impl Settings<'_> {
     }
 
     fn admin(&self, faults: &mut Vec<Fault>) -> Option<Digest> {
-        let text = read("LONGSHORE_ADMIN_KEY_FILE", self.admin_key_file, faults)?;
-        let key = text.trim();
-        if key.len() >= ADMIN_KEY_BYTES_MIN && key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Some(digest(key));
-        }
-        faults.push(Fault::sentence(format!(
-            "LONGSHORE_ADMIN_KEY_FILE names {}, which must hold one word of {ADMIN_KEY_BYTES_MIN} printable characters or more: make one with \
-             openssl rand -hex 32.",
-            self.admin_key_file
-        )));
-        None
+        named(key_of, "LONGSHORE_ADMIN_KEY_FILE", self.admin_key_file, faults).map(|key| digest(&key))
     }
 
     fn tokens(&self, faults: &mut Vec<Fault>) -> Option<Tokens> {
@@ -77,7 +62,7 @@ impl Settings<'_> {
             ));
             return None;
         }
-        if let Some(secret) = read("LONGSHORE_JWT_SECRET_FILE", self.jwt_secret_file, faults) {
+        if let Some(secret) = named(text_of, "LONGSHORE_JWT_SECRET_FILE", self.jwt_secret_file, faults) {
             let tokens = Tokens::hs256(secret.trim().as_bytes(), self.jwt_audience);
             if tokens.is_none() {
                 faults.push(Fault::sentence(format!(
@@ -87,7 +72,7 @@ impl Settings<'_> {
             }
             return tokens;
         }
-        let pem = read("LONGSHORE_JWT_PUBLIC_KEY_FILE", self.jwt_public_key_file, faults)?;
+        let pem = named(text_of, "LONGSHORE_JWT_PUBLIC_KEY_FILE", self.jwt_public_key_file, faults)?;
         let tokens = Tokens::eddsa(&pem, self.jwt_audience);
         if tokens.is_none() {
             faults.push(Fault::sentence(format!(
@@ -99,16 +84,15 @@ impl Settings<'_> {
     }
 }
 
-/// The text of the file; `None` if none is named, or it cannot be read, which is a fault.
-fn read(name: &str, path: &str, faults: &mut Vec<Fault>) -> Option<String> {
+/// What is read from the file; `None` if none is named, or what is there is a fault.
+fn named(
+    read: fn(&str, &str) -> Result<String, Fault>,
+    name: &str,
+    path: &str,
+    faults: &mut Vec<Fault>,
+) -> Option<String> {
     if path.is_empty() {
         return None;
     }
-    match fs::read_to_string(path) {
-        Ok(text) => Some(text),
-        Err(error) => {
-            faults.push(Fault::sentence(format!("{name} names {path}, which cannot be read: {error}.")));
-            None
-        }
-    }
+    read(name, path).map_err(|fault| faults.push(fault)).ok()
 }

@@ -10,6 +10,14 @@ use uuid::Uuid;
 
 use super::StorageError;
 
+/// Rows that fit on a page, and whether something follows: one more than fits was asked for, and says so.
+pub(super) fn fitting<T>(mut rows: Vec<T>, limit: u32) -> (Vec<T>, bool) {
+    let fit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let follows = rows.len() > fit;
+    rows.truncate(fit);
+    (rows, follows)
+}
+
 /// What a statement is given.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'v> {

@@ -84,8 +84,7 @@ impl Url {
     /// Connects, over TLS where the URL asks for it.
     pub(super) async fn connect(&self) -> Result<(Client, Wire), Fault> {
         let asks = self.config.get_ssl_mode() == SslMode::Require;
-        let tls = if asks { tls::client() } else { tls::trusting_nobody() };
-        let tls = tls.map_err(|error| Fault::lost(&error))?;
+        let tls = if asks { tls::client().map_err(|error| Fault::lost(&error))? } else { tls::trusting_nobody() };
         Ok(self.config.connect(MakeRustlsConnect::new(tls)).await?)
     }
 }

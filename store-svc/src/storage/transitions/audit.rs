@@ -7,7 +7,7 @@ use protocol::tenant::Tenant;
 use protocol::time::Timestamp;
 
 use super::{Decided, Transaction};
-use crate::storage::sql::{Sql, values};
+use crate::storage::sql::{Columns, Sql, fitting, values};
 use crate::storage::{AuditRead, StorageError};
 
 /// So many entries are kept, the newest.
@@ -49,13 +49,12 @@ pub(super) fn page(
     limit: u32,
 ) -> Result<AuditRead, StorageError> {
     let before = before.unwrap_or(i64::MAX);
-    // One more than fits says whether something follows.
     let more = limit.saturating_add(1);
-    let read = |columns: &mut dyn crate::storage::sql::Columns| {
+    let read = |columns: &mut dyn Columns| {
         let n = columns.int()?;
         Ok((n, serde_json::from_str::<AuditEntry>(columns.word()?)?))
     };
-    let mut found = match of {
+    let found = match of {
         None => {
             sql.all("SELECT n, entry FROM audit WHERE n < ? ORDER BY n DESC LIMIT ?", values![before, more], read)?
         }
@@ -64,9 +63,7 @@ pub(super) fn page(
             sql.all(query, values![tenant.as_str(), before, more], read)?
         }
     };
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let is_last = found.len() <= limit;
-    found.truncate(limit);
-    let before = found.last().filter(|_| !is_last).map(|(n, _)| *n);
+    let (found, follows) = fitting(found, limit);
+    let before = found.last().filter(|_| follows).map(|(n, _)| *n);
     Ok(AuditRead { entries: found.into_iter().map(|(_, entry)| entry).collect(), before })
 }

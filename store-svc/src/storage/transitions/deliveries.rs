@@ -17,7 +17,7 @@ use super::view::Around;
 use super::webhooks::WebhookRow;
 use super::{Decided, Transaction, view};
 use crate::storage::row::Row;
-use crate::storage::sql::{Columns, Sql, values};
+use crate::storage::sql::{Columns, Sql, fitting, values};
 use crate::storage::{DeliveriesPage, Room, SYSTEM, Sending, Sent, StorageError, Told};
 
 macro_rules! delivery_columns {
@@ -273,7 +273,6 @@ pub(super) fn page(
     limit: u32,
 ) -> Result<Option<DeliveriesPage>, StorageError> {
     let Some(webhook) = WebhookRow::load(sql, name)? else { return Ok(None) };
-    // One more than fits says whether something follows.
     let more = limit.saturating_add(1);
     let all = concat!(
         "SELECT ",
@@ -285,13 +284,11 @@ pub(super) fn page(
         delivery_columns!(),
         " FROM deliveries WHERE tenant = ? AND webhook = ? AND status = ? AND position < ? ORDER BY position DESC LIMIT ?"
     );
-    let mut rows = match status {
+    let rows = match status {
         None => sql.all(all, values![SYSTEM, webhook.id, before, more], Listed::read)?,
         Some(status) => sql.all(of_status, values![SYSTEM, webhook.id, status.name(), before, more], Listed::read)?,
     };
-    let fit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let follows = rows.len() > fit;
-    rows.truncate(fit);
+    let (rows, follows) = fitting(rows, limit);
     let before = rows.last().filter(|_| follows).map(|last| last.position);
     Ok(Some(DeliveriesPage { deliveries: rows.into_iter().map(|row| row.view).collect(), before }))
 }

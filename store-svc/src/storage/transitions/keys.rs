@@ -7,7 +7,7 @@ use protocol::tenant::Tenant;
 use protocol::time::Timestamp;
 
 use super::{Decided, Transaction};
-use crate::storage::sql::{Columns, Sql, values};
+use crate::storage::sql::{Columns, Sql, fitting, values};
 use crate::storage::{KeyCursor, KeysPage, StorageError};
 
 /// What has ended is kept so long, so that the audit log's ids have names.
@@ -64,14 +64,11 @@ pub(super) fn page(
           ORDER BY created_at, key_id LIMIT ?4"
     );
     let (at, key_id) = after.map_or((i64::MIN, ""), |after| (after.created_at, after.key_id.as_str()));
-    // One more than fits says whether something follows.
     let tenant = of.map_or("", Tenant::as_str);
-    let mut records = sql.all(query, values![at, key_id, tenant, limit.saturating_add(1)], read)?;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let is_last = records.len() <= limit;
-    records.truncate(limit);
+    let records = sql.all(query, values![at, key_id, tenant, limit.saturating_add(1)], read)?;
+    let (records, follows) = fitting(records, limit);
     let cursor = |key: &KeyView| KeyCursor { created_at: key.created_at.unix_ms(), key_id: key.key_id.clone() };
-    let after = records.last().filter(|_| !is_last).map(|last| cursor(&last.key));
+    let after = records.last().filter(|_| follows).map(|last| cursor(&last.key));
     Ok(KeysPage { keys: records.into_iter().map(|record| record.key).collect(), after })
 }
 

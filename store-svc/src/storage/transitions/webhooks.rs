@@ -14,7 +14,7 @@ use uuid::{Builder, Uuid};
 
 use super::memory::Listener;
 use super::{Decided, Transaction};
-use crate::storage::sql::{Columns, Sql, values};
+use crate::storage::sql::{Columns, Sql, fitting, values};
 use crate::storage::{SYSTEM, StorageError, WebhooksPage};
 
 macro_rules! webhook_columns {
@@ -285,13 +285,10 @@ pub(super) fn view_one(
 pub(super) fn page(sql: &mut dyn Sql, after: &str, limit: u32, now_ms: i64) -> Result<WebhooksPage, StorageError> {
     let query =
         concat!("SELECT ", webhook_columns!(), " FROM webhooks WHERE tenant = ? AND name > ? ORDER BY name LIMIT ?");
-    // One more than fits says whether something follows.
-    let mut rows = sql.all(query, values![SYSTEM, after, limit.saturating_add(1)], WebhookRow::read)?;
-    let fit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = rows.len() > fit;
-    rows.truncate(fit);
+    let rows = sql.all(query, values![SYSTEM, after, limit.saturating_add(1)], WebhookRow::read)?;
+    let (rows, follows) = fitting(rows, limit);
     let webhooks: Result<Vec<_>, _> = rows.into_iter().map(|row| row.view(sql, now_ms)).collect();
     let webhooks = webhooks?;
-    let after = webhooks.last().filter(|_| more).map(|last| last.name.to_string());
+    let after = webhooks.last().filter(|_| follows).map(|last| last.name.to_string());
     Ok(WebhooksPage { webhooks, after })
 }

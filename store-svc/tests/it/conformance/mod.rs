@@ -12,8 +12,8 @@ use protocol::store_api::{
 };
 use protocol::tenant::Tenant;
 use store_svc::storage::{
-    Context, JobRead, LogKinds, LogRead, Reader, RungBell, Settings, Signals, Storage, StorageError, Transitions,
-    WebhookSettings,
+    Context, JobRead, JobsQuery, LogKinds, LogRead, Reader, RungBell, Settings, Signals, Storage, StorageError,
+    Transitions, WebhookSettings,
 };
 
 mod access;
@@ -186,6 +186,14 @@ pub(crate) struct Lab<F> {
     /// For whom everything is commanded and read.
     pub(crate) tenant: Tenant,
     seed: u64,
+}
+
+/// A database that somebody else made can be read, and has neither jobs nor schedules.
+pub(crate) fn assert_nothing_is_listed(reader: &mut dyn Reader) {
+    let tenant = Tenant::default();
+    assert!(reader.schedules(&tenant, "", 1).expect("read").read.schedules.is_empty());
+    let query = JobsQuery { limit: 1, ..JobsQuery::default() };
+    assert!(reader.jobs(&tenant, &query).expect("read").read.jobs.is_empty());
 }
 
 impl<F: Fixture> Lab<F> {

@@ -3,11 +3,11 @@
 use protocol::api::Status;
 use protocol::ids::{Fence, JobId};
 use protocol::store_api::{Command, Complete, Outcome};
-use protocol::tenant::Tenant;
+use store_svc::storage::Storage;
 use store_svc::storage::postgres::{OpenError, Postgres, Url};
-use store_svc::storage::{JobsQuery, Storage};
 
 use super::{claimed, exists, seen, try_apply, try_create};
+use crate::conformance::assert_nothing_is_listed;
 use crate::conformance::postgres::{cluster, fresh_url, open};
 use crate::conformance::sqlite::OLD_JOB;
 
@@ -78,15 +78,7 @@ fn an_older_schema_is_brought_up_to_date() {
                  DELETE FROM longshore.schema_version WHERE version > 1";
     cluster().sql(&database(&url), first).expect("as the first version made it");
     let mut reader = open(&url).reader().expect("a reader");
-    assert!(reader.schedules(&Tenant::default(), "", 1).expect("read").read.schedules.is_empty());
-    assert!(
-        reader
-            .jobs(&Tenant::default(), &JobsQuery { limit: 1, ..JobsQuery::default() })
-            .expect("read")
-            .read
-            .jobs
-            .is_empty()
-    );
+    assert_nothing_is_listed(reader.as_mut());
 }
 
 #[test]
