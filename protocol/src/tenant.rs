@@ -19,6 +19,8 @@ pub const TENANTS_MAX: usize = 1_000;
 pub const SHARE_MAX: u32 = 1_000;
 /// The most starts per second that can be asked for.
 pub const RATE_MAX: u32 = 100_000;
+/// Most jobs that a limit may speak of.
+pub const JOBS_MAX: u64 = 1_000_000_000;
 /// When to come back to a tenant whose jobs wait in the largest number, in s.
 pub const FULL_RETRY_AFTER_S: u64 = 5;
 
@@ -94,6 +96,7 @@ pub struct Limits {
     pub share: u32,
     /// Jobs that run at once, in all queues together. 0: nothing is started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(maximum = 1_000_000_000))]
     pub running_max: Option<u64>,
     /// Starts per second, in all queues together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,6 +104,7 @@ pub struct Limits {
     pub rate_per_second: Option<u32>,
     /// Jobs that wait, queued or scheduled; a further submit is answered 429 `tenant-full`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(maximum = 1_000_000_000))]
     pub queued_max: Option<u64>,
 }
 
@@ -123,6 +127,11 @@ impl Limits {
         }
         if self.rate_per_second.is_some_and(|rate| !(1..=RATE_MAX).contains(&rate)) {
             return Err(Problem::invalid("/rate_per_second", format!("must be from 1 to {RATE_MAX}, or absent")));
+        }
+        for (pointer, jobs) in [("/running_max", self.running_max), ("/queued_max", self.queued_max)] {
+            if jobs.is_some_and(|jobs| jobs > JOBS_MAX) {
+                return Err(Problem::invalid(pointer, format!("must be from 0 to {JOBS_MAX}, or absent")));
+            }
         }
         Ok(self)
     }
@@ -186,6 +195,9 @@ mod tests {
         check(r#"{"share":1001}"#, Some("/share"));
         check(r#"{"rate_per_second":0}"#, Some("/rate_per_second"));
         check(r#"{"rate_per_second":100001}"#, Some("/rate_per_second"));
+        check(r#"{"running_max":1000000000,"queued_max":1000000000}"#, None);
+        check(r#"{"running_max":1000000001}"#, Some("/running_max"));
+        check(r#"{"queued_max":1000000001}"#, Some("/queued_max"));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chassis::http::Rejection;
-use http::header::WWW_AUTHENTICATE;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{ALLOW, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use protocol::access::Scope;
 use protocol::problem::{Kind, Problem};
 
@@ -29,7 +29,13 @@ pub(crate) async fn guard(State(access): State<Access>, mut request: Request, ne
         return Rejection::from(Kind::ForeignOrigin.detail(detail)).into_response();
     }
     if access.is_on() {
-        let need = request.extensions().get::<MatchedPath>().and_then(|path| Need::of(path.as_str(), request.method()));
+        let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+        let need = path.and_then(|path| Need::of(path, request.method()));
+        if need.is_none()
+            && let Some(methods) = path.and_then(Need::methods_of)
+        {
+            return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, methods)]).into_response();
+        }
         match caller(&access, need, request.headers()).await {
             Ok(Some(caller)) => drop(request.extensions_mut().insert(caller)),
             Ok(None) => {}

@@ -95,6 +95,12 @@ impl Need {
         BY_PATH.get(path)?.iter().find(|(known, _)| *known == method).map(|(_, need)| *need)
     }
 
+    /// What a route answers to, as in `Allow`; `None`: it is not in the table.
+    pub(super) fn methods_of(path: &str) -> Option<String> {
+        let methods = BY_PATH.get(path)?.iter().map(|(method, _)| if *method == "GET" { "GET,HEAD" } else { method });
+        Some(methods.collect::<Vec<_>>().join(","))
+    }
+
     /// What the caller lacks, as words to put behind "needs"; `None`: nothing.
     pub(super) fn lacks(self, principal: &Principal) -> Option<(Scope, &'static str)> {
         match self {
@@ -141,5 +147,7 @@ mod tests {
         assert_eq!(Need::of("/jobs/{id}", &Method::HEAD), Some(Of(Read)));
         assert_eq!(Need::of("/jobs/{id}", &Method::PATCH), None);
         assert_eq!(Need::of("/nothing", &Method::GET), None);
+        assert_eq!(Need::methods_of("/jobs/{id}").as_deref(), Some("GET,HEAD,PUT,DELETE"));
+        assert_eq!(Need::methods_of("/nothing"), None);
     }
 }

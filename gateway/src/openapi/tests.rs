@@ -13,7 +13,7 @@ use protocol::schedule::PutSchedule;
 use protocol::tenant::Limits;
 use protocol::webhook::{PutWebhook, ResendMany, Rotate};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::JSON;
 use crate::access::{Need, needs};
@@ -115,6 +115,24 @@ fn the_document_holds_together() {
 }
 
 /// Whoever adds a route says who may use it.
+/// Where the next page begins is always said, and may be nowhere.
+#[test]
+fn the_last_page_says_null() {
+    let document = document();
+    let mut pages = 0;
+    for (name, schema) in members(&document["components"]["schemas"]) {
+        let cursor = &schema["properties"]["next_cursor"];
+        if cursor.is_null() {
+            continue;
+        }
+        assert_eq!(cursor["type"], json!(["string", "null"]), "{name}");
+        let required = schema["required"].as_array().is_some_and(|names| names.contains(&json!("next_cursor")));
+        assert!(required, "{name}");
+        pages += 1;
+    }
+    assert!(pages > 5, "{pages}");
+}
+
 #[test]
 fn every_route_says_what_it_needs_and_the_document_repeats_it() {
     let document = document();

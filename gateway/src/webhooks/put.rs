@@ -9,7 +9,7 @@ use protocol::key::{QueueName, WebhookName};
 use protocol::problem::{FieldError, Problem};
 use protocol::store_api::{Command, Reply};
 use protocol::webhook::{
-    Filter, PutWebhook, QUEUES_MAX, Secret, TASKS_MAX, Webhook, WebhookCommand, WebhookReply, WebhookView,
+    EventType, Filter, PutWebhook, QUEUES_MAX, Secret, TASKS_MAX, Webhook, WebhookCommand, WebhookReply, WebhookView,
 };
 
 use crate::jobs::control::unexpected;
@@ -63,7 +63,12 @@ fn checked(name: WebhookName, asked: PutWebhook, queues: &[QueueName]) -> Result
         let detail = format!("there is no queue `{queue}`; the queues are {}", known.join(", "));
         errors.push(FieldError::new(format!("/queues/{index}"), detail));
     }
-    for (pointer, count, max) in [("/tasks", tasks.len(), TASKS_MAX), ("/queues", named.len(), QUEUES_MAX)] {
+    let lists = [
+        ("/events", events.len(), EventType::ALL.len()),
+        ("/tasks", tasks.len(), TASKS_MAX),
+        ("/queues", named.len(), QUEUES_MAX),
+    ];
+    for (pointer, count, max) in lists {
         if count > max {
             errors.push(FieldError::new(pointer, format!("has {count} items, but may have at most {max}")));
         }
@@ -109,6 +114,8 @@ mod tests {
         check(r#"{}"#, &["/url"]);
         check(r#"{"url":"a.example","queues":["default","c"]}"#, &["/url", "/queues/1"]);
         check(r#"{"url":"https://a/","events":["job.started"]}"#, &["/events/0"]);
+        let events = ["\"job.failed\""; 4].join(",");
+        check(&format!(r#"{{"url":"https://a/","events":[{events}]}}"#), &["/events"]);
         check(r#"{"url":"https://a/","tasks":["a b"]}"#, &["/tasks/0"]);
         check(r#"{"url":"https://a/","secret":"short"}"#, &["/secret"]);
         check(r#"{"url":"https://a/","name":"x"}"#, &["/name"]);

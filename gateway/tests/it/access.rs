@@ -88,6 +88,15 @@ async fn every_operation_asks_who_calls_and_what_the_key_is_good_for() {
     for path in ["/live", "/ready", "/metrics", "/console", "/console/login", "/docs"] {
         assert_eq!(gateway.get(path).await.status, 200, "{path}");
     }
+    // What no route answers to is told everybody, as without keys.
+    for (method, path, allow) in [(Method::PUT, "/docs", "GET,HEAD"), (Method::POST, "/tenants/acme", "PUT")] {
+        for key in ["", FIRST_KEY] {
+            let call = Call::new(method.clone(), path.to_owned(), false);
+            let told = gateway.send(if key.is_empty() { call } else { with_key(call, key) }).await;
+            check(&told, 405, "method-not-allowed");
+            assert_eq!(told.header("allow"), Some(allow), "{method} {path}");
+        }
+    }
     check(&gateway.get("/console/events").await, 401, "unauthenticated");
     for shared in ["/workers", "/queues", "/tenants", "/webhooks", "/console/events"] {
         check(&get(&gateway, shared, &of_tenant).await, 403, "missing-scope");

@@ -178,7 +178,8 @@ impl KeyView {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KeyPage {
     pub keys: Vec<KeyView>,
-    /// Where the next page begins; `null`: this was the last.
+    /// `null` on the last page.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub next_cursor: Option<String>,
 }
 

@@ -227,6 +227,8 @@ pub fn unknown(name: &ScheduleName) -> Problem {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SchedulePage {
     pub schedules: Vec<ScheduleView>,
+    /// `null` on the last page.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub next_cursor: Option<String>,
 }
 

@@ -40,6 +40,8 @@ pub enum EventType {
 }
 
 impl EventType {
+    pub const ALL: [Self; 3] = [Self::JobSucceeded, Self::JobFailed, Self::JobCancelled];
+
     /// The event of a run that has ended.
     #[must_use]
     pub fn of(status: Status) -> Option<Self> {
@@ -63,7 +65,7 @@ impl EventType {
     /// The type of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        [Self::JobSucceeded, Self::JobFailed, Self::JobCancelled].into_iter().find(|event| event.name() == name)
+        Self::ALL.into_iter().find(|event| event.name() == name)
     }
 }
 
@@ -280,6 +282,8 @@ pub struct Disabled {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WebhookPage {
     pub webhooks: Vec<WebhookView>,
+    /// `null` on the last page.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub next_cursor: Option<String>,
 }
 
@@ -354,6 +358,8 @@ pub struct LastAttempt {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeliveryPage {
     pub deliveries: Vec<DeliveryView>,
+    /// `null` on the last page.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub next_cursor: Option<String>,
 }
 

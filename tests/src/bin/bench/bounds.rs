@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use crate::backlog::{DRAIN, STATUS, STATUS_BESIDE, SUBMIT, SUBMIT_BESIDE};
 use crate::balancer::{
-    BESIDE, ELSEWHERE, IDLE_CONNECTIONS, IDLE_SECTION, OPEN_LOOP, SLOW_CLIENTS, SLOW_GATEWAY, matrix, title,
+    ALONE, BESIDE, BESIDE_DRIP, ELSEWHERE, IDLE_CONNECTIONS, IDLE_SECTION, OPEN_LOOP, SLOW_CLIENTS, SLOW_GATEWAY,
+    matrix, title,
 };
 use crate::record::{Contender, Record, Run};
 use crate::tenants::{ALONE as NO_TENANT, BEHIND as BEHIND_TENANT};
@@ -96,7 +97,7 @@ fn of_the_slow_gateway() -> Option<Bound> {
 
 const LB: &str = "lb";
 
-const BOUNDS: [Bound; 19] = [
+const BOUNDS: [Bound; 20] = [
     jobs("jobs per second, of the bare AMQP loop's messages per second", SIX, "bare AMQP loop", 0.3),
     jobs("the same, everything but RabbitMQ in one process", ONE, "bare AMQP loop", 0.3),
     jobs("jobs per second, of Fastify + BullMQ on Redis that keeps as much (AOF always)", SIX, BULLMQ_ALWAYS, 1.0),
@@ -164,8 +165,16 @@ const BOUNDS: [Bound; 19] = [
         Limit::AtMost(150.0),
     ),
     fixed(
-        // These cores are the slow clients' too; an attacker brings its own.
-        "p99 beside 5,000 slow heads and 5,000 slow reads, of one while they are at another lb",
+        "p99 beside 5,000 slow heads and 5,000 slow reads that leave the cores alone, of one without them",
+        SLOW_CLIENTS,
+        BESIDE_DRIP,
+        Some(ALONE),
+        P99,
+        Limit::AtMost(1.5),
+    ),
+    fixed(
+        // These cores are slowhttptest's too; an attacker brings its own.
+        "p99 beside the same of slowhttptest, of one while it is at another lb",
         SLOW_CLIENTS,
         BESIDE,
         Some(ELSEWHERE),

@@ -1,0 +1,111 @@
+//! Slow clients that cost their machine next to nothing: what they do is the same on the wire as what slowhttptest does, but that program looks at
+//! each of its thousands of connections whenever one of them has something, in one system call that a kernel without preemption does not interrupt.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::thread::{JoinHandle, spawn};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::contenders::{LARGE, SMALL};
+
+/// From one piece of a connection to its next.
+const PERIOD: Duration = Duration::from_secs(5);
+/// What the socket of a slow reader takes: the kernel makes it as small as it can.
+const WINDOW: u32 = 8;
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Head,
+    Read,
+}
+
+/// Clients that connect anew whenever they are sent away. They end with this.
+pub(super) struct Drip {
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drip {
+    /// So many of each kind, on a thread of their own.
+    pub(super) fn begin(at: SocketAddr, each: u32) -> Result<Self> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let (end, ended) = oneshot::channel();
+        let work = async move {
+            let begin = Instant::now();
+            let mut clients = JoinSet::new();
+            for n in 0..each {
+                // Evenly, so that no two thousand have their piece at once.
+                let first = begin + PERIOD * n / each;
+                clients.spawn(client(Kind::Read, at, first));
+                clients.spawn(client(Kind::Head, at, first));
+            }
+            // Fails when it is dropped, which is the end.
+            ended.await.err();
+        };
+        Ok(Self { end: Some(end), thread: Some(spawn(move || runtime.block_on(work))) })
+    }
+}
+
+impl Drop for Drip {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+async fn client(kind: Kind, at: SocketAddr, first: Instant) {
+    let mut next = first;
+    loop {
+        sleep_until(next).await;
+        // Whatever ends it, the next one begins with its next piece.
+        connection(kind, at, &mut next).await.err();
+        next += PERIOD;
+    }
+}
+
+/// One piece a period, until it is sent away.
+async fn connection(kind: Kind, at: SocketAddr, next: &mut Instant) -> Result<()> {
+    let mut stream = open(kind, at).await?;
+    let request = match kind {
+        Kind::Head => format!("GET {SMALL} HTTP/1.1\r\nhost: gateway\r\n"),
+        Kind::Read => format!("GET {LARGE} HTTP/1.1\r\nhost: gateway\r\n\r\n"),
+    };
+    stream.write_all(request.as_bytes()).await?;
+    loop {
+        *next += PERIOD;
+        match kind {
+            Kind::Head => {
+                let answer = timeout(next.saturating_duration_since(Instant::now()), stream.read_u8()).await;
+                ensure!(answer.is_err(), "sent away");
+                stream.write_all(b"x-slow: a\r\n").await?;
+            }
+            Kind::Read => {
+                sleep_until(*next).await;
+                stream.read_u8().await?;
+            }
+        }
+    }
+}
+
+/// From an address of each kind, by which a balancer may count its clients.
+async fn open(kind: Kind, at: SocketAddr) -> Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    let last = match kind {
+        Kind::Read => {
+            socket.set_recv_buffer_size(WINDOW)?;
+            2
+        }
+        Kind::Head => 3,
+    };
+    socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 0))?;
+    socket.connect(at).await.context("no connection")
+}
