@@ -36,6 +36,8 @@ program = "sh"
 args = ["-c", "echo reading the file; echo 'line 7: a number was expected' >&2; exit 3"]
 "#;
 const MAIN: &str = "//main";
+/// Good for everything.
+const KEY: &str = "the-first-key-0123456789abcdef0123456789abcdef";
 
 fn row(text: &str) -> String {
     format!("//main//tr[contains(., '{text}')]")
@@ -258,6 +260,38 @@ async fn a_person_does_everything_at_the_console() -> Result<()> {
         pauses_a_queue(&person, cluster).await?;
         looks_at_workers_and_caches(&person, cluster).await?;
         pages_through_many(&person, cluster).await?;
+        person.has_seen_no_fault().await
+    })
+    .await
+}
+
+/// Where keys are asked for.
+#[tokio::test]
+async fn a_person_logs_in_and_out() -> Result<()> {
+    let setup = Setup::embedded().api_key(KEY).alone();
+    among_strangers(setup, async |cluster| {
+        let person = Person::sit_down(cluster.address("lb")?).await?;
+        let browser = &person.browser;
+        person.visit("", "Log in").await?;
+        person.forgive("/console/session", 401).await?;
+        person.forgive("/console/events", 401).await?;
+        browser.write("//input[@name='key']", &KEY.replace('0', "1")).await?;
+        browser.click("//main//button[text()='Log in']").await?;
+        browser.says(MAIN, &["Not authenticated"]).await?;
+        person.forgive("/console/session", 401).await?;
+        person.examine("login").await?;
+        browser.write("//input[@name='key']", KEY).await?;
+        browser.press(&[person::ENTER]).await?;
+        browser.says("//h1", &["Overview"]).await?;
+        browser.says(MAIN, &["default", "healthy"]).await?;
+        browser.says("//header", &["Log out"]).await?;
+        person.visit("/jobs", "Jobs").await?;
+        browser.click("//header//button[text()='Log out']").await?;
+        browser.says("//h1", &["Log in"]).await?;
+        person.visit("/jobs", "Log in").await?;
+        for asked in ["/console/session", "/console/events", "/jobs?limit=50", "/queues"] {
+            person.forgive(asked, 401).await?;
+        }
         person.has_seen_no_fault().await
     })
     .await
