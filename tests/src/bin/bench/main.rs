@@ -168,7 +168,7 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
         installed.with_context(|| format!("{}: start this by tests/bench/run", arguments.installed.display()))?;
     let quick = arguments.quick;
     let (rounds, seconds, backlog) = if quick { (3, 2, 100_000) } else { (5, 6, 1_000_000) };
-    let (balancer_rounds, balancer_seconds, withstand_rounds) = if quick { (1, 1, 1) } else { (7, 3, 5) };
+    let (balancer_rounds, balancer_seconds, withstand_rounds) = if quick { (1, 1, 1) } else { (7, 3, 3) };
     Ok(Plan {
         installed: Installed(installed),
         rounds,
