@@ -97,7 +97,7 @@ fn of_the_slow_gateway() -> Option<Bound> {
 
 const LB: &str = "lb";
 
-const BOUNDS: [Bound; 20] = [
+const BOUNDS: [Bound; 21] = [
     jobs("jobs per second, of the bare AMQP loop's messages per second", SIX, "bare AMQP loop", 0.3),
     jobs("the same, everything but RabbitMQ in one process", ONE, "bare AMQP loop", 0.3),
     jobs("jobs per second, of Fastify + BullMQ on Redis that keeps as much (AOF always)", SIX, BULLMQ_ALWAYS, 1.0),
@@ -145,6 +145,14 @@ const BOUNDS: [Bound; 20] = [
         BEHIND_TENANT,
         Some(NO_TENANT),
         |run| run.p50_ms,
+        Limit::AtMost(1.5),
+    ),
+    fixed(
+        "p99 from submit to start behind a backlog of another tenant, of one where nobody else is",
+        "tenants",
+        BEHIND_TENANT,
+        Some(NO_TENANT),
+        P99,
         Limit::AtMost(1.5),
     ),
     fixed(

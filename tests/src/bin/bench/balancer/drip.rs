@@ -1,4 +1,4 @@
-//! Slow clients that cost their machine next to nothing: what they do is the same on the wire as what slowhttptest does, but that program looks at
+//! Slow clients that cost their machine next to nothing: they send and take a piece as rarely as those of slowhttptest, but that program looks at
 //! each of its thousands of connections whenever one of them has something, in one system call that a kernel without preemption does not interrupt.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -22,7 +22,7 @@ pub(crate) const SLOW_CLIENTS: &str = "balancer, slow clients";
 pub(crate) const BESIDE: &str = "beside 5,000 slow heads and 5,000 slow reads";
 /// What they cost the machine, whose cores all share.
 pub(crate) const ELSEWHERE: &str = "while they are at another lb";
-/// The same on the wire, from clients that take next to nothing of the cores.
+/// As slow, but they take next to nothing of the cores.
 pub(crate) const BESIDE_DRIP: &str = "beside as many of our own";
 pub(crate) const ALONE: &str = "nobody else";
 /// The same of `HAProxy`, in the same order.
