@@ -1,19 +1,17 @@
 //! Slow clients that cost their machine next to nothing: they send and take a piece as rarely as those of slowhttptest, but that program looks at
 //! each of its thousands of connections whenever one of them has something, in one system call that a kernel without preemption does not interrupt.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::thread::{JoinHandle, spawn};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::runtime;
-use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
+use tokio::runtime::{self, Runtime};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::contenders::{LARGE, SMALL};
+use crate::kept::socket_of;
 
 /// From one piece of a connection to its next.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -26,38 +24,29 @@ enum Kind {
     Read,
 }
 
-/// Clients that connect anew whenever they are sent away. They end with this.
-pub(super) struct Drip {
-    end: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
+/// Clients that connect anew whenever they are sent away, on a thread of their own. They end with this.
+pub(super) struct Drip(Option<Runtime>);
 
 impl Drip {
-    /// So many of each kind, on a thread of their own.
+    /// So many of each kind.
     pub(super) fn begin(at: SocketAddr, each: u32) -> Result<Self> {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let (end, ended) = oneshot::channel();
-        let work = async move {
-            let begin = Instant::now();
-            let mut clients = JoinSet::new();
-            for n in 0..each {
-                // Evenly, so that no two thousand have their piece at once.
-                let first = begin + PERIOD * n / each;
-                clients.spawn(client(Kind::Read, at, first));
-                clients.spawn(client(Kind::Head, at, first));
-            }
-            // Fails when it is dropped, which is the end.
-            ended.await.err();
-        };
-        Ok(Self { end: Some(end), thread: Some(spawn(move || runtime.block_on(work))) })
+        let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let begin = Instant::now();
+        for n in 0..each {
+            // Evenly, so that no two thousand have their piece at once.
+            let first = begin + PERIOD * n / each;
+            runtime.spawn(client(Kind::Read, at, first));
+            runtime.spawn(client(Kind::Head, at, first));
+        }
+        Ok(Self(Some(runtime)))
     }
 }
 
 impl Drop for Drip {
     fn drop(&mut self) {
-        drop(self.end.take());
-        if let Some(thread) = self.thread.take() {
-            thread.join().ok();
+        if let Some(runtime) = self.0.take() {
+            // Whoever drops this may not wait.
+            runtime.shutdown_background();
         }
     }
 }
@@ -98,14 +87,13 @@ async fn connection(kind: Kind, at: SocketAddr, next: &mut Instant) -> Result<()
 
 /// From an address of each kind, by which a balancer may count its clients.
 async fn open(kind: Kind, at: SocketAddr) -> Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    let last = match kind {
+    let socket = match kind {
+        Kind::Head => socket_of(Ipv4Addr::new(127, 0, 0, 3).into())?,
         Kind::Read => {
+            let socket = socket_of(Ipv4Addr::new(127, 0, 0, 2).into())?;
             socket.set_recv_buffer_size(WINDOW)?;
-            2
+            socket
         }
-        Kind::Head => 3,
     };
-    socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 0))?;
-    socket.connect(at).await.context("no connection")
+    Ok(socket.connect(at).await?)
 }
