@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Show(Show),
     /// Print the result of a job that succeeded
     Result(OneJob),
+    /// Print the payload that a job was submitted with
+    Payload(OneJob),
     /// Say why a job does not run
     Explain(JobAnswer),
     /// List jobs, newest first

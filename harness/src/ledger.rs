@@ -72,6 +72,11 @@ impl Ledger {
         self.left.contains(id)
     }
 
+    /// How many jobs the test leaves.
+    pub fn left(&self) -> usize {
+        self.left.len()
+    }
+
     /// An answer to a request that began at `began` showed this job. Answers may come in another order than they were read in, so an ending
     /// binds only what was asked after it was told.
     pub fn see(&mut self, began: Moment, job: &Value) {

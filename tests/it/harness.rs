@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use axum::routing::get;
+use axum::{Json, Router};
 use harness::amqp_frames::{BASIC_ACK, BASIC_PUBLISH, Method};
+use serde_json::{Value, json};
 use tests::process::Spec;
 use tests::proxy::{Direction, Fate, Flow, FrameRule};
-use tests::{Process, TcpProxy, eventually, wait_until};
+use tests::{Client, Http, Process, TcpProxy, eventually, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -163,6 +166,31 @@ async fn one_chunk_in_so_many_comes_late_and_other_connections_overtake_it() -> 
     ensure!(overtaken.read_u8().await? == b'1' && sent.elapsed() >= late_by);
     other.write_all(b"4").await?;
     nothing_arrives(&mut other).await
+}
+
+/// A client of a system that tells this of its queues and jobs.
+async fn client_of(tasks: &mut JoinSet<()>, queues: Value, jobs: Value) -> Result<Client> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let client = Client::new(Http::new(listener.local_addr()?));
+    let told = |body: Value| get(async move || Json(body));
+    let system = Router::new().route("/queues", told(queues)).route("/jobs", told(jobs));
+    tasks.spawn(async { axum::serve(listener, system).await.expect("it serves") });
+    Ok(client)
+}
+
+#[tokio::test]
+async fn jobs_have_settled_though_those_that_are_left_end_while_they_are_read() -> Result<()> {
+    let mut tasks = JoinSet::new();
+    let queues = json!({"queues": [{"depth": {"scheduled": 0, "queued": 1, "running": 2}}]});
+    let jobs = json!({"jobs": [
+        {"job_id": "c", "status": "queued"}, {"job_id": "b", "status": "running"}, {"job_id": "a", "status": "succeeded"},
+    ]});
+    let client = client_of(&mut tasks, queues, jobs).await?;
+    client.leave("c");
+    let told = client.settled(Duration::from_millis(500)).await.expect_err("nobody leaves b").to_string();
+    ensure!(told.contains("not {\"job_id\":\"b\""), "{told}");
+    client.leave("b");
+    client.settled(SOON).await
 }
 
 /// A method frame on channel 1 without arguments.

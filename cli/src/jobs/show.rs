@@ -1,4 +1,4 @@
-//! `longshore show` and `result`: one job as it is, at each change if wanted, and what it resulted in.
+//! `longshore show`, `result` and `payload`: one job as it is, at each change if wanted, what it resulted in, what it was submitted with.
 
 use std::process::ExitCode;
 
@@ -35,10 +35,10 @@ pub(crate) async fn run(arguments: &Show, source: &Source) -> anyhow::Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-/// As the task gave it.
-pub(crate) async fn result(arguments: &OneJob, source: &Source) -> anyhow::Result<ExitCode> {
+/// JSON as it was given: by the task, or by whoever submitted the job.
+pub(crate) async fn part(arguments: &OneJob, part: &str, source: &Source) -> anyhow::Result<ExitCode> {
     let client = Client::new(&arguments.service, source)?;
-    let answer = client.call_job(arguments.job_id, &get(job_path(arguments.job_id, "/result"))).await?;
+    let answer = client.call_job(arguments.job_id, &get(job_path(arguments.job_id, part))).await?;
     output::json(&answer.body)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -51,6 +51,17 @@ pub(crate) struct Keys {
 enum Command {
     /// List API keys, oldest first
     List(All),
+    /// Show what is known of an API key
+    Show {
+        #[command(flatten)]
+        service: Service,
+        /// Which key
+        #[arg(value_name = "KEY_ID")]
+        key_id: KeyId,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Create an API key and print it, this once
     Create(Create),
     /// Give an API key a new secret and print it; the old one stays good for a while
@@ -119,10 +130,17 @@ fn scope(text: &str) -> Result<Scope, String> {
 pub(crate) async fn run(arguments: Keys, source: &Source) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::List(asked) => {
-            let now_ms = clock::wall_ms();
             let part = |page: KeyPage| (page.keys, page.next_cursor);
-            let table = |keys: &[KeyView]| Table::new(KEYS, keys.iter().map(|key| row(key, now_ms)));
             asked.run(PATH, source, part, table, NONE).await?;
+        }
+        Command::Show { service, key_id, json } => {
+            let client = Client::new(&service, source)?;
+            let answer = client.call(&get(format!("{PATH}/{key_id}"))).await?;
+            if json {
+                output::json(&answer.body)?;
+            } else {
+                table(&[client.read(&answer.body)?]).lines(output::width()).into_iter().try_for_each(output::line)?;
+            }
         }
         Command::Create(asked) => create(asked, source).await?,
         Command::Rotate { service, key_id, overlap, json } => {
@@ -161,6 +179,11 @@ fn issued(client: &Client, body: &[u8], json: bool, note: &str) -> anyhow::Resul
     output::note(format!("{} has the id {}. {note}", key.name.as_str(), key.key_id));
     output::line(api_key)?;
     Ok(())
+}
+
+fn table(keys: &[KeyView]) -> Table<6> {
+    let now_ms = clock::wall_ms();
+    Table::new(KEYS, keys.iter().map(|key| row(key, now_ms)))
 }
 
 fn row(key: &KeyView, now_ms: i64) -> [String; 6] {

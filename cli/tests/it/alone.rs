@@ -44,6 +44,7 @@ async fn without_a_service_the_next_step_is_said() {
         vec!["show", id],
         vec!["show", id, "--watch"],
         vec!["result", id],
+        vec!["payload", id],
         vec!["logs", id],
         vec!["purge", id],
         vec!["workers"],

@@ -90,6 +90,16 @@ fn each_crate_has_one_binary_of_integration_tests() -> Result<()> {
 }
 
 #[test]
+fn all_tests_of_cargo_are_run() -> Result<()> {
+    let script = fs::read_to_string(root()?.join("tests/run"))?;
+    let workspace = workspace()?;
+    let targets = workspace.packages.iter().flat_map(|package| &package.targets);
+    let left_out = targets.filter(|target| target.is_test() && !script.contains(&format!("--test {} ", target.name)));
+    let left_out: Vec<_> = left_out.map(|target| target.name.clone()).collect();
+    none(&left_out, "tests/run names each binary of tests, as it runs some beside others; it does not name:")
+}
+
+#[test]
 fn balancer_links_no_amqp() -> Result<()> {
     let mut tree = Command::new("cargo");
     tree.args(["tree", "--offline", "-p", "lb", "-e", "normal", "--prefix", "none"]).current_dir(root()?);

@@ -28,7 +28,7 @@ const PULLS: Budget = Budget { pulls: 1, together: 2, lost_bells: 0, renewals: 0
 /// Explores everything, or up to the first property that does not hold, and prints what was seen.
 fn explore(name: &str, guards: Guards, budget: Budget) -> impl Checker<Jobs> {
     let checker =
-        Jobs { guards, budget }.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+        Jobs { guards, budget }.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
     println!("model {name}: {} states", checker.unique_state_count());
     for property in checker.model().properties() {
         println!("  {:?} {}", property.expectation, property.name);

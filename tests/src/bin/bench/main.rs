@@ -4,6 +4,7 @@
 mod backlog;
 mod balancer;
 mod bounds;
+mod cores;
 mod idle;
 mod jobs;
 mod kept;
