@@ -36,7 +36,7 @@ async fn one_job_is_shown_and_dropped() {
         told(&ask(up, folder, &submit).await, 65, "", &format!("See `longshore watch {id}`."));
         told(&ask(up, folder, &["show", &id]).await, 0, "unique key      nightly", "");
         assert_eq!(json(&ask(up, folder, &["show", &id, "--json"]).await)["job_id"], id);
-        told(&ask(up, folder, &["payload", &id]).await, 0, "{\"duration_ms\":60000}", "");
+        told(&ask(up, folder, &["payload", &id]).await, 0, "{\"duration_ms\": 60000}", "");
         told(&ask(up, folder, &["result", &id]).await, 65, "", "was refused (404 Not finished)");
         told(&ask(up, folder, &["purge", &id]).await, 65, "", "cancel it first");
         assert_eq!(json(&ask(up, folder, &["cancel", &id, "--json"]).await)["job_id"], id);

@@ -33,9 +33,7 @@ impl Connection {
 
     /// From an address of its own on loopback.
     async fn open_from(source: IpAddr, address: SocketAddr) -> Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::new(source, 0))?;
-        Connection::on(socket.connect(address).await?)
+        Connection::on(socket_of(source)?.connect(address).await?)
     }
 
     fn on(stream: TcpStream) -> Result<Self> {
@@ -102,6 +100,13 @@ impl Clients {
         self.unused.borrow_mut().push(connection);
         Ok(())
     }
+}
+
+/// A socket with this address of loopback.
+pub(crate) fn socket_of(source: IpAddr) -> Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    Ok(socket)
 }
 
 /// So many connections on which this request was sent, from as many addresses as it takes.

@@ -4,7 +4,6 @@
 mod backlog;
 mod balancer;
 mod bounds;
-mod cores;
 mod idle;
 mod jobs;
 mod kept;

@@ -1,5 +1,5 @@
-//! Tenants: how long a job of one waits for its start while another keeps all slots busy, without a backlog, with one, and with one
-//! but a slot less than all, beside the same system where nobody else is; in turn.
+//! Tenants: how long a job of one waits for its start while another keeps all slots busy, without a backlog and with one, beside the same system
+//! where nobody else is; in turn.
 //!
 //! The job's handler says when it began, on the clock by which the request was sent. The jobs of the other tenant go to the store itself, for that
 //! tenant; nobody waits for them.
@@ -28,7 +28,6 @@ use crate::report::say;
 pub(crate) const ALONE: &str = "nobody else is there";
 pub(crate) const BUSY: &str = "beside a tenant that keeps the slots busy";
 pub(crate) const BEHIND: &str = "behind a backlog of that tenant";
-pub(crate) const LIMITED: &str = "the same, it may have all slots but one";
 
 const SECTION: &str = "tenants";
 const QUEUE: &str = "default";
@@ -53,21 +52,19 @@ struct Longshore {
 
 pub(crate) async fn run(plan: &Plan, node: &ScratchNode) -> Result<Section> {
     let longshore = Longshore::start(node).await?;
-    let mut contenders = [ALONE, BUSY, BEHIND, LIMITED].map(contender);
+    let mut contenders = [ALONE, BUSY, BEHIND].map(contender);
     longshore.measure(Duration::from_secs(1)).await?;
     for _ in 0..plan.rounds {
-        let [alone, busy, behind, limited] = &mut contenders;
+        let [alone, busy, behind] = &mut contenders;
         ensure!(longshore.open().await? == 0, "nobody else is there");
         measured(alone, &longshore.measure(plan.length).await?, plan.length);
         let took = longshore.beside(OPEN, plan.length).await?;
         measured(busy, &took, plan.length);
         longshore.fill(BACKLOG).await?;
-        measured(behind, &longshore.measure(plan.length).await?, plan.length);
-        longshore.limit(&json!({"running_max": SLOTS - 1})).await?;
-        measured(limited, &longshore.measure(plan.length).await?, plan.length);
+        let took = longshore.measure(plan.length).await?;
         let left = longshore.open().await?;
         ensure!(left > BACKLOG / 10, "{left} jobs are left of the backlog: it did not last");
-        longshore.limit(&json!({})).await?;
+        measured(behind, &took, plan.length);
         longshore.empty().await?;
     }
     say(&table(&contenders));
@@ -173,12 +170,6 @@ impl Longshore {
             let answers = applied["items"].as_array().context("answers")?;
             ensure!(answers.iter().all(|answer| answer.get("ok").is_some()), "a job was refused: {applied}");
         }
-        Ok(())
-    }
-
-    /// What the other tenant may have.
-    async fn limit(&self, limits: &Value) -> Result<()> {
-        self.http.send(Method::PUT, &format!("/tenants/{OTHER}"), &[], Some(limits)).await?.expect(200)?;
         Ok(())
     }
 

@@ -46,7 +46,7 @@ impl Log {
 pub(super) struct Origin {
     pub(super) folder: TempDir,
     addresses: [SocketAddr; 3],
-    process: Process,
+    _process: Process,
 }
 
 impl Origin {
@@ -64,11 +64,7 @@ impl Origin {
         for path in [SMALL, LARGE] {
             until_answers(&mut process, addresses[0], path).await?;
         }
-        Ok(Self { folder, addresses, process })
-    }
-
-    pub(super) fn pid(&self) -> u32 {
-        self.process.pid()
+        Ok(Self { folder, addresses, _process: process })
     }
 
     /// `lb` before these backends, with these settings besides.

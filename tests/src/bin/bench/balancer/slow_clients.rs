@@ -1,5 +1,5 @@
 //! Answer times of the others while thousands of clients send their heads, or read their answers, byte by byte; and what that makes
-//! a balancer hold. slowhttptest has a core of its own: attackers bring machines of their own.
+//! a balancer hold. With slowhttptest, which takes the cores from whatever it is aimed at; and with clients of our own that leave them alone.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,8 +9,8 @@ use anyhow::Result;
 use tests::{Process, wait_until};
 
 use super::contenders::{Balancer, LARGE, Origin, SMALL};
+use super::drip::Drip;
 use super::open_loop;
-use crate::cores::Apart;
 use crate::kept::Clients;
 use crate::meter::mib;
 use crate::plan::Plan;
@@ -20,9 +20,18 @@ use crate::report::{progress, say};
 
 pub(crate) const SLOW_CLIENTS: &str = "balancer, slow clients";
 pub(crate) const BESIDE: &str = "beside 5,000 slow heads and 5,000 slow reads";
+/// What they cost the machine, whose cores all share.
+pub(crate) const ELSEWHERE: &str = "while they are at another lb";
+/// As slow, but they take next to nothing of the cores.
+pub(crate) const BESIDE_DRIP: &str = "beside as many of our own";
 pub(crate) const ALONE: &str = "nobody else";
 /// The same of `HAProxy`, in the same order.
-const HAPROXY: [&str; 2] = ["HAProxy, nobody else", "HAProxy beside them"];
+const HAPROXY: [&str; 4] = [
+    "HAProxy, nobody else",
+    "HAProxy beside as many of our own",
+    "HAProxy, while they are at another",
+    "HAProxy beside them",
+];
 /// Of each kind.
 const SLOW: u32 = 5_000;
 /// The others are few.
@@ -30,8 +39,12 @@ const MOST: u32 = 2 * SLOW + 1_000;
 const PER_SECOND: u32 = 1_000;
 /// Before the first of the heads has taken too long.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(9);
+/// Those whose answers nobody takes any more may wait for their minimum rate.
+const GONE_WITHIN: Duration = Duration::from_secs(30);
 /// Connections per second of each kind, so that all are there by then.
 const CONNECTING: u32 = 5_000;
+/// Connections of a balancer that nobody is slow at.
+const FEW: usize = 500;
 const WARM_UP: Duration = Duration::from_secs(1);
 /// What they do, one piece each so many seconds.
 const HEADS: [&str; 3] = ["-H", "-i", "5"];
@@ -40,18 +53,19 @@ const READS: [&str; 11] = ["-X", "-w", "8", "-y", "16", "-n", "5", "-z", "1", "-
 
 pub(super) async fn run(plan: &Plan, origin: &mut Origin) -> Result<Section> {
     let what = format!(
-        "{PER_SECOND} requests per second, open loop; slowhttptest on a core of its own, all else on the others; in MiB by how much it grew at most"
+        "{PER_SECOND} requests per second, open loop; slowhttptest with what the cores have left; in MiB by how much it grew at most"
     );
     let contender = |name: &str| Contender { name: name.to_owned(), what: what.clone(), runs: Vec::new() };
-    let mut contenders: Vec<_> = [ALONE, BESIDE].into_iter().chain(HAPROXY).map(contender).collect();
-    let apart = Apart::keep(&[origin.pid()])?;
+    let mut contenders: Vec<_> =
+        [ALONE, BESIDE_DRIP, ELSEWHERE, BESIDE].into_iter().chain(HAPROXY).map(contender).collect();
     for round in 0..plan.withstand_rounds {
         let settings =
             [("LONGSHORE_CLIENT_CONNECTIONS_MAX", MOST.to_string()), ("LONGSHORE_ACCESS_LOG", "false".to_owned())];
-        let lb = origin.lb(&format!("lb-asked-{round}"), &settings).await?;
-        let mut runs = measure(plan, origin, &apart, lb).await?.to_vec();
-        let haproxy = origin.haproxy(&format!("haproxy-asked-{round}")).await?;
-        runs.extend(measure(plan, origin, &apart, haproxy).await?);
+        let lb = async |name| origin.lb(&format!("{name}-{round}"), &settings).await;
+        let mut runs = measure(plan, origin, lb("lb-asked").await?, lb("lb-other").await?).await?.to_vec();
+        let haproxy = async |name| origin.haproxy(&format!("{name}-{round}")).await;
+        let (asked, other) = (haproxy("haproxy-asked").await?, haproxy("haproxy-other").await?);
+        runs.extend(measure(plan, origin, asked, other).await?);
         for (contender, run) in contenders.iter_mut().zip(runs) {
             progress(SLOW_CLIENTS, &contender.name, &run);
             say(&format!("it grew by {:.1} MiB", run.largest_mib()));
@@ -61,8 +75,8 @@ pub(super) async fn run(plan: &Plan, origin: &mut Origin) -> Result<Section> {
     Ok(Section { name: SLOW_CLIENTS.to_owned(), contenders })
 }
 
-/// Answers of one balancer: without them, and with them.
-async fn measure(plan: &Plan, origin: &Origin, apart: &Apart, asked: Balancer) -> Result<[Run; 2]> {
+/// Answers of one balancer: without them, with our own, while slowhttptest is at the other one, and with it.
+async fn measure(plan: &Plan, origin: &Origin, asked: Balancer, other: Balancer) -> Result<[Run; 4]> {
     let clients = Clients::new(asked.address, SMALL);
     open_loop::at(&asked.meter, &clients, PER_SECOND, WARM_UP).await?;
     let before = asked.process.usage()?;
@@ -72,20 +86,25 @@ async fn measure(plan: &Plan, origin: &Origin, apart: &Apart, asked: Balancer) -
         anyhow::Ok(Run { resident_mib: BTreeMap::from([("balancer".to_owned(), grown)]), ..run })
     };
     let alone = measured().await?;
-    let _slow = slow_clients(plan, origin, apart, &asked).await?;
-    Ok([alone, measured().await?])
+    let drip = Drip::begin(asked.address, SLOW)?;
+    connected(&asked.process, 2 * SLOW).await?;
+    let beside_drip = measured().await?;
+    drop(drip);
+    wait_until(GONE_WITHIN, "they are gone", async || Ok(asked.process.usage()?.open_files < FEW)).await?;
+    let at_other = slow_clients(plan, origin, &other).await?;
+    let elsewhere = measured().await?;
+    drop((at_other, other));
+    let _at_asked = slow_clients(plan, origin, &asked).await?;
+    Ok([alone, beside_drip, elsewhere, measured().await?])
 }
 
 /// They end with their processes. Heads come last: a balancer gives each ten seconds.
-async fn slow_clients(plan: &Plan, origin: &Origin, apart: &Apart, at: &Balancer) -> Result<[Process; 2]> {
+async fn slow_clients(plan: &Plan, origin: &Origin, at: &Balancer) -> Result<[Process; 2]> {
     let (folder, name) = (origin.folder.path(), at.process.name());
-    let slow = |kind: &str, from, how: &[&str], path| {
-        let url = format!("http://{}{path}", at.address);
-        slow(plan, folder, &format!("{name}-{kind}"), from, &apart.free(), how, &url)
-    };
-    let reads = slow("reads", "127.0.0.2", &READS, LARGE)?;
+    let url = |path| format!("http://{}{path}", at.address);
+    let reads = slow(plan, folder, &format!("{name}-reads"), "127.0.0.2", &READS, &url(LARGE))?;
     connected(&at.process, SLOW).await?;
-    let heads = slow("heads", "127.0.0.3", &HEADS, SMALL)?;
+    let heads = slow(plan, folder, &format!("{name}-heads"), "127.0.0.3", &HEADS, &url(SMALL))?;
     connected(&at.process, 2 * SLOW).await?;
     Ok([reads, heads])
 }
@@ -97,13 +116,13 @@ async fn connected(balancer: &Process, count: u32) -> Result<()> {
         .await
 }
 
-/// From an address of its own, by which a balancer may count its clients.
-fn slow(plan: &Plan, folder: &Path, name: &str, from: &str, core: &str, how: &[&str], url: &str) -> Result<Process> {
+/// From an address of its own, by which a balancer may count its clients. With what the cores have left: attackers bring machines of their own.
+fn slow(plan: &Plan, folder: &Path, name: &str, from: &str, how: &[&str], url: &str) -> Result<Process> {
     let (count, rate) = (SLOW.to_string(), CONNECTING.to_string());
     let arguments =
-        [&["--cpu-list", core, "slowhttptest"], how, &["-c", &count, "-r", &rate, "-l", "120", "-p", "60", "-u", url]]
+        [&["--idle", "0", "slowhttptest"], how, &["-c", &count, "-r", &rate, "-l", "120", "-p", "60", "-u", url]]
             .concat();
     let preload = plan.installed.source_address()?.display().to_string();
     let environment = [("LD_PRELOAD", preload), ("SOURCE_ADDRESS", from.to_owned())];
-    programs::start(folder, name, "taskset", &arguments, &environment)
+    programs::start(folder, name, "chrt", &arguments, &environment)
 }
