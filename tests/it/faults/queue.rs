@@ -142,7 +142,12 @@ async fn queue_declared_right_before_the_brokers_kill_loses_no_job() -> Result<(
             ensure!(job["waiting_for"] == "broker", "a queue without a leader must be called by its name: {job}");
             let remove = "rabbit_amqqueue:internal_delete(rabbit_misc:r(<<\"longshore\">>, queue, <<\"jobs.default\">>), <<\"operator\">>).";
             node.ctl(&["eval", remove]).await?;
-            management.import_topology(VHOST, &["default"]).await?;
+            // A declare may still find the one that is being removed, and leave none.
+            eventually(SOON, "there is a queue again", async || {
+                management.import_topology(VHOST, &["default"]).await?;
+                management.queue_depth(VHOST, QUEUE).await
+            })
+            .await?;
         }
         eventually(REPAIRED_WITHIN * 2, "all are done", async || {
             Ok((client.list("status=succeeded&").await?.len() == 170).then_some(()))
