@@ -16,9 +16,7 @@ pub(crate) async fn run(arguments: &JobAnswer, source: &Source) -> anyhow::Resul
         output::json(&answer.body)?;
         return Ok(ExitCode::SUCCESS);
     }
-    for line in lines(&client.read(&answer.body)?) {
-        output::line(line)?;
-    }
+    output::lines(lines(&client.read(&answer.body)?))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -24,6 +24,14 @@ pub(crate) fn line(text: impl AsRef<str>) -> io::Result<()> {
     stdout.flush()
 }
 
+/// Writes each as a line.
+///
+/// # Errors
+/// As [`line()`].
+pub(crate) fn lines(texts: impl IntoIterator<Item = impl AsRef<str>>) -> io::Result<()> {
+    texts.into_iter().try_for_each(line)
+}
+
 /// Writes JSON as it came.
 ///
 /// # Errors
@@ -93,7 +101,7 @@ impl Screen {
     /// As [`line()`].
     pub(crate) fn draw(&self, title: &str, lines: &[String], notes: &[String]) -> io::Result<()> {
         if !self.term.is_term() {
-            lines.iter().try_for_each(line)?;
+            self::lines(lines)?;
             notes.iter().for_each(note);
             return line("");
         }

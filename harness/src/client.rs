@@ -146,13 +146,10 @@ impl Client {
             // In the list of all, which is by age: one of a single state misses a job that goes to another one while it is read.
             let jobs = if open > 0 { self.list("").await? } else { Vec::new() };
             let is_awaited = |job: &&Value| !is_terminal(job) && !self.note(|ledger| ledger.is_left(job_id(job)));
-            let awaited = jobs.iter().find(is_awaited);
-            ensure!(
-                awaited.is_none(),
-                "{open} have not ended, and {left} are left, but not {}",
-                awaited.unwrap_or(&Value::Null)
-            );
-            Ok(Some(()))
+            match jobs.iter().find(is_awaited) {
+                None => Ok(Some(())),
+                Some(job) => Err(anyhow::anyhow!("{open} have not ended, and {left} are left, but not {job}")),
+            }
         })
         .await
     }

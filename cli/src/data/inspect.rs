@@ -25,9 +25,7 @@ pub(crate) async fn run(arguments: &Inspect, source: &Source) -> anyhow::Result<
         return Ok(ExitCode::SUCCESS);
     }
     let debug: CacheDebug = client.read(&answer.body)?;
-    for line in table(&debug).lines(output::width()) {
-        output::line(line)?;
-    }
+    output::lines(table(&debug).lines(output::width()))?;
     if debug.silent > 0 {
         output::note(format!("{} gateways hold a lease and did not answer within a second.", debug.silent));
     }

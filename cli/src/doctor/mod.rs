@@ -49,9 +49,7 @@ pub(crate) fn run(arguments: &Doctor, source: &Source) -> anyhow::Result<ExitCod
     if arguments.json {
         output::line(serde_json::to_string(&report)?)?;
     } else {
-        for line in findings.iter().flat_map(lines).chain([summary(&report)]) {
-            output::line(line)?;
-        }
+        output::lines(findings.iter().flat_map(lines).chain([summary(&report)]))?;
     }
     Ok(if report.faults == 0 { ExitCode::SUCCESS } else { FAULT.into() })
 }

@@ -28,9 +28,7 @@ pub(crate) async fn run(arguments: &Show, source: &Source) -> anyhow::Result<Exi
     if arguments.json {
         output::json(&answer.body)?;
     } else {
-        for line in lines(&client.read(&answer.body)?, clock::wall_ms(), output::width()) {
-            output::line(line)?;
-        }
+        output::lines(lines(&client.read(&answer.body)?, clock::wall_ms(), output::width()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -139,7 +139,7 @@ pub(crate) async fn run(arguments: Keys, source: &Source) -> anyhow::Result<Exit
             if json {
                 output::json(&answer.body)?;
             } else {
-                table(&[client.read(&answer.body)?]).lines(output::width()).into_iter().try_for_each(output::line)?;
+                output::lines(table(&[client.read(&answer.body)?]).lines(output::width()))?;
             }
         }
         Command::Create(asked) => create(asked, source).await?,

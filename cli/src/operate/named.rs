@@ -92,7 +92,7 @@ impl<N: Name> Show<N> {
             output::json(&answer.body)?;
             return Ok(());
         }
-        lines(&client.read(&answer.body)?).into_iter().try_for_each(output::line)?;
+        output::lines(lines(&client.read(&answer.body)?))?;
         Ok(())
     }
 }
@@ -124,7 +124,7 @@ impl All {
         } else if all.is_empty() {
             output::note(none);
         } else {
-            table(&all).lines(output::width()).into_iter().try_for_each(output::line)?;
+            output::lines(table(&all).lines(output::width()))?;
         }
         Ok(())
     }

@@ -89,7 +89,7 @@ async fn put(arguments: &Set, source: &Source) -> anyhow::Result<ExitCode> {
         output::json(&answer.body)?;
     } else {
         let view: TenantView = client.read(&answer.body)?;
-        table(&[view]).lines(output::width()).into_iter().try_for_each(output::line)?;
+        output::lines(table(&[view]).lines(output::width()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -260,7 +260,7 @@ async fn deliveries(asked: &Deliveries, source: &Source) -> anyhow::Result<()> {
         output::note("There are none.");
         return Ok(());
     }
-    delivery_table(&page.deliveries).lines(output::width()).into_iter().try_for_each(output::line)?;
+    output::lines(delivery_table(&page.deliveries).lines(output::width()))?;
     Ok(())
 }
 

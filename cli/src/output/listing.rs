@@ -37,9 +37,7 @@ pub(crate) async fn show(
         return Ok(ExitCode::SUCCESS);
     }
     let page = page(&answer.body, output::width())?;
-    for line in page.lines {
-        output::line(line)?;
-    }
+    output::lines(page.lines)?;
     page.notes.iter().for_each(output::note);
     Ok(ExitCode::SUCCESS)
 }

@@ -30,9 +30,7 @@ pub(crate) async fn run(arguments: &Top, source: &Source) -> anyhow::Result<Exit
     if arguments.once || !Term::stdout().is_term() {
         let sight = places.look().await?;
         let room = Room { width: output::width(), height: usize::MAX };
-        for line in Frame::of(places.service.address().to_string(), sight).lines(room) {
-            output::line(line)?;
-        }
+        output::lines(Frame::of(places.service.address().to_string(), sight).lines(room))?;
         return Ok(ExitCode::SUCCESS);
     }
     // The first look is an error like any other; later ones are shown.
