@@ -43,6 +43,11 @@ async fn alarms(cluster: &Cluster) -> Result<f64> {
     cluster.sum("store-svc", "longshore_store_behind_broker_total", &[]).await
 }
 
+/// How often the store was asked for one job, and has answered.
+async fn reads(cluster: &Cluster) -> Result<f64> {
+    cluster.sum("store-svc", "longshore_http_requests_total", &["method=\"GET\"", "route=\"/jobs/{id}\""]).await
+}
+
 async fn store_status(cluster: &Cluster) -> Result<serde_json::Value> {
     cluster.http("store-svc")?.get("/ready").await?.expect(200)
 }
@@ -67,9 +72,11 @@ async fn a_store_whose_log_lost_its_end_says_so_and_goes_on() -> Result<()> {
         let waits = cluster.http("lb")?;
         let path = format!("/jobs/{}", running[0]);
         let waited = async || waits.send(http::Method::GET, &path, &[("prefer", "wait=30")], None).await;
+        let read_before = reads(cluster).await?;
         let lose = async {
-            wait_until(SOON, "it is waited for", async || {
-                Ok(cluster.sum("gateway", "longshore_waiters", &[]).await? > 0.5)
+            wait_until(SOON, "it is waited for, and was read", async || {
+                let waits = cluster.sum("gateway", "longshore_waiters", &[]).await? > 0.5;
+                Ok(waits && reads(cluster).await? > read_before + 0.5)
             })
             .await?;
             cluster.process("store-svc")?.kill_9()?;
