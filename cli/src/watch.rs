@@ -163,6 +163,7 @@ pub(crate) fn state(job: &JobView, now_ms: i64) -> String {
         (_, Some(WaitingFor::Slot)) => "waiting for a free slot".to_owned(),
         (_, Some(WaitingFor::QueuePaused)) => "its queue is paused".to_owned(),
         (_, Some(WaitingFor::TenantLimit)) => "waiting for a limit of its tenant".to_owned(),
+        (_, Some(WaitingFor::KeyLimit)) => "waiting for a limit of its API key".to_owned(),
         (_, Some(WaitingFor::Broker)) => "waiting for the broker".to_owned(),
         (_, Some(WaitingFor::DueTime) | None) => "queued".to_owned(),
     }

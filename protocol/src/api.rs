@@ -144,6 +144,8 @@ pub enum WaitingFor {
     QueuePaused,
     /// Its tenant's other jobs: as many run, or were started lately, as its limits allow.
     TenantLimit,
+    /// The API key that it was submitted with has limits, and one is reached.
+    KeyLimit,
     Broker,
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::KeyId;
 use crate::api::{Status, WaitingFor};
 use crate::ids::{Fence, JobId, Position, SessionId};
 use crate::tenant::Tenant;
@@ -36,6 +37,8 @@ pub struct Explanation {
     /// What holds a queued job back though its turn may have come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_limit: Option<TenantLimit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_limit: Option<KeyLimit>,
     /// Of a queued job that some worker knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<QueuePosition>,
@@ -53,7 +56,7 @@ pub struct Explanation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QueuePosition {
-    /// Jobs of the same tenant that are offered to a worker before it.
+    /// Jobs of the same tenant, and of the same API key if that has limits, that are offered to a worker before it.
     pub ahead: u64,
     /// `false`: there are more.
     pub exact: bool,
@@ -66,7 +69,23 @@ pub struct QueuePosition {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TenantLimit {
     pub tenant: Tenant,
-    /// Jobs of the tenant that run now, or are offered to workers.
+    #[serde(flatten)]
+    pub reached: ReachedLimit,
+}
+
+/// A limit of the API key with which the job was submitted, and that is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct KeyLimit {
+    pub key_id: KeyId,
+    #[serde(flatten)]
+    pub reached: ReachedLimit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReachedLimit {
+    /// Jobs that run now under the limit, or are offered to workers.
     pub running: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_max: Option<u64>,
@@ -143,6 +162,7 @@ pub fn reason(job: &Explanation) -> String {
             "The broker is away: nothing is offered to the workers until it is back.".to_owned()
         }
         (_, Some(WaitingFor::TenantLimit)) => for_its_tenant(job),
+        (_, Some(WaitingFor::KeyLimit)) => for_its_key(job),
         (_, Some(WaitingFor::Slot) | None) => for_a_slot(job),
     }
 }
@@ -176,17 +196,27 @@ fn without_worker(job: &Explanation) -> String {
 }
 
 fn for_its_tenant(job: &Explanation) -> String {
-    let Some(TenantLimit { tenant, running, running_max, rate_per_second, starts_at }) = &job.tenant_limit else {
-        return "Its tenant has as many jobs running as it may.".to_owned();
-    };
+    match &job.tenant_limit {
+        Some(TenantLimit { tenant, reached }) => may_not(&format!("The tenant {tenant}"), reached),
+        None => "Its tenant has as many jobs running as it may.".to_owned(),
+    }
+}
+
+fn for_its_key(job: &Explanation) -> String {
+    match &job.key_limit {
+        Some(KeyLimit { key_id, reached }) => may_not(&format!("The API key {key_id}"), reached),
+        None => "Its API key has as many jobs running as it may.".to_owned(),
+    }
+}
+
+fn may_not(who: &str, reached: &ReachedLimit) -> String {
+    let ReachedLimit { running, running_max, rate_per_second, starts_at } = reached;
     match (running_max, rate_per_second, starts_at) {
         (Some(most), _, _) if running >= most => {
-            format!("The tenant {tenant} may have {most} jobs running at once, and has {running}.")
+            format!("{who} may have {most} jobs running at once, and has {running}.")
         }
-        (_, Some(rate), Some(at)) => {
-            format!("The tenant {tenant} may start {rate} jobs per second; the next one at {at}.")
-        }
-        _ => format!("The tenant {tenant} may not start more jobs now."),
+        (_, Some(rate), Some(at)) => format!("{who} may start {rate} jobs per second; the next one at {at}."),
+        _ => format!("{who} may not start more jobs now."),
     }
 }
 
@@ -226,6 +256,7 @@ mod tests {
             due_at: None,
             start_by: None,
             tenant_limit: None,
+            key_limit: None,
             position: None,
             workers: None,
             lease: None,
@@ -258,16 +289,24 @@ mod tests {
         );
         check(&Explanation { workers: consumed(3), ..queued(WaitingFor::Worker) }, "None of the 3 live workers");
         check(&queued(WaitingFor::Broker), "The broker is away");
+        let reached = |running, running_max, rate_per_second: Option<u32>| ReachedLimit {
+            running,
+            running_max,
+            rate_per_second,
+            starts_at: rate_per_second.and(at),
+        };
         let limited = |running, running_max, rate_per_second| Explanation {
             tenant_limit: Some(TenantLimit {
                 tenant: "acme".parse().expect("a name"),
-                running,
-                running_max,
-                rate_per_second,
-                starts_at: rate_per_second.and(at),
+                reached: reached(running, running_max, rate_per_second),
             }),
             ..queued(WaitingFor::TenantLimit)
         };
+        let of_key = Explanation {
+            key_limit: Some(KeyLimit { key_id: KeyId::of(255), reached: reached(5, Some(5), None) }),
+            ..queued(WaitingFor::KeyLimit)
+        };
+        check(&of_key, "The API key 00000000000000ff may have 5 jobs running at once, and has 5.");
         check(&limited(5, Some(5), None), "The tenant acme may have 5 jobs running at once, and has 5.");
         check(&limited(1, Some(5), Some(2)), "The tenant acme may start 2 jobs per second; the next one at 1970");
         let able = Able { sessions: 1, slots: 8, busy: 7, consumers: 2, listed: Vec::new() };

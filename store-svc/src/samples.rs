@@ -22,6 +22,7 @@ pub(crate) fn create() -> Create {
         idempotency_key: None,
         fingerprint: String::new(),
         trace: None,
+        key_id: None,
         wants_bell: false,
     }
 }

@@ -13,18 +13,18 @@ use tests::{Cluster, Setup, among_strangers, eventually, postgres, scenario};
 
 use crate::SOON;
 
-const FIRST_KEY: &str = "the-first-key-0123456789abcdef0123456789abcdef";
+pub(crate) const FIRST_KEY: &str = "the-first-key-0123456789abcdef0123456789abcdef";
 /// Within which a revoked key is refused everywhere, with the time that a busy machine takes.
 const REVOKED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A key, by which its owner calls any gateway.
-struct Key {
-    id: String,
+pub(crate) struct Key {
+    pub(crate) id: String,
     api_key: String,
 }
 
 impl Key {
-    async fn create(cluster: &Cluster, asked: Value) -> Result<Self> {
+    pub(crate) async fn create(cluster: &Cluster, asked: Value) -> Result<Self> {
         let issued = cluster.client().http().post("/keys", &asked).await?.expect(201)?;
         Self::of(&issued)
     }
@@ -34,7 +34,7 @@ impl Key {
         Ok(Self { id: text(&issued["key"]["key_id"])?, api_key: text(&issued["api_key"])? })
     }
 
-    async fn send(
+    pub(crate) async fn send(
         &self,
         cluster: &Cluster,
         at: &str,

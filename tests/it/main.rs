@@ -10,6 +10,7 @@ mod faults;
 mod garbage;
 mod harness;
 mod health;
+mod key_limits;
 mod leases;
 #[cfg(feature = "long")]
 mod long;

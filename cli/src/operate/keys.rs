@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
+use chassis::client::Call;
 use chassis::clock;
 use chassis::config::Source;
 use clap::{Args, Subcommand};
 use http::Method;
 use protocol::access::{
-    AuditEntry, AuditPage, CreateKey, IssuedKey, KeyId, KeyName, KeyPage, KeyView, RotateKey, Scope,
+    AuditEntry, AuditPage, CreateKey, IssuedKey, KeyId, KeyLimits, KeyName, KeyPage, KeyView, RotateKey, Scope,
 };
 use protocol::tenant::Tenant;
 use protocol::time::Timestamp;
@@ -78,6 +79,23 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Set all limits of the jobs submitted with an API key from now on; those that are not named are none
+    Limit {
+        #[command(flatten)]
+        service: Service,
+        /// Which key
+        #[arg(value_name = "KEY_ID")]
+        key_id: KeyId,
+        /// Its jobs that may run at once, in all queues together; 0 starts nothing
+        #[arg(long, value_name = "N")]
+        running_max: Option<u64>,
+        /// Its jobs that may be started per second, in all queues together
+        #[arg(long, value_name = "N")]
+        rate_per_second: Option<u32>,
+        /// Print the answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Let an API key be good no more, and the sessions of the console that were begun with it
     Revoke {
         #[command(flatten)]
@@ -136,11 +154,7 @@ pub(crate) async fn run(arguments: Keys, source: &Source) -> anyhow::Result<Exit
         Command::Show { service, key_id, json } => {
             let client = Client::new(&service, source)?;
             let answer = client.call(&get(format!("{PATH}/{key_id}"))).await?;
-            if json {
-                output::json(&answer.body)?;
-            } else {
-                output::lines(table(&[client.read(&answer.body)?]).lines(output::width()))?;
-            }
+            shown(&client, &answer.body, json)?;
         }
         Command::Create(asked) => create(asked, source).await?,
         Command::Rotate { service, key_id, overlap, json } => {
@@ -149,6 +163,12 @@ pub(crate) async fn run(arguments: Keys, source: &Source) -> anyhow::Result<Exit
             let answer = client.call(&post(&format!("{PATH}/{key_id}/rotate"), &body)?).await?;
             let old = format!("The old secret of {key_id} is good for another {}.", durations::show_ms(overlap));
             issued(&client, &answer.body, json, &old)?;
+        }
+        Command::Limit { service, key_id, running_max, rate_per_second, json } => {
+            let client = Client::new(&service, source)?;
+            let limits = KeyLimits { running_max, rate_per_second };
+            let answer = client.call(&Call::put(format!("{PATH}/{key_id}/limits"), &limits)?).await?;
+            shown(&client, &answer.body, json)?;
         }
         Command::Revoke { service, key_id } => {
             let client = Client::new(&service, source)?;
@@ -167,6 +187,15 @@ async fn create(asked: Create, source: &Source) -> anyhow::Result<()> {
     let body = CreateKey { name: asked.name, scopes, tenant: asked.tenant, expires_at };
     let answer = client.call(&post(PATH, &body)?).await?;
     issued(&client, &answer.body, asked.json, "Keep it: it cannot be shown again.")
+}
+
+fn shown(client: &Client, body: &[u8], json: bool) -> anyhow::Result<()> {
+    if json {
+        output::json(body)?;
+    } else {
+        output::lines(table(&[client.read(body)?]).lines(output::width()))?;
+    }
+    Ok(())
 }
 
 /// The key alone on standard output, so that it can go into a file or a variable.
@@ -189,19 +218,27 @@ fn table(keys: &[KeyView]) -> Table<6> {
 fn row(key: &KeyView, now_ms: i64) -> [String; 6] {
     let ago = |at: Timestamp| format!("{} ago", durations::show_ms(durations::between_ms(at, now_ms)));
     let left = |end: Timestamp| durations::show_ms(u64::try_from(end.unix_ms().saturating_sub(now_ms)).unwrap_or(0));
-    let state = match (key.revoked_at, key.expires_at) {
-        (Some(at), _) => format!("revoked {}", ago(at)),
-        (None, Some(end)) if !key.is_good(now_ms) => format!("expired {}", ago(end)),
+    let (end, old) = match (key.revoked_at, key.expires_at) {
+        (Some(at), _) => (Some(format!("revoked {}", ago(at))), None),
+        (None, Some(end)) if !key.is_good(now_ms) => (Some(format!("expired {}", ago(end))), None),
         (None, end) => {
-            let end = end.map(|end| format!("expires in {}", left(end)));
             let old = key.old_secret_until.filter(|until| until.unix_ms() > now_ms);
             let old = old.map(|until| format!("old secret good for {}", left(until)));
-            [end, old].into_iter().flatten().collect::<Vec<_>>().join(", ")
+            (end.map(|end| format!("expires in {}", left(end))), old)
         }
     };
+    let state = [end, old, at_most(&key.limits)].into_iter().flatten().collect::<Vec<_>>().join(", ");
     let used = key.last_used_at.map_or_else(|| "never".to_owned(), ago);
     let scopes = key.scopes.iter().map(Scope::name).collect::<Vec<_>>().join(",");
     [key.key_id.to_string(), key.name.as_str().to_owned(), key.tenant.to_string(), scopes, used, state]
+}
+
+/// What the jobs submitted with it may have; `None`: what their tenant may.
+fn at_most(limits: &KeyLimits) -> Option<String> {
+    let running = limits.running_max.map(|most| format!("{most} running"));
+    let rate = limits.rate_per_second.map(|rate| format!("{rate} per second"));
+    let limits: Vec<_> = [running, rate].into_iter().flatten().collect();
+    (!limits.is_empty()).then(|| format!("at most {}", limits.join(", ")))
 }
 
 pub(crate) async fn audit(arguments: &Audit, source: &Source) -> anyhow::Result<ExitCode> {
@@ -263,6 +300,16 @@ mod tests {
         check(
             json!({"expires_at": "1970-01-01T00:01:50Z", "old_secret_until": "1970-01-01T00:01:05Z"}),
             &shown("never", "expires in 50 s, old secret good for 5.0 s"),
+        );
+        check(json!({"limits": {"running_max": 5}}), &shown("never", "at most 5 running"));
+        check(json!({"limits": {"rate_per_second": 10}}), &shown("never", "at most 10 per second"));
+        check(
+            json!({"expires_at": "1970-01-01T00:01:50Z", "limits": {"running_max": 0, "rate_per_second": 10}}),
+            &shown("never", "expires in 50 s, at most 0 running, 10 per second"),
+        );
+        check(
+            json!({"revoked_at": "1970-01-01T00:00:50Z", "limits": {"running_max": 5}}),
+            &shown("never", "revoked 10 s ago, at most 5 running"),
         );
     }
 }

@@ -8,7 +8,7 @@ use chassis::http::{Json, Path, Query, Rejection};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, LOCATION};
 use protocol::access::{
-    AuditPage, CreateKey, IssuedKey, KEY_PREFIX, KeyCommand, KeyId, KeyPage, KeyRecord, KeyView, NewKey,
+    AuditPage, CreateKey, IssuedKey, KEY_PREFIX, KeyCommand, KeyId, KeyLimits, KeyPage, KeyRecord, KeyView, NewKey,
     OVERLAP_MS_DEFAULT, OVERLAP_MS_MAX, RotateKey, unknown_key,
 };
 use protocol::problem::{FieldError, Kind, Problem};
@@ -21,7 +21,7 @@ use super::{Caller, Principal};
 use crate::jobs::control::unexpected;
 use crate::jobs::list::{check_limit, pass_on};
 use crate::openapi::ACCESS;
-use crate::openapi::problems::{Any, OfJson, OfName, OfParameters, OfState};
+use crate::openapi::problems::{Any, OfJson, OfName, OfParameters, OfPut, OfState};
 use crate::state::Gateway;
 
 /// Random bytes of a secret.
@@ -175,6 +175,30 @@ pub(crate) async fn rotate(
     let key = changed(&gateway, command).await?;
     tracing::info!(key_id = %key.key_id, "a key was rotated");
     Ok((unstored(), Json(IssuedKey { api_key, key })).into_response())
+}
+
+/// What is not named is no limit: the body is all that holds from now on.
+#[utoipa::path(
+    put, path = "/keys/{id}/limits", tag = ACCESS, operation_id = "limitKey",
+    summary = "Set what the jobs submitted with an API key may have",
+    description = "Within what its tenant may. They hold for jobs that are submitted with the key from now on, also by a session of the console that was \
+                   begun with it; `{}` takes all limits away.",
+    params(("id" = KeyId, Path, description = "The key.")),
+    request_body(content = KeyLimits, example = json!({"running_max": 5, "rate_per_second": 10})),
+    responses(
+        (status = 200, description = "It has these limits in place of those it had.", body = KeyView),
+        Any, OfJson, OfName, OfPut,
+    ),
+)]
+pub(crate) async fn limit(
+    gateway: Gateway,
+    Path(key_id): Path<KeyId>,
+    Json(limits): Json<KeyLimits>,
+) -> Result<Response, Rejection> {
+    let limits = limits.check()?;
+    let key = changed(&gateway, KeyCommand::Limit { key_id, of: sees(&gateway.caller), limits }).await?;
+    tracing::info!(key_id = %key.key_id, ?limits, "the limits of a key were set");
+    Ok(Json(key).into_response())
 }
 
 /// No gateway takes it any more, within seconds.

@@ -63,6 +63,12 @@ impl Principal {
         Self { who: who.to_owned(), tenant: Tenant::default(), scopes, session: None, ends_ms: None }
     }
 
+    /// The API key that was shown, or with which the session of the console was begun; `None`: another proof, or none. No other name has the form of
+    /// an id.
+    pub(crate) fn key_id(&self) -> Option<KeyId> {
+        self.who.parse().ok()
+    }
+
     /// The name of data as it is kept for this tenant.
     pub(crate) fn kept<'n>(&self, name: &'n str) -> Cow<'n, str> {
         namespace::within(&self.tenant, name)
@@ -233,4 +239,21 @@ fn unknown() -> Problem {
 /// Whether something that ends at that instant, Unix ms, is over.
 fn is_over(ends_ms: Option<i64>) -> bool {
     ends_ms.is_some_and(|ends_ms| clock::wall_ms() >= ends_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_id_of_a_key_names_a_key() {
+        let check = |who: &str, is_key: bool| {
+            let found = Principal::of(who, Scopes::all()).key_id();
+            assert_eq!(found.as_ref().map(KeyId::as_str), is_key.then_some(who));
+        };
+        check("00000000000000ff", true);
+        for other in [ADMIN, ANYONE, NOBODY, "jwt:00000000000000ff", "jwt:0000000000ff", "00000000000000FF"] {
+            check(other, false);
+        }
+    }
 }

@@ -73,6 +73,7 @@ const ROUTES: &[(&str, Needs)] = &[
     ("/keys", &[("GET", Of(Admin)), ("POST", Of(Admin))]),
     ("/keys/{id}", &[("GET", Of(Admin)), ("DELETE", Of(Admin))]),
     ("/keys/{id}/rotate", &[("POST", Of(Admin))]),
+    ("/keys/{id}/limits", &[("PUT", Of(Admin))]),
     ("/audit", &[("GET", Of(Admin))]),
     ("/openapi.json", &[("GET", Open)]),
     ("/docs", &[("GET", Open)]),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use protocol::access::KeyId;
 use protocol::api::{
     DEFAULT_QUEUE, DELAY_MS_MAX, IDEMPOTENCY_KEY_BYTES_MAX, INVALIDATES_MAX, MAX_ATTEMPTS_DEFAULT, MAX_ATTEMPTS_MAX,
     Priority, START_DEADLINE_MS_MAX, Submit, TIMEOUT_MS_MAX,
@@ -27,6 +28,8 @@ pub(crate) struct Origin {
     /// The client chose the id.
     pub(crate) is_own_id: bool,
     pub(crate) trace: Option<String>,
+    /// The API key that was shown, whose limits the job is held to. Not part of what the submit means.
+    pub(crate) key_id: Option<KeyId>,
     pub(crate) wants_bell: bool,
     /// Unix time in ms.
     pub(crate) now_ms: i64,
@@ -91,6 +94,7 @@ pub(crate) fn to_create(submit: Submit, queues: &[QueueName], origin: Origin) ->
         unique_key: submit.unique_key,
         idempotency_key: origin.idempotency_key,
         trace: origin.trace,
+        key_id: origin.key_id,
         wants_bell: origin.wants_bell && run_at.is_none() && delay_ms.is_none(),
     })
 }

@@ -6,7 +6,15 @@ const NOW_MS: i64 = 1_800_000_000_000;
 
 fn origin() -> Origin {
     let job_id = "01890000-0000-7000-8000-000000000001".parse().expect("id");
-    Origin { job_id, idempotency_key: None, is_own_id: true, trace: None, wants_bell: true, now_ms: NOW_MS }
+    Origin {
+        job_id,
+        idempotency_key: None,
+        is_own_id: true,
+        trace: None,
+        key_id: None,
+        wants_bell: true,
+        now_ms: NOW_MS,
+    }
 }
 
 fn queues() -> Vec<QueueName> {
@@ -105,6 +113,17 @@ fn only_what_the_client_named_has_a_fingerprint() {
     assert_eq!(of(false, None), "", "nobody can repeat it");
     assert_eq!(of(true, None).len(), 64);
     assert_eq!(of(false, Some("k")), of(true, None));
+}
+
+#[test]
+fn the_key_that_was_shown_stands_beside_the_meaning() {
+    let with = |key_id: Option<KeyId>| {
+        let submit = serde_json::from_str(r#"{"task":"a"}"#).expect("a submit");
+        to_create(submit, &queues(), Origin { key_id, ..origin() }).expect("accepted")
+    };
+    let (one, none) = (with(Some(KeyId::of(1))), with(None));
+    assert_eq!((one.key_id, none.key_id), (Some(KeyId::of(1)), None));
+    assert_eq!(one.fingerprint, none.fingerprint, "another key of the same tenant may repeat it");
 }
 
 #[test]

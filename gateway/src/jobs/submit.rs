@@ -131,6 +131,7 @@ pub(super) fn origin(
         idempotency_key,
         is_own_id: named == Named::ByClient,
         trace: Some(context.trace().to_string()),
+        key_id: gateway.caller.principal().key_id(),
         wants_bell: gateway.bells.wanted(),
         now_ms: clock::wall_ms(),
     }

@@ -52,7 +52,7 @@ problems! {
     OfSubmit = [UniqueConflict] [JobExpired] [Invalid IdempotencyMismatch] [RateLimited QueueFull TenantFull];
     /// Of a job that is submitted under an id, or opened again.
     OfReopening = [Conflict UniqueConflict] [JobExpired] [RateLimited QueueFull TenantFull];
-    /// Of a schedule that is put.
+    /// Of what is put, and of which there may be only so many.
     OfPut = [Conflict];
     /// Of a job that a schedule makes at once.
     OfRun = [Conflict UniqueConflict] [Invalid] [RateLimited QueueFull TenantFull];

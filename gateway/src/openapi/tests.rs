@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chassis::http::Json;
-use protocol::access::{CreateKey, RotateKey};
+use protocol::access::{CreateKey, KeyLimits, RotateKey};
 use protocol::api::{Accepted, JobView, Submit};
 use protocol::bulk_retry::RetryMany;
 use protocol::cache_api::{DataPut, DataWritten, Invalidate, InvalidationAnswer};
@@ -168,6 +168,7 @@ fn read(schema: &str, example: &Value) -> Result<(), Problem> {
         "Accepted" => reads::<Accepted>(example),
         "Beat" => reads::<Beat>(example),
         "CreateKey" => reads::<CreateKey>(example),
+        "KeyLimits" => reads::<KeyLimits>(example),
         "RotateKey" => reads::<RotateKey>(example),
         "Completion" => reads::<Completion>(example),
         "DataPut" => reads::<DataPut>(example),

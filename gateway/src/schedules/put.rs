@@ -56,7 +56,15 @@ fn checked(name: ScheduleName, asked: PutSchedule, queues: &[QueueName], now_ms:
     let PutSchedule { cron, time_zone, job, catch_up, paused } = asked;
     refuse_what_a_tick_says(&job)?;
     let job_id = JobId::generate();
-    let origin = Origin { job_id, idempotency_key: None, is_own_id: false, trace: None, wants_bell: false, now_ms };
+    let origin = Origin {
+        job_id,
+        idempotency_key: None,
+        is_own_id: false,
+        trace: None,
+        key_id: None,
+        wants_bell: false,
+        now_ms,
+    };
     let create = to_create(job, queues, origin).map_err(|mut problem| {
         for error in &mut problem.errors {
             error.pointer.insert_str(0, "/job");

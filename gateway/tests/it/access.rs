@@ -7,6 +7,8 @@ use chassis::clock;
 use chassis::testing::wait_until;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderName, HeaderValue, Method};
+use protocol::access::KeyId;
+use protocol::ids::JobId;
 use ring::hmac;
 use serde_json::json;
 use tempfile::NamedTempFile;
@@ -192,6 +194,8 @@ async fn a_token_is_as_good_as_a_key() {
     assert_eq!(gateway.send(with_key(pause, &token("operate", SECRET, 60))).await.status, 200);
     let acts = std::mem::take(&mut gateway.store.inner().keyring.kept().acts);
     assert_eq!((acts[0].who.as_str(), acts[0].action.as_str()), ("jwt:robot", "queue.pause"));
+    let submitted = submits(&gateway, &[("authorization", &format!("Bearer {}", token("submit", SECRET, 60)))]).await;
+    assert_eq!(submitted, vec![None; 4], "a token is no key");
 }
 
 #[tokio::test]
@@ -259,6 +263,70 @@ async fn a_person_logs_in_with_a_key_and_out_again() {
     assert_eq!(acts, [logged_in, logged_in, logged_in, (who, "queue.pause"), (who, "key.revoke")]);
 }
 
+/// What is sent with these headers: a job by each way to submit one.
+async fn submits(gateway: &TestGateway, headers: &[(&'static str, &str)]) -> Vec<Option<KeyId>> {
+    let body = r#"{"task":"a"}"#;
+    assert_eq!(gateway.post("/longtask", headers, body).await.status, 202);
+    let path = format!("/jobs/{}", JobId::generate());
+    assert_eq!(gateway.send(call(Method::PUT, &path, headers, body)).await.status, 202);
+    let told = gateway.post("/jobs:batch", headers, &format!("[{body},{body}]")).await;
+    assert_eq!((told.status, &told.body["items"][1]["status"]), (200, &json!(202)), "{told:?}");
+    gateway.store.inner().creates.drain(..).map(|create| create.key_id).collect()
+}
+
+#[tokio::test]
+async fn a_job_is_submitted_with_the_key_that_was_shown() {
+    let (gateway, _first) = asking(&[]).await;
+    let key = gateway.store.inner().keyring.key(1, "acme", "submit");
+    let key_id = KeyId::of(1);
+    let bearer = |key: &str| format!("Bearer {key}");
+    let of_key = submits(&gateway, &[("authorization", &bearer(&key))]).await;
+    assert_eq!(of_key, vec![Some(key_id.clone()); 4]);
+    let session = gateway.post("/console/session", &[], &json!({"key": key}).to_string()).await;
+    let of_session = submits(&gateway, &[("cookie", &cookie(&session))]).await;
+    assert_eq!(of_session, vec![Some(key_id); 4], "the session has a row of its own, and is not that");
+    assert_eq!(submits(&gateway, &[("authorization", &bearer(FIRST_KEY))]).await, vec![None; 4]);
+}
+
+#[tokio::test]
+async fn a_key_is_given_limits_by_an_administrator_of_its_tenant_or_of_the_system() {
+    let (gateway, _first) = asking(&[]).await;
+    let keyring = gateway.store.inner().keyring.clone();
+    keyring.key(1, "acme", "submit");
+    let (own, other) = (keyring.key(2, "acme", "admin"), keyring.key(3, "beta", "admin"));
+    let put = async |key: &str, id: u64, body: &str| {
+        let authorization = format!("Bearer {key}");
+        let headers = [("authorization", authorization.as_str())];
+        gateway.send(call(Method::PUT, &format!("/keys/{}/limits", KeyId::of(id)), &headers, body)).await
+    };
+    let limits = json!({"running_max": 0, "rate_per_second": 100_000});
+    let told = put(FIRST_KEY, 1, &limits.to_string()).await;
+    assert_eq!((told.status, &told.body["limits"]), (200, &limits), "{told:?}");
+    assert_eq!(told.body["key_id"], "0000000000000001");
+    let told = put(&own, 1, "{}").await;
+    assert_eq!((told.status, &told.body["limits"]), (200, &json!(null)), "all are set together: {told:?}");
+    check(&put(&other, 1, "{}").await, 404, "not-found");
+    check(&put(FIRST_KEY, 9, "{}").await, 404, "not-found");
+    let of = |name: &str| Some(name.parse().expect("a tenant"));
+    assert_eq!(keyring.kept().limited, [None, of("acme"), of("beta"), None]);
+    for (body, pointer) in [
+        (json!({"rate_per_second": 0}), "/rate_per_second"),
+        (json!({"rate_per_second": 100_001}), "/rate_per_second"),
+        (json!({"running_max": 1_000_000_001}), "/running_max"),
+        (json!({"running_max": -1}), "/running_max"),
+        (json!({"queued_max": 1}), "/queued_max"),
+    ] {
+        let told = put(FIRST_KEY, 1, &body.to_string()).await;
+        check(&told, 422, "invalid");
+        assert_eq!(told.pointers(), [pointer], "{told:?}");
+    }
+    let acts = std::mem::take(&mut keyring.kept().acts);
+    let acts: Vec<_> =
+        acts.iter().map(|act| (act.who.as_str(), act.action.as_str(), act.target.as_str())).take(2).collect();
+    let target = "0000000000000001";
+    assert_eq!(acts, [("admin", "key.limit", target), ("0000000000000002", "key.limit", target)]);
+}
+
 #[tokio::test]
 async fn without_authentication_nobody_is_asked_and_nothing_recorded() {
     let gateway = TestGateway::start().await;
@@ -267,6 +335,7 @@ async fn without_authentication_nobody_is_asked_and_nothing_recorded() {
     assert_eq!(gateway.post("/queues/default/pause", &[], "").await.status, 200);
     check(&gateway.post("/console/session", &[], r#"{"key":"a"}"#).await, 409, "conflict");
     assert!(gateway.store.inner().keyring.kept().acts.is_empty());
+    assert_eq!(submits(&gateway, &[]).await, vec![None; 4], "they are nobody's key's");
 }
 
 #[tokio::test]

@@ -9,9 +9,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use chassis::clock;
 use chassis::http::{Json, Rejection};
-use protocol::access::{Act, KeyCommand, KeyId, KeyRecord, KeyView, NewKey, Scopes, key_id_of, unknown_key};
+use protocol::access::{Act, KeyCommand, KeyId, KeyLimits, KeyRecord, KeyView, NewKey, Scopes, key_id_of, unknown_key};
 use protocol::problem::{Kind, Problem};
 use protocol::store_api::Reply;
+use protocol::tenant::Tenant;
 use protocol::time::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -26,6 +27,8 @@ pub(crate) struct Kept {
     /// Questions for a key.
     pub(crate) asked: usize,
     pub(crate) acts: Vec<Act>,
+    /// Of which tenant each key had to be that was given limits; `None`: of any.
+    pub(crate) limited: Vec<Option<Tenant>>,
     records: BTreeMap<KeyId, KeyRecord>,
 }
 
@@ -81,6 +84,13 @@ impl Keyring {
                 kept.records.values_mut().filter(is_meant).for_each(|record| record.key.revoked_at = Some(now));
                 key_id
             }
+            KeyCommand::Limit { key_id, of, limits } => {
+                kept.limited.push(of.clone());
+                let is_meant = |record: &&mut KeyRecord| of.is_none_or(|of| of == record.key.tenant);
+                let record = kept.records.get_mut(&key_id).filter(is_meant).ok_or_else(|| unknown_key(&key_id))?;
+                record.key.limits = limits;
+                key_id
+            }
             KeyCommand::Used(_) => return Ok(Reply::Done),
             KeyCommand::Rotate { .. } => return Err(Kind::BadRequest.problem()),
         };
@@ -106,6 +116,7 @@ fn record(new: NewKey, now: Timestamp) -> KeyRecord {
         old_secret_until: None,
         revoked_at: None,
         last_used_at: None,
+        limits: KeyLimits::default(),
     };
     KeyRecord { key, digest, old_digest: None, session_of }
 }

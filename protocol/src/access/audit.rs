@@ -114,6 +114,7 @@ pub fn act_of(command: &Command) -> Option<(&'static str, String)> {
             KeyCommand::Create(new) => ("key.create", new.key_id.to_string()),
             KeyCommand::Rotate { key_id, .. } => ("key.rotate", key_id.to_string()),
             KeyCommand::Revoke { key_id, .. } => ("key.revoke", key_id.to_string()),
+            KeyCommand::Limit { key_id, .. } => ("key.limit", key_id.to_string()),
             KeyCommand::Used(_) => return None,
         },
         Command::Create(_)

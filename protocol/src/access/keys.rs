@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::Scopes;
 use crate::problem::{Kind, Problem};
-use crate::tenant::Tenant;
+use crate::tenant::{Limits, Tenant};
 use crate::time::Timestamp;
 
 /// What every key begins with, so that people and programs that look for lost secrets know one.
@@ -142,6 +142,40 @@ pub struct RotateKey {
     pub overlap_ms: Option<u64>,
 }
 
+/// `PUT /keys/{id}/limits`: what the jobs that are submitted with a key may have, within what its tenant may. A limit that is absent is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct KeyLimits {
+    /// Jobs that run at once, in all queues together. 0: nothing is started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(maximum = 1_000_000_000))]
+    pub running_max: Option<u64>,
+    /// Starts per second, in all queues together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100_000))]
+    pub rate_per_second: Option<u32>,
+}
+
+impl KeyLimits {
+    /// # Errors
+    /// 422 for a number out of its range.
+    pub fn check(self) -> Result<Self, Problem> {
+        Limits::from(self).check().map(|_| self)
+    }
+
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<KeyLimits> for Limits {
+    fn from(KeyLimits { running_max, rate_per_second }: KeyLimits) -> Self {
+        Self { running_max, rate_per_second, ..Self::default() }
+    }
+}
+
 /// A key as it is shown: everything but its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -163,6 +197,8 @@ pub struct KeyView {
     /// About, and only as far as it was written down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_used_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "KeyLimits::is_none")]
+    pub limits: KeyLimits,
 }
 
 impl KeyView {
@@ -222,6 +258,12 @@ pub enum KeyCommand {
     Revoke {
         key_id: KeyId,
         of: Option<Tenant>,
+    },
+    /// What the jobs submitted with it may have from now on.
+    Limit {
+        key_id: KeyId,
+        of: Option<Tenant>,
+        limits: KeyLimits,
     },
     /// When keys were used last: hints.
     Used(Vec<(KeyId, Timestamp)>),

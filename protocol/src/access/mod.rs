@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 pub use audit::{Act, AuditEntry, AuditPage, Audited, OUTCOME_DONE, act_of};
 pub use keys::{
-    CreateKey, IssuedKey, KEY_PREFIX, KEYS_MAX, KeyCommand, KeyId, KeyIdError, KeyName, KeyPage, KeyRecord, KeyView,
-    NewKey, OVERLAP_MS_DEFAULT, OVERLAP_MS_MAX, RotateKey, key_id_of, unknown_key,
+    CreateKey, IssuedKey, KEY_PREFIX, KEYS_MAX, KeyCommand, KeyId, KeyIdError, KeyLimits, KeyName, KeyPage, KeyRecord,
+    KeyView, NewKey, OVERLAP_MS_DEFAULT, OVERLAP_MS_MAX, RotateKey, key_id_of, unknown_key,
 };
 
 /// One thing that a key may be good for.

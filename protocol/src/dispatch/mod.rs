@@ -1,8 +1,10 @@
 //! The dispatch window: which rows get a bell in the broker, and when a bell counts as lost; whose turn it is among tenants.
 
+pub use lane::Lane;
 pub use rate::Rate;
-pub use shares::{Shares, Standing};
+pub use shares::{Alone, Shares, Standing};
 
+mod lane;
 mod rate;
 mod shares;
 

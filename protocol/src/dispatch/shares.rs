@@ -1,53 +1,119 @@
-//! Whose job starts next, of tenants that wait in one queue: start-time fair queuing (Goyal, Vin, Cheng, SIGCOMM 1996), each start being one
-//! unit of work. Pure.
+//! Whose job starts next, of those that wait in one queue: start-time fair queuing (Goyal, Vin, Cheng, SIGCOMM 1996), each start being one
+//! unit of work. First among tenants by their shares, then among the lanes of the one whose turn it is, which have equal shares. Pure.
 //!
 //! While a tenant has jobs that may start, every other one gets at most (its share / the tenant's share) + 1 starts between two of the
-//! tenant's, and before its first. Time in which a tenant had nothing to start earns it nothing.
+//! tenant's, and before its first; so do the lanes of a tenant. Time in which somebody had nothing to start earns them nothing.
 
 use std::collections::BTreeMap;
 
-/// What a start costs a tenant whose share is 1.
+use super::Lane;
+
+/// What a start costs somebody whose share is 1.
 const COST: u64 = 1 << 20;
 
-/// Who got how much, in virtual time.
+/// Who got how much.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shares {
-    /// The start tag of whom it was the turn last.
-    now: u64,
-    /// Where the last start of each tenant ends. Those that ended before `now` are not kept.
-    ends: BTreeMap<i64, u64>,
+    tenants: Level,
+    /// Among the lanes of tenants that have several.
+    lanes: BTreeMap<i64, Level>,
 }
 
-/// A tenant that has a job which may start.
+/// A lane that has a job which may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    pub tenant: i64,
+    pub lane: Lane,
+    /// The tenant's.
     pub share: u32,
     /// Its jobs that are offered to workers already, and so as good as started.
     pub offered: u64,
+    /// Those of all lanes of its tenant.
+    pub tenant_offered: u64,
+}
+
+/// Whether nobody else has a job that could start instead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Alone {
+    /// No other tenant.
+    pub among_tenants: bool,
+    /// No other lane of the tenant.
+    pub in_tenant: bool,
+}
+
+impl Alone {
+    /// For this lane, beside the others that have such jobs.
+    pub fn beside(lane: Lane, others: impl Iterator<Item = Lane>) -> Self {
+        let alone = Self { among_tenants: true, in_tenant: true };
+        others.fold(alone, |alone, other| match other.tenant == lane.tenant {
+            true => Self { in_tenant: false, ..alone },
+            false => Self { among_tenants: false, ..alone },
+        })
+    }
 }
 
 impl Shares {
-    /// Whose turn it is.
-    pub fn turn(&mut self, standing: impl IntoIterator<Item = Standing>) -> Option<i64> {
-        let tags = standing.into_iter().map(|one| {
-            let end = self.ends.get(&one.tenant).copied().unwrap_or(0);
+    /// Whose turn it is, of lanes in their order.
+    pub fn turn(&mut self, standing: &[Standing]) -> Option<Lane> {
+        let of_tenant = |lanes: &[Standing]| {
+            let one = lanes.first()?;
+            Some(Claimant { id: one.lane.tenant, share: one.share, offered: one.tenant_offered })
+        };
+        let tenants = standing.chunk_by(|one, next| one.lane.tenant == next.lane.tenant);
+        let tenant = self.tenants.turn(tenants.filter_map(of_tenant))?;
+        let mut lanes = standing.iter().filter(|one| one.lane.tenant == tenant);
+        let first = lanes.next()?;
+        let Some(second) = lanes.next() else { return Some(first.lane) };
+        let claimants = [first, second].into_iter().chain(lanes);
+        let claimants = claimants.map(|one| Claimant { id: one.lane.key, share: 1, offered: one.offered });
+        let key = self.lanes.entry(tenant).or_default().turn(claimants)?;
+        Some(Lane { tenant, key })
+    }
+
+    /// A job of the lane has started.
+    pub fn started(&mut self, lane: Lane, share: u32, alone: Alone) {
+        self.tenants.started(lane.tenant, share, alone.among_tenants);
+        if lane.is_of_a_key() || self.lanes.contains_key(&lane.tenant) {
+            self.lanes.entry(lane.tenant).or_default().started(lane.key, 1, alone.in_tenant);
+        }
+    }
+}
+
+/// Those who share, in virtual time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Level {
+    /// The start tag of whom it was the turn last.
+    now: u64,
+    /// Where the last start of each ends. Those that ended before `now` are not kept.
+    ends: BTreeMap<i64, u64>,
+}
+
+/// Somebody who has a job which may start.
+#[derive(Clone, Copy)]
+struct Claimant {
+    id: i64,
+    share: u32,
+    offered: u64,
+}
+
+impl Level {
+    fn turn(&mut self, claimants: impl Iterator<Item = Claimant>) -> Option<i64> {
+        let tags = claimants.map(|one| {
+            let end = self.ends.get(&one.id).copied().unwrap_or(0);
             let start = self.now.max(end);
             // Of two that are level the one that has waited longer.
-            (start.saturating_add(cost(one.share).saturating_mul(one.offered)), end, one.tenant, start)
+            (start.saturating_add(cost(one.share).saturating_mul(one.offered)), end, one.id, start)
         });
         let tags: Vec<(u64, u64, i64, u64)> = tags.collect();
-        let (_, _, tenant, _) = tags.iter().min()?;
+        let (_, _, id, _) = tags.iter().min()?;
         // Whoever is passed over because it is offered enough keeps its place.
         let first = tags.iter().map(|(_, _, _, start)| *start).min()?;
         self.advance(first);
-        Some(*tenant)
+        Some(*id)
     }
 
-    /// A job of the tenant has started; `alone`: no other tenant has one that could.
-    pub fn started(&mut self, tenant: i64, share: u32, alone: bool) {
-        let start = self.now.max(self.ends.get(&tenant).copied().unwrap_or(0));
-        self.ends.insert(tenant, start.saturating_add(cost(share)));
+    fn started(&mut self, id: i64, share: u32, alone: bool) {
+        let start = self.now.max(self.ends.get(&id).copied().unwrap_or(0));
+        self.ends.insert(id, start.saturating_add(cost(share)));
         if alone {
             self.advance(start);
         }
@@ -79,6 +145,15 @@ mod tests {
         }
     }
 
+    /// The tenant's own lane, and nothing offered.
+    fn alone(tenant: i64, share: u32) -> Standing {
+        Standing { lane: Lane::of(tenant), share, offered: 0, tenant_offered: 0 }
+    }
+
+    fn among_tenants(alone: bool) -> Alone {
+        Alone { among_tenants: alone, in_tenant: true }
+    }
+
     struct Tenant {
         share: u32,
         waiting: usize,
@@ -88,7 +163,7 @@ mod tests {
 
     fn standing(tenants: &BTreeMap<i64, Tenant>) -> Vec<Standing> {
         let waits = tenants.iter().filter(|(_, tenant)| tenant.waiting > 0);
-        waits.map(|(number, tenant)| Standing { tenant: *number, share: tenant.share, offered: 0 }).collect()
+        waits.map(|(number, tenant)| alone(*number, tenant.share)).collect()
     }
 
     #[test]
@@ -108,9 +183,9 @@ mod tests {
                     tenants.get_mut(&number).expect("there").waiting += burst;
                 }
                 let waits = standing(&tenants);
-                let Some(turn) = shares.turn(waits.iter().copied()) else { continue };
-                let share = tenants[&turn].share;
-                shares.started(turn, share, waits.len() == 1);
+                let Some(lane) = shares.turn(&waits) else { continue };
+                let (turn, share) = (lane.tenant, tenants[&lane.tenant].share);
+                shares.started(lane, share, among_tenants(waits.len() == 1));
                 for (number, tenant) in &mut tenants {
                     if *number == turn {
                         tenant.waiting -= 1;
@@ -129,13 +204,13 @@ mod tests {
     #[test]
     fn starts_are_divided_by_shares() {
         let mut shares = Shares::default();
-        let all = [(1, 1), (2, 2), (3, 5)].map(|(tenant, share)| Standing { tenant, share, offered: 0 });
+        let all = [(1, 1), (2, 2), (3, 5)].map(|(tenant, share)| alone(tenant, share));
         let mut got = BTreeMap::new();
         for _ in 0..800 {
-            let turn = shares.turn(all).expect("somebody");
-            let share = all.iter().find(|one| one.tenant == turn).expect("one of them").share;
-            shares.started(turn, share, false);
-            *got.entry(turn).or_insert(0) += 1;
+            let turn = shares.turn(&all).expect("somebody");
+            let share = all.iter().find(|one| one.lane == turn).expect("one of them").share;
+            shares.started(turn, share, among_tenants(false));
+            *got.entry(turn.tenant).or_insert(0) += 1;
         }
         assert_eq!(got, BTreeMap::from([(1, 100), (2, 200), (3, 500)]));
     }
@@ -144,26 +219,43 @@ mod tests {
     fn what_somebody_had_alone_is_not_held_against_them() {
         let mut shares = Shares::default();
         for _ in 0..100_000 {
-            shares.started(1, 1, true);
+            shares.started(Lane::of(1), 1, among_tenants(true));
         }
-        let both = [1, 2].map(|tenant| Standing { tenant, share: 1, offered: 0 });
+        let both = [1, 2].map(|tenant| alone(tenant, 1));
         let mut turns = Vec::new();
         for _ in 0..4 {
-            let turn = shares.turn(both).expect("somebody");
-            shares.started(turn, 1, false);
-            turns.push(turn);
+            let turn = shares.turn(&both).expect("somebody");
+            shares.started(turn, 1, among_tenants(false));
+            turns.push(turn.tenant);
         }
         assert_eq!(turns[0], 2);
         assert_eq!(turns.iter().filter(|turn| **turn == 1).count(), 2, "{turns:?}");
-        assert!(shares.ends.len() <= 2, "what has passed is forgotten: {shares:?}");
+        assert!(shares.tenants.ends.len() <= 2, "what has passed is forgotten: {shares:?}");
     }
 
     #[test]
     fn what_is_offered_counts() {
         let mut shares = Shares::default();
-        let standing =
-            |offered| [Standing { tenant: 1, share: 1, offered }, Standing { tenant: 2, share: 1, offered: 1 }];
-        assert_eq!(shares.turn(standing(0)), Some(1));
-        assert_eq!(shares.turn(standing(2)), Some(2));
+        let offered = |tenant, offered| Standing { offered, tenant_offered: offered, ..alone(tenant, 1) };
+        assert_eq!(shares.turn(&[offered(1, 0), offered(2, 1)]), Some(Lane::of(1)));
+        assert_eq!(shares.turn(&[offered(1, 2), offered(2, 1)]), Some(Lane::of(2)));
+    }
+
+    /// However many lanes a tenant has, others get as much as if it had one; its lanes share what it gets.
+    #[test]
+    fn lanes_share_what_their_tenant_gets() {
+        let mut shares = Shares::default();
+        let lanes = [Lane::of(1), Lane { tenant: 1, key: 1 }, Lane { tenant: 1, key: 2 }, Lane::of(2)];
+        let standing = lanes.map(|lane| Standing { lane, ..alone(lane.tenant, 1) });
+        let mut got = BTreeMap::new();
+        for _ in 0..600 {
+            let turn = shares.turn(&standing).expect("somebody");
+            shares.started(turn, 1, Alone::default());
+            *got.entry(turn).or_insert(0) += 1;
+        }
+        assert_eq!(
+            got.into_iter().collect::<Vec<_>>(),
+            lanes.into_iter().zip([100, 100, 100, 300]).collect::<Vec<_>>()
+        );
     }
 }

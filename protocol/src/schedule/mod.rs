@@ -135,6 +135,7 @@ impl JobTemplate {
             idempotency_key: None,
             fingerprint: String::new(),
             trace: None,
+            key_id: None,
             wants_bell: false,
         }
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::access::{Act, Audited, KeyCommand, KeyView};
+use crate::access::{Act, Audited, KeyCommand, KeyId, KeyView};
 use crate::api::{JobError, JobView, Priority, Progress, Status};
 use crate::bulk_retry::{BulkRetry, RetryFilter};
 use crate::ids::{
@@ -248,6 +248,9 @@ pub struct Create {
     /// client named in neither way.
     pub fingerprint: String,
     pub trace: Option<String>,
+    /// The API key with which it was submitted, whose limits it is held to. A store that does not know this holds it to its tenant's only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
     /// The creator could publish the bell now.
     pub wants_bell: bool,
 }

@@ -1,6 +1,7 @@
 //! A job's row as every adapter keeps it, and the words and numbers that stand for its values in columns.
 
 use protocol::api::{ErrorKind, JobError, Priority};
+use protocol::dispatch::Lane;
 use protocol::ids::{ClaimId, Dispatch, Fence, JobId, Position, SessionId};
 use protocol::job::{Job, State};
 use protocol::schedule::CatchUp;
@@ -11,7 +12,7 @@ use super::sql::{Columns, Sql, values};
 /// All columns of a job, in the order in which [`Row::read`] takes them.
 macro_rules! job_columns {
     () => {
-        "n, tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts, dispatch, fence, claim, renewal, \
+        "n, tenant, lane, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts, dispatch, fence, claim, renewal, \
          settled, ring, ring_at, refusals, session, pulled, lease_ms, timeout_ms, progress, error_kind, error_message, \
          fingerprint, invalidates, invalidation, unique_key, start_deadline_ms, start_by, trace, created_at, due_at, \
          started_at, finished_at, cancel_requested_at, changed, schedule"
@@ -26,6 +27,8 @@ pub(super) struct Row {
     pub(super) n: i64,
     /// The number of the tenant whose it is.
     pub(super) tenant: i64,
+    /// Where it waits: its tenant's own lane, or that of the API key that submitted it.
+    pub(super) lane: Lane,
     pub(super) job_id: JobId,
     pub(super) task: String,
     pub(super) queue: String,
@@ -63,7 +66,7 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn read(columns: &mut dyn Columns) -> Result<Self, StorageError> {
-        let (n, tenant) = (columns.int()?, columns.int()?);
+        let (n, tenant, lane) = (columns.int()?, columns.int()?, Lane::numbered(columns.int()?));
         let job_id = JobId(columns.uuid()?);
         let task = columns.text()?;
         let (queue, priority) = (columns.text()?, priority(columns.int()?));
@@ -80,8 +83,7 @@ impl Row {
         job.settled = Fence(columns.counter()?);
         let ring = columns.maybe_word()?.map(ring).transpose()?;
         let ring_at = columns.maybe_int()?;
-        let refusals = columns.small()?;
-        let session = columns.maybe_uuid()?.map(SessionId);
+        let (refusals, session) = (columns.small()?, columns.maybe_uuid()?.map(SessionId));
         let pulled = columns.flag()?;
         let lease_ms = columns.counter()?;
         let timeout_ms = columns.maybe_int()?.map(i64::cast_unsigned);
@@ -104,6 +106,7 @@ impl Row {
         Ok(Self {
             n,
             tenant,
+            lane,
             job_id,
             task,
             queue,
@@ -148,15 +151,16 @@ impl Row {
     /// Writes a new row.
     pub(super) fn insert(&self, sql: &mut dyn Sql) -> Result<(), StorageError> {
         let query =
-            "INSERT INTO jobs (n, tenant, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts,
+            "INSERT INTO jobs (n, tenant, lane, job_id, task, queue, priority, state, run, attempt, crashes, max_attempts,
                          dispatch, fence, renewal, settled, ring, refusals, pulled, lease_ms, timeout_ms, fingerprint,
                          invalidates, unique_key, start_deadline_ms, start_by, trace, created_at, due_at, changed, schedule)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sql.write(
             query,
             values![
                 self.n,
                 self.tenant,
+                self.lane.number(),
                 self.job_id.0,
                 &self.task,
                 &self.queue,

@@ -12,6 +12,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 /// Advisory locks of ours are pairs that begin with this: "LSHR".
 pub(super) const LOCKS: i32 = 0x4c53_4852;

@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 /// Marks the file as ours (`PRAGMA application_id`): "LSHR".
 const APPLICATION: i64 = 0x4c53_4852;

@@ -22,7 +22,7 @@ impl Transaction<'_> {
 
     /// Gives the row's bell the next place.
     pub(super) fn hold_place(&mut self, row: &Row, by_creator: bool) -> Result<(), StorageError> {
-        let offered = Offered { tenant: row.tenant, row: Some(Place::of(row)) };
+        let offered = Offered { lane: row.lane, row: Some(Place::of(row)) };
         self.hold(&row.queue, BellId { job_id: row.job_id, dispatch: row.job.dispatch }, offered, by_creator)
     }
 
@@ -34,22 +34,23 @@ impl Transaction<'_> {
         by_creator: bool,
     ) -> Result<(), StorageError> {
         let seq = BellSeq(self.memory.bells.0 + 1);
-        let query = "INSERT INTO bells (seq, tenant, queue, job_id, dispatch, unsent) VALUES (?, ?, ?, ?, ?, ?)";
-        self.sql.write(query, values![seq.0, offered.tenant, queue, bell.job_id.0, bell.dispatch.0, by_creator])?;
+        let query = "INSERT INTO bells (seq, lane, queue, job_id, dispatch, unsent) VALUES (?, ?, ?, ?, ?, ?)";
+        let lane = offered.lane;
+        self.sql.write(query, values![seq.0, lane.number(), queue, bell.job_id.0, bell.dispatch.0, by_creator])?;
         self.foreseen.hold(bell, queue, seq);
         self.memory.bells = seq;
         self.memory.queue(queue).offered(seq, offered);
-        self.memory.tenants.counts(offered.tenant, |known| known.offered += 1);
-        self.uses_rate(offered.tenant);
+        self.memory.tenants.counts(lane, |allowance| allowance.offered += 1);
+        self.uses_rate(lane);
         Ok(())
     }
 
     /// Frees a bell's place and says which it was; a bell has none when it was freed before.
     fn free_place(&mut self, bell: BellId) -> Result<Option<(String, BellSeq)>, StorageError> {
         let Some((name, seq)) = self.remove_bell(bell)? else { return Ok(None) };
-        if let Some(tenant) = self.memory.queue(&name).taken(seq) {
-            self.memory.tenants.counts(tenant, |known| known.offered = known.offered.saturating_sub(1));
-            self.wake_if_limited(tenant)?;
+        if let Some(lane) = self.memory.queue(&name).taken(seq) {
+            self.memory.tenants.counts(lane, |allowance| allowance.offered = allowance.offered.saturating_sub(1));
+            self.wake_if_limited(lane)?;
         }
         self.memory.agitate(&name);
         Ok(Some((name, seq)))

@@ -65,7 +65,7 @@ impl Transaction<'_> {
     fn overtake(&mut self, mut row: Row, before: &Job) -> Result<(), StorageError> {
         row.job = before.clone();
         row.job.overtaken();
-        self.gives_rate_back(row.tenant);
+        self.gives_rate_back(row.lane);
         self.record(&mut row, before)
     }
 
@@ -74,8 +74,8 @@ impl Transaction<'_> {
         if self.memory.queue(&row.queue).is_paused() {
             return Some(ClaimRefusal::QueuePaused);
         }
-        if !self.memory.tenants.may_run(row.tenant) {
-            self.gives_rate_back(row.tenant);
+        if !self.memory.tenants.may_run(row.lane) {
+            self.gives_rate_back(row.lane);
             return Some(ClaimRefusal::NotQueued);
         }
         let knows = self.memory.live.session(claim.session).is_some_and(|session| session.knows(&row.task));
@@ -97,7 +97,7 @@ impl Transaction<'_> {
         lease_ms: u64,
     ) -> Result<(), StorageError> {
         let (share, alone) = (self.memory.tenants.share(row.tenant), self.is_alone(row));
-        self.memory.queue(&row.queue).shares.started(row.tenant, share, alone);
+        self.memory.queue(&row.queue).shares.started(row.lane, share, alone);
         row.session = Some(session);
         row.lease_ms = lease_ms;
         row.refusals = 0;

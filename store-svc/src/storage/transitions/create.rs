@@ -128,6 +128,7 @@ impl Transaction<'_> {
         Ok(Row {
             n: self.memory.next_row(),
             tenant,
+            lane: self.memory.tenants.lane(tenant, create.key_id.as_ref()),
             job_id: create.job_id,
             task: create.task.as_str().to_owned(),
             queue: create.queue.as_str().to_owned(),
@@ -165,19 +166,19 @@ impl Transaction<'_> {
             return Ok(false);
         }
         let queue = self.memory.queue(&row.queue);
-        if queue.is_paused() || queue.part(row.tenant).looked_through.is_some() {
+        if queue.is_paused() || queue.part(row.lane).looked_through.is_some() {
             return Ok(false);
         }
-        Ok(self.may_offer(&row.queue, row.tenant) && !self.waits_before(row)?)
+        Ok(self.may_offer(&row.queue, row.lane) && !self.waits_before(row)?)
     }
 
-    /// What others have waiting is before it only if it is more urgent: there is a place, and the tenant has nothing else that waits for one.
+    /// What others have waiting is before it only if it is more urgent: there is a place, and nothing else of its lane waits for one.
     fn waits_before(&mut self, row: &Row) -> Result<bool, StorageError> {
         let priority = row::priority_number(row.priority);
         match self.first_ready(&row.queue)? {
             Some(first) if first < priority => Ok(true),
             Some(first) if first == priority && self.memory.queue(&row.queue).parts.len() > 1 => {
-                self.has_ready(&row.queue, priority, row.tenant)
+                self.has_ready(&row.queue, priority, row.lane)
             }
             first => Ok(first == Some(priority)),
         }

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use protocol::dispatch::Lane;
 use protocol::ids::{Dispatch, JobId};
 use protocol::key::UniqueKey;
 use protocol::store_api::{BellId, Command, IDEMPOTENCY_KEY_MS};
@@ -281,10 +282,10 @@ impl Transaction<'_> {
         Ok(first)
     }
 
-    /// Whether a tenant has ready rows of this priority in a queue.
-    pub(super) fn has_ready(&mut self, queue: &str, priority: i64, tenant: i64) -> Result<bool, StorageError> {
-        let query = "SELECT n FROM jobs WHERE queue = ? AND ring = 'ready' AND priority = ? AND tenant = ? LIMIT 1";
-        Ok(self.sql.one(query, values![queue, priority, tenant], |_| Ok(()))?.is_some())
+    /// Whether a lane has ready rows of this priority in a queue.
+    pub(super) fn has_ready(&mut self, queue: &str, priority: i64, lane: Lane) -> Result<bool, StorageError> {
+        let query = "SELECT n FROM jobs WHERE queue = ? AND ring = 'ready' AND priority = ? AND lane = ? LIMIT 1";
+        Ok(self.sql.one(query, values![queue, priority, lane.number()], |_| Ok(()))?.is_some())
     }
 
     /// Removes an outstanding bell and says where it was.

@@ -6,7 +6,7 @@ use protocol::store_api::Reply;
 use protocol::tenant::Tenant;
 use protocol::time::Timestamp;
 
-use super::{Decided, Transaction};
+use super::{Decided, Transaction, key_lanes};
 use crate::storage::sql::{Columns, Sql, fitting, values};
 use crate::storage::{KeyCursor, KeysPage, StorageError};
 
@@ -15,8 +15,14 @@ const ENDED_KEPT_MS: i64 = 90 * 24 * 3_600 * 1_000;
 
 macro_rules! key_columns {
     () => {
-        "key_id, tenant_name, name, scopes, digest, old_digest, old_until, session_of, created_at, expires_at, rotated_at, revoked_at, \
-         last_used_at"
+        "api_keys.key_id, tenant_name, name, scopes, digest, old_digest, old_until, session_of, created_at, expires_at, rotated_at, \
+         revoked_at, last_used_at, running_max, rate"
+    };
+}
+
+macro_rules! keys {
+    () => {
+        "api_keys LEFT JOIN key_lanes ON key_lanes.key_id = api_keys.key_id"
     };
 }
 
@@ -41,12 +47,13 @@ fn read(columns: &mut dyn Columns) -> Result<KeyRecord, StorageError> {
         old_secret_until,
         revoked_at: instant(columns.maybe_int()?),
         last_used_at: instant(columns.maybe_int()?),
+        limits: key_lanes::limits(columns)?,
     };
     Ok(KeyRecord { key, digest, old_digest, session_of })
 }
 
 pub(super) fn load(sql: &mut dyn Sql, key_id: &KeyId) -> Result<Option<KeyRecord>, StorageError> {
-    let query = concat!("SELECT ", key_columns!(), " FROM api_keys WHERE key_id = ?");
+    let query = concat!("SELECT ", key_columns!(), " FROM ", keys!(), " WHERE api_keys.key_id = ?");
     sql.one(query, values![key_id.as_str()], read)
 }
 
@@ -60,8 +67,10 @@ pub(super) fn page(
     let query = concat!(
         "SELECT ",
         key_columns!(),
-        " FROM api_keys WHERE session_of IS NULL AND (created_at, key_id) > (?1, ?2) AND (tenant_name = ?3 OR ?3 = '')
-          ORDER BY created_at, key_id LIMIT ?4"
+        " FROM ",
+        keys!(),
+        " WHERE session_of IS NULL AND (created_at, api_keys.key_id) > (?1, ?2) AND (tenant_name = ?3 OR ?3 = '')
+          ORDER BY created_at, api_keys.key_id LIMIT ?4"
     );
     let (at, key_id) = after.map_or((i64::MIN, ""), |after| (after.created_at, after.key_id.as_str()));
     let tenant = of.map_or("", Tenant::as_str);
@@ -80,11 +89,12 @@ impl Transaction<'_> {
                 self.rotate_key(key_id, of.as_ref(), digest, *overlap_ms)
             }
             KeyCommand::Revoke { key_id, of } => self.revoke_key(key_id, of.as_ref()),
+            KeyCommand::Limit { key_id, of, limits } => self.limit_key(key_id, of.as_ref(), *limits),
             KeyCommand::Used(keys) => self.note_used_keys(keys),
         }
     }
 
-    fn shown_key(&mut self, key_id: &KeyId) -> Result<Decided, StorageError> {
+    pub(super) fn shown_key(&mut self, key_id: &KeyId) -> Result<Decided, StorageError> {
         let record = load(self.sql, key_id)?;
         Ok(record.map(|record| Reply::Key(Box::new(record.key))).ok_or_else(|| unknown_key(key_id)))
     }
@@ -116,7 +126,7 @@ impl Transaction<'_> {
     }
 
     /// A key that may be changed on behalf of this tenant.
-    fn known_key(&mut self, key_id: &KeyId, of: Option<&Tenant>) -> Result<Option<KeyRecord>, StorageError> {
+    pub(super) fn known_key(&mut self, key_id: &KeyId, of: Option<&Tenant>) -> Result<Option<KeyRecord>, StorageError> {
         let known = load(self.sql, key_id)?;
         Ok(known.filter(|known| of.is_none_or(|of| *of == known.key.tenant)))
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use protocol::dispatch::Shares;
+use protocol::dispatch::{Lane, Shares};
 use protocol::ids::{Epoch, InstanceId, Position, SessionId, Version};
 use protocol::invalidation::grant::{HolderWatch, Holding};
 use protocol::key::TaskPattern;
@@ -13,6 +13,7 @@ use protocol::tenant::Tenant;
 use protocol::webhook::Filter;
 use uuid::Uuid;
 
+use super::key_lanes;
 use super::tenants::{self, KnownTenants};
 use crate::storage::live::{Live, Session};
 use crate::storage::row::{Row, priority_number};
@@ -68,9 +69,9 @@ pub(super) struct Queue {
     pub(super) claimed_through: BellSeq,
     /// Of all tenants together.
     pub(super) depth: Depth,
-    /// What each tenant has in it, by its number.
-    pub(super) parts: BTreeMap<i64, Part>,
-    /// The line was read to its end since a task became known. Until then what begins to wait for a tenant is looked at again, too.
+    /// What each lane has in it.
+    pub(super) parts: BTreeMap<Lane, Part>,
+    /// The line was read to its end since a task became known. Until then what begins to wait in a lane is looked at again, too.
     pub(super) looked_through: bool,
     /// Who got how much of it lately. Each store sees what it started itself.
     pub(super) shares: Shares,
@@ -78,13 +79,13 @@ pub(super) struct Queue {
     pub(super) unsaved: bool,
     /// Whether others were ever told of this queue.
     pub(super) told: bool,
-    /// When a tenant may start more that could not by its rate, Unix ms.
+    /// When somebody may start more who could not by a rate, Unix ms.
     pub(super) more_at: Option<i64>,
     /// Where the next look at the many names of a pattern goes on, by its prefix.
     pub(super) turns: BTreeMap<String, String>,
 }
 
-/// What a tenant has in a queue.
+/// What a lane has in a queue.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     pub(super) depth: Depth,
@@ -99,11 +100,11 @@ pub(super) struct Part {
 /// A bell that is out: whose, and for which row, unless that is known to wait no longer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Offered {
-    pub(super) tenant: i64,
+    pub(super) lane: Lane,
     pub(super) row: Option<Place>,
 }
 
-/// A place in the order of ringing within a tenant: priority, then age.
+/// A place in the order of ringing within a lane: priority, then age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) priority: i64,
@@ -127,10 +128,15 @@ impl Queue {
         self.bells.len().try_into().unwrap_or(u64::MAX)
     }
 
-    /// What the tenant has in it: nothing, if the table has nothing.
-    pub(super) fn part(&mut self, tenant: i64) -> &mut Part {
+    /// What the lanes of a tenant have in it.
+    pub(super) fn of_tenant(&self, tenant: i64) -> impl Iterator<Item = (&Lane, &Part)> {
+        self.parts.range(Lane::of(tenant)..Lane::of(tenant + 1))
+    }
+
+    /// What the lane has in it: nothing, if the table has nothing.
+    pub(super) fn part(&mut self, lane: Lane) -> &mut Part {
         let looked_through = (!self.looked_through).then_some(Place::START);
-        self.parts.entry(tenant).or_insert_with(|| Part {
+        self.parts.entry(lane).or_insert_with(|| Part {
             depth: Depth::default(),
             offered: 0,
             looked_through,
@@ -140,15 +146,15 @@ impl Queue {
 
     pub(super) fn offered(&mut self, seq: BellSeq, offered: Offered) {
         self.bells.insert(seq, offered);
-        self.part(offered.tenant).offered += 1;
+        self.part(offered.lane).offered += 1;
     }
 
     /// A bell is not out any more; says whose it was.
-    pub(super) fn taken(&mut self, seq: BellSeq) -> Option<i64> {
-        let Offered { tenant, .. } = self.bells.remove(&seq)?;
-        let part = self.part(tenant);
+    pub(super) fn taken(&mut self, seq: BellSeq) -> Option<Lane> {
+        let Offered { lane, .. } = self.bells.remove(&seq)?;
+        let part = self.part(lane);
         part.offered = part.offered.saturating_sub(1);
-        Some(tenant)
+        Some(lane)
     }
 
     /// All rows are to be looked at again.
@@ -163,8 +169,8 @@ mod asked {
     pub(super) const META: &str =
         "SELECT version, fenced_through, jobs_through, epoch, sequencer, sequencer_renewal FROM meta WHERE tenant = ?";
     pub(super) const QUEUES: &str =
-        "SELECT queue, tenant, paused_at, claimed_through, scheduled, queued, running FROM queues";
-    pub(super) const OUTSTANDING: &str = "SELECT bells.queue, seq, bells.tenant, priority, n
+        "SELECT queue, lane, paused_at, claimed_through, scheduled, queued, running FROM queues";
+    pub(super) const OUTSTANDING: &str = "SELECT bells.queue, seq, bells.lane, priority, n
                                           FROM bells LEFT JOIN jobs ON jobs.job_id = bells.job_id";
     pub(super) const NEWEST: &str = "SELECT coalesce(max(n), 0) FROM jobs";
     pub(super) const HEAD: &str = "SELECT coalesce(max(position), 0) FROM log";
@@ -189,6 +195,7 @@ impl Memory {
             (asked::SESSIONS, tenant),
             (asked::LISTENERS, tenant),
             (tenants::ALL, &[]),
+            (key_lanes::ALL, &[]),
             (asked::QUEUES, &[]),
             (asked::OUTSTANDING, &[]),
         ])?;
@@ -226,8 +233,8 @@ impl Memory {
         for (name, queue) in self.queues {
             let known = fresh.queues.entry(name).or_default();
             (known.turns, known.shares, known.more_at) = (queue.turns, queue.shares, queue.more_at);
-            for (tenant, part) in queue.parts {
-                known.part(tenant).looked_through = part.looked_through;
+            for (lane, part) in queue.parts {
+                known.part(lane).looked_through = part.looked_through;
             }
             known.told = queue.told && (known.depth, known.paused_at) == (queue.depth, queue.paused_at);
         }
@@ -241,29 +248,30 @@ impl Memory {
 
     fn load_queues(&mut self, sql: &mut dyn Sql) -> Result<(), StorageError> {
         let queues = sql.all(asked::QUEUES, &[], |columns| {
-            let (name, tenant, paused_at) = (columns.text()?, columns.int()?, columns.maybe_int()?);
-            Ok((name, tenant, paused_at, BellSeq(columns.counter()?), columns.depth()?))
+            let (name, lane, paused_at) = (columns.text()?, Lane::numbered(columns.int()?), columns.maybe_int()?);
+            Ok((name, lane, paused_at, BellSeq(columns.counter()?), columns.depth()?))
         })?;
-        for (name, tenant, paused_at, claimed_through, depth) in queues {
+        for (name, lane, paused_at, claimed_through, depth) in queues {
             let queue = self.queue(&name);
-            if tenant == SYSTEM {
+            if lane == Lane::of(SYSTEM) {
                 (queue.paused_at, queue.claimed_through) = (paused_at, claimed_through);
             }
             queue.depth.add(depth);
-            let part = queue.part(tenant);
+            let part = queue.part(lane);
             // Its rows were placed by whoever was here before.
             (part.depth, part.looked_through) = (depth, Some(Place::START));
-            self.tenants.counts(tenant, |known| known.depth.add(depth));
+            self.tenants.counts(lane, |allowance| allowance.depth.add(depth));
         }
         let out = sql.all(asked::OUTSTANDING, &[], |columns| {
-            let (name, seq, tenant) = (columns.text()?, BellSeq(columns.counter()?), columns.int()?);
+            let (name, seq) = (columns.text()?, BellSeq(columns.counter()?));
+            let lane = Lane::numbered(columns.int()?);
             let (priority, n) = (columns.maybe_int()?, columns.maybe_int()?);
             let row = priority.zip(n).map(|(priority, n)| Place { priority, n });
-            Ok((name, seq, Offered { tenant, row }))
+            Ok((name, seq, Offered { lane, row }))
         })?;
         for (name, seq, offered) in out {
             self.queue(&name).offered(seq, offered);
-            self.tenants.counts(offered.tenant, |known| known.offered += 1);
+            self.tenants.counts(offered.lane, |allowance| allowance.offered += 1);
         }
         let consumed: Vec<String> = self.live.queues().map(ToOwned::to_owned).collect();
         for name in consumed {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use protocol::dispatch::Lane;
 use protocol::ids::{Position, RetryId, SessionId};
 use protocol::job::{Job, State};
 use protocol::problem::Problem;
@@ -20,6 +21,7 @@ use super::{
 use foreseen::Foreseen;
 use memory::{Part, Queue};
 
+mod allowance;
 mod audit;
 mod bells;
 mod bulk_retry;
@@ -29,6 +31,7 @@ mod data;
 mod deliveries;
 mod expire;
 mod foreseen;
+mod key_lanes;
 mod keys;
 mod line;
 mod logs;
@@ -62,12 +65,13 @@ pub(super) struct Transaction<'t> {
 
 /// What belongs to the queue as a whole stands in the row of the system, which is also that of the tenant `default`.
 fn save_queue(sql: &mut dyn Sql, name: &str, queue: &mut Queue) -> Result<(), StorageError> {
-    queue.part(SYSTEM);
-    for (tenant, part) in &mut queue.parts {
-        if part.unsaved || *tenant == SYSTEM {
+    let system = Lane::of(SYSTEM);
+    queue.part(system);
+    for (lane, part) in &mut queue.parts {
+        if part.unsaved || *lane == system {
             let of_the_queue =
-                if *tenant == SYSTEM { (queue.paused_at, queue.claimed_through) } else { (None, BellSeq(0)) };
-            save_part(sql, name, *tenant, part, of_the_queue)?;
+                if *lane == system { (queue.paused_at, queue.claimed_through) } else { (None, BellSeq(0)) };
+            save_part(sql, name, *lane, part, of_the_queue)?;
             part.unsaved = false;
         }
     }
@@ -77,16 +81,17 @@ fn save_queue(sql: &mut dyn Sql, name: &str, queue: &mut Queue) -> Result<(), St
 fn save_part(
     sql: &mut dyn Sql,
     name: &str,
-    tenant: i64,
+    lane: Lane,
     part: &Part,
     (paused_at, claimed_through): (Option<i64>, BellSeq),
 ) -> Result<(), StorageError> {
-    let query = "INSERT INTO queues (tenant, queue, paused_at, claimed_through, scheduled, queued, running)
+    let query = "INSERT INTO queues (lane, queue, paused_at, claimed_through, scheduled, queued, running)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                 ON CONFLICT (tenant, queue) DO UPDATE SET paused_at = ?3, claimed_through = ?4, scheduled = ?5,
+                 ON CONFLICT (lane, queue) DO UPDATE SET paused_at = ?3, claimed_through = ?4, scheduled = ?5,
                      queued = ?6, running = ?7";
     let depth = part.depth;
-    sql.write(query, values![tenant, name, paused_at, claimed_through.0, depth.scheduled, depth.queued, depth.running])
+    let (lane, claimed_through) = (lane.number(), claimed_through.0);
+    sql.write(query, values![lane, name, paused_at, claimed_through, depth.scheduled, depth.queued, depth.running])
 }
 
 /// The answer to a command, or why it is refused.
@@ -205,19 +210,19 @@ impl<'t> Transaction<'t> {
 
     /// Counts a step of a job in its queue; `before` is `None` when it was created.
     pub(super) fn moved(&mut self, row: &Row, before: Option<State>) -> Result<(), StorageError> {
-        let (queue, tenant, after) = (row.queue.as_str(), row.tenant, row.job.state);
+        let (queue, lane, after) = (row.queue.as_str(), row.lane, row.job.state);
         if before == Some(after) {
             return Ok(());
         }
         let known = self.memory.queue(queue);
         known.depth.moved(before, after);
         known.unsaved = true;
-        let part = known.part(tenant);
+        let part = known.part(lane);
         part.depth.moved(before, after);
         part.unsaved = true;
-        self.memory.tenants.counts(tenant, |known| known.depth.moved(before, after));
+        self.memory.tenants.counts(lane, |allowance| allowance.depth.moved(before, after));
         if matches!(before, Some(State::Running | State::Finishing)) {
-            self.wake_if_limited(tenant)?;
+            self.wake_if_limited(lane)?;
         }
         match self.signals.flows.get_mut(queue) {
             Some(flow) => flow.moved(before, after),

@@ -58,7 +58,7 @@ impl Transaction<'_> {
         }
         let live = Arc::clone(&self.memory.live);
         let Some(session) = live.session(claim.session) else { return Ok(None) };
-        let mut line = Line::new(&named.queue, Purpose::Start, 1).up_to(named.tenant, Place::of(named));
+        let mut line = Line::new(&named.queue, Purpose::Start, 1).up_to(named.lane, Place::of(named));
         for _ in 0..STRETCH {
             let Some(waiting) = self.next_in(&mut line)? else { return Ok(None) };
             if !session.knows(&waiting.task) || except.iter().any(|pattern| pattern.matches(&waiting.task)) {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::dispatch::{Shares, Standing};
+use protocol::dispatch::{Alone, Lane, Shares, Standing};
 use protocol::ids::{ClaimId, SessionId};
 use protocol::key::TaskPattern;
 use protocol::lease_api::{LEASE_MS, LIMIT_MAX, PAYLOAD_BYTES_MAX, QUEUES_MAX, SESSIONS_MAX, TASKS_MAX};
@@ -26,8 +26,8 @@ const TURNS_MAX: usize = 64;
 /// Rows with bells that one pull looks at, the oldest bells first. Those behind them wait for workers that do consume.
 const RUNG_MAX: i64 = 1_024;
 
-/// What of a queue a worker may take, by tenant.
-type Found = BTreeMap<i64, BTreeSet<Place>>;
+/// What of a queue a worker may take, by lane.
+type Found = BTreeMap<Lane, BTreeSet<Place>>;
 
 impl Transaction<'_> {
     pub(super) fn pull(&mut self, pull: &Pull) -> Result<Decided, StorageError> {
@@ -72,8 +72,7 @@ impl Transaction<'_> {
         let mut payload_bytes = 0;
         for n in self.claimable(pull)? {
             let Some(row) = Row::load_n(self.sql, n)? else { continue };
-            if payload_bytes >= PAYLOAD_BYTES_MAX
-                || !self.may_take(&row.queue, row.tenant, row.ring == Some(Ring::Rung))
+            if payload_bytes >= PAYLOAD_BYTES_MAX || !self.may_take(&row.queue, row.lane, row.ring == Some(Ring::Rung))
             {
                 continue;
             }
@@ -101,7 +100,7 @@ impl Transaction<'_> {
         }
         row.pulled = true;
         if row.ring != Some(Ring::Rung) {
-            self.uses_rate(row.tenant);
+            self.uses_rate(row.lane);
         }
         self.begin_attempt(&mut row, &before, session, lease_ms)?;
         Ok(Some(PulledJob { job_id: row.job_id, claimed: self.claimed(&row)? }))
@@ -117,10 +116,10 @@ impl Transaction<'_> {
             }
             let mut of_queue = Found::new();
             let parts = self.memory.queue(queue).parts.iter();
-            let waits: Vec<i64> = parts.filter(|(_, part)| part.depth.queued > 0).map(|(tenant, _)| *tenant).collect();
-            for tenant in waits {
-                if self.may_take(queue, tenant, false) {
-                    of_queue.insert(tenant, BTreeSet::new());
+            let waits: Vec<Lane> = parts.filter(|(_, part)| part.depth.queued > 0).map(|(lane, _)| *lane).collect();
+            for lane in waits {
+                if self.may_take(queue, lane, false) {
+                    of_queue.insert(lane, BTreeSet::new());
                 }
             }
             for pattern in &pull.tasks {
@@ -144,40 +143,37 @@ impl Transaction<'_> {
         let mut shares: Vec<Shares> = found.iter().map(|(queue, _)| self.memory.queue(queue).shares.clone()).collect();
         let mut rows = Vec::new();
         while rows.len() < usize::try_from(limit).unwrap_or(usize::MAX) {
-            let mut first: Option<(Place, usize, i64)> = None;
+            let mut first: Option<(Place, usize, Lane)> = None;
             for (index, (_, of_queue)) in found.iter().enumerate() {
                 let Some(priority) =
                     of_queue.values().filter_map(|places| places.first()).map(|place| place.priority).min()
                 else {
                     continue;
                 };
-                let heads = of_queue.iter().filter_map(|(tenant, places)| Some((*tenant, *places.first()?)));
-                let heads: BTreeMap<i64, Place> = heads.filter(|(_, place)| place.priority == priority).collect();
-                let standing = heads.keys().map(|tenant| Standing {
-                    tenant: *tenant,
-                    share: self.memory.tenants.share(*tenant),
-                    offered: 0,
-                });
-                let Some(tenant) = shares[index].turn(standing) else { continue };
-                let head = (heads[&tenant], index, tenant);
+                let heads = of_queue.iter().filter_map(|(lane, places)| Some((*lane, *places.first()?)));
+                let heads: BTreeMap<Lane, Place> = heads.filter(|(_, place)| place.priority == priority).collect();
+                let standing: Vec<Standing> = heads.keys().map(|lane| self.memory.tenants.standing(*lane)).collect();
+                let Some(lane) = shares[index].turn(&standing) else { continue };
+                let head = (heads[&lane], index, lane);
                 first = Some(first.map_or(head, |known| known.min(head)));
             }
-            let Some((place, index, tenant)) = first else { break };
+            let Some((place, index, lane)) = first else { break };
             rows.push(place.n);
             let of_queue = &mut found[index].1;
-            of_queue.entry(tenant).or_default().remove(&place);
-            let alone = of_queue.values().filter(|places| !places.is_empty()).count() < 2;
-            shares[index].started(tenant, self.memory.tenants.share(tenant), alone);
+            of_queue.entry(lane).or_default().remove(&place);
+            let others = of_queue.iter().filter(|(other, places)| **other != lane && !places.is_empty());
+            let alone = Alone::beside(lane, others.map(|(other, _)| *other));
+            shares[index].started(lane, self.memory.tenants.share(lane.tenant), alone);
         }
         rows
     }
 
-    /// Whether a job of the tenant may be taken. The rate counted one that was rung when it was, so what is offered by now does not matter.
-    fn may_take(&mut self, queue: &str, tenant: i64, is_rung: bool) -> bool {
-        if !self.memory.tenants.may_run(tenant) {
+    /// Whether a job of the lane may be taken. The rate counted one that was rung when it was, so what is offered by now does not matter.
+    fn may_take(&mut self, queue: &str, lane: Lane, is_rung: bool) -> bool {
+        if !self.memory.tenants.may_run(lane) {
             return false;
         }
-        let starts_at_ms = self.memory.tenants.starts_at(tenant, self.context.wall_ms).filter(|_| !is_rung);
+        let starts_at_ms = self.memory.tenants.starts_at(lane, self.context.wall_ms).filter(|_| !is_rung);
         starts_at_ms.is_none_or(|at_ms| {
             self.look_again(queue, at_ms);
             false
@@ -186,9 +182,9 @@ impl Transaction<'_> {
 
     fn waiting_of(&mut self, queue: &str, task: &str, limit: u32, found: &mut Found) -> Result<(), StorageError> {
         let query = "SELECT priority, n FROM jobs INDEXED BY jobs_by_task
-                     WHERE queue = ? AND task = ? AND tenant = ? AND ring <> 'rung' ORDER BY priority, n LIMIT ?";
-        for (tenant, places) in found {
-            places.extend(self.sql.take_all(query, values![queue, task, *tenant, limit], |columns| {
+                     WHERE queue = ? AND task = ? AND lane = ? AND ring <> 'rung' ORDER BY priority, n LIMIT ?";
+        for (lane, places) in found {
+            places.extend(self.sql.take_all(query, values![queue, task, lane.number(), limit], |columns| {
                 Ok(Place { priority: columns.int()?, n: columns.int()? })
             })?);
         }
@@ -251,18 +247,18 @@ impl Transaction<'_> {
         if self.memory.queue(queue).outstanding() == 0 {
             return Ok(());
         }
-        let query = "SELECT jobs.tenant, priority, n, task FROM bells JOIN jobs ON jobs.job_id = bells.job_id
+        let query = "SELECT jobs.lane, priority, n, task FROM bells JOIN jobs ON jobs.job_id = bells.job_id
                      WHERE bells.queue = ? AND jobs.ring = 'rung' AND jobs.dispatch = bells.dispatch
                      ORDER BY bells.seq LIMIT ?";
         let known = self.sql.all(query, values![queue, RUNG_MAX], |columns| {
-            let tenant = columns.int()?;
+            let lane = Lane::numbered(columns.int()?);
             let place = Place { priority: columns.int()?, n: columns.int()? };
             let task = columns.word()?;
-            Ok(tasks.iter().any(|pattern| pattern.matches(task)).then_some((tenant, place)))
+            Ok(tasks.iter().any(|pattern| pattern.matches(task)).then_some((lane, place)))
         })?;
-        for (tenant, place) in known.into_iter().flatten() {
-            if self.may_take(queue, tenant, true) {
-                found.entry(tenant).or_default().insert(place);
+        for (lane, place) in known.into_iter().flatten() {
+            if self.may_take(queue, lane, true) {
+                found.entry(lane).or_default().insert(place);
             }
         }
         Ok(())

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use protocol::access::{KeyId, KeyRecord};
-use protocol::api::{JobView, WorkerView, Workers};
+use protocol::api::{JobView, WaitingFor, WorkerView, Workers};
 use protocol::bulk_retry::{BulkRetry, RetryFilter, RetryPreview};
+use protocol::dispatch::Lane;
 use protocol::explain::Explanation;
 use protocol::ids::{Fence, JobId, Position, SessionId, Version};
 use protocol::job::State;
@@ -20,8 +21,9 @@ use uuid::Uuid;
 
 use super::expire::{ended_before, expired_of};
 use super::logs::logs;
+use super::tenants::{self, Limited};
 use super::view::{Around, result, view};
-use super::{audit, bulk_retry, deliveries, keys, memory, schedules, tenants, webhooks};
+use super::{audit, bulk_retry, deliveries, keys, memory, schedules, webhooks};
 use crate::storage::row::Row;
 use crate::storage::sql::{Columns, Sql, values};
 use crate::storage::{
@@ -100,7 +102,7 @@ fn find(sql: &mut dyn Sql, tenant: i64, job_id: JobId) -> Result<Found, StorageE
 #[derive(Default)]
 struct Viewer {
     around: Option<(Live, HashSet<String>)>,
-    held_back: HashMap<i64, bool>,
+    held_back: HashMap<Lane, Option<WaitingFor>>,
 }
 
 impl Viewer {
@@ -111,13 +113,12 @@ impl Viewer {
         if self.around.is_none() {
             self.around = Some((Live::of(memory::sessions(sql)?), paused_queues(sql)?));
         }
-        let held_back = match self.held_back.get(&row.tenant) {
+        let held_back = match self.held_back.get(&row.lane) {
             Some(known) => *known,
             None => {
                 let now_ms = chassis::clock::wall_ms();
-                let limited = tenants::limited(sql, row.tenant)?;
-                let held_back = limited.is_some_and(|limited| limited.held_back(now_ms).is_some());
-                self.held_back.insert(row.tenant, held_back);
+                let held_back = Limited::of(sql, row.lane)?.waiting_for(now_ms);
+                self.held_back.insert(row.lane, held_back);
                 held_back
             }
         };
@@ -127,7 +128,7 @@ impl Viewer {
 }
 
 fn paused_queues(sql: &mut dyn Sql) -> Result<HashSet<String>, StorageError> {
-    let query = "SELECT queue FROM queues WHERE tenant = ? AND paused_at IS NOT NULL";
+    let query = "SELECT queue FROM queues WHERE lane = ? AND paused_at IS NOT NULL";
     Ok(sql.all(query, values![SYSTEM], |columns| columns.text())?.into_iter().collect())
 }
 
@@ -354,7 +355,7 @@ impl<S: Snapshots> Reader for Viewed<S> {
     fn outstanding(&mut self) -> Result<Vec<OutstandingBells>, StorageError> {
         let query =
             "SELECT bells.queue, count(*), min(seq), CAST(sum(unsent) AS BIGINT), coalesce(max(claimed_through), 0)
-                     FROM bells LEFT JOIN queues ON queues.tenant = ? AND queues.queue = bells.queue
+                     FROM bells LEFT JOIN queues ON queues.lane = ? AND queues.queue = bells.queue
                      GROUP BY bells.queue";
         self.of_one_instant(|sql| {
             sql.all(query, values![SYSTEM], |columns| {

@@ -42,14 +42,14 @@ impl Transaction<'_> {
     }
 
     fn looked_at(&mut self, name: &str, row: &Waiting) {
-        if let Some(reached) = &mut self.memory.queue(name).part(row.tenant).looked_through {
+        if let Some(reached) = &mut self.memory.queue(name).part(row.lane).looked_through {
             *reached = (*reached).max(row.place);
         }
     }
 
     fn ring_row(&mut self, queue: &str, row: &Waiting) -> Result<RungBell, StorageError> {
         self.set_ring(row.place.n, row.bell.job_id, Ring::Rung)?;
-        self.hold(queue, row.bell, Offered { tenant: row.tenant, row: Some(row.place) }, false)?;
+        self.hold(queue, row.bell, Offered { lane: row.lane, row: Some(row.place) }, false)?;
         self.count("rung");
         message(queue, row.bell, &row.task, row.created_at, row.trace.clone())
     }

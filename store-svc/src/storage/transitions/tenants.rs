@@ -1,8 +1,10 @@
-//! Whose jobs they are: tenants by name and number, what they have in all queues together, and what their limits allow now.
+//! Whose jobs they are: tenants by name and number, what they and their API keys have in all queues together, and what their limits allow now.
 
 use std::collections::{BTreeMap, HashMap};
 
-use protocol::dispatch::Rate;
+use protocol::access::KeyId;
+use protocol::api::WaitingFor;
+use protocol::dispatch::{Lane, Rate, Standing};
 use protocol::problem::{Kind, Problem};
 use protocol::queue::Depth;
 use protocol::store_api::Reply;
@@ -10,6 +12,8 @@ use protocol::tenant::{FULL_RETRY_AFTER_S, Limits, TENANTS_MAX, Tenant, TenantVi
 use protocol::time::Timestamp;
 use uuid::Uuid;
 
+use super::allowance::{Allowance, HeldBack};
+use super::key_lanes::{self, KnownKey};
 use super::line::PRIORITIES;
 use super::memory::Queue;
 use super::{Decided, Transaction};
@@ -27,17 +31,15 @@ pub(super) const ALL: &str = concat!("SELECT ", tenant_columns!(), " FROM tenant
 pub(super) const NUMBER: &str = "SELECT tenant FROM tenants WHERE name = ?";
 const BY_NAME: &str = concat!("SELECT ", tenant_columns!(), " FROM tenants ORDER BY name");
 const BY_NUMBER: &str = concat!("SELECT ", tenant_columns!(), " FROM tenants WHERE tenant = ?");
-const DEPTH: &str = "SELECT CAST(coalesce(sum(scheduled), 0) AS BIGINT), CAST(coalesce(sum(queued), 0) AS BIGINT),
-                         CAST(coalesce(sum(running), 0) AS BIGINT) FROM queues WHERE tenant = ?";
-
 const DEPTHS: &str =
-    "SELECT tenant, CAST(sum(scheduled) AS BIGINT), CAST(sum(queued) AS BIGINT), CAST(sum(running) AS BIGINT)
-                      FROM queues GROUP BY tenant";
+    "SELECT lane, CAST(sum(scheduled) AS BIGINT), CAST(sum(queued) AS BIGINT), CAST(sum(running) AS BIGINT)
+                      FROM queues GROUP BY lane";
+const OFFERED: &str = "SELECT lane, count(*) FROM bells GROUP BY lane";
 
 /// Of the rows that wait for a place, and of those that nobody who consumes bells knows.
 const FIRST_TASKS: [&str; 2] = [
-    "SELECT task FROM jobs WHERE queue = ? AND ring = 'ready' AND priority = ? AND tenant = ? ORDER BY n LIMIT 1",
-    "SELECT task FROM jobs WHERE queue = ? AND ring = 'no_match' AND priority = ? AND tenant = ? ORDER BY n LIMIT 1",
+    "SELECT task FROM jobs WHERE queue = ? AND ring = 'ready' AND priority = ? AND lane = ? ORDER BY n LIMIT 1",
+    "SELECT task FROM jobs WHERE queue = ? AND ring = 'no_match' AND priority = ? AND lane = ? ORDER BY n LIMIT 1",
 ];
 
 /// What the writer knows of a tenant.
@@ -45,19 +47,11 @@ const FIRST_TASKS: [&str; 2] = [
 pub(super) struct KnownTenant {
     pub(super) number: i64,
     pub(super) name: Tenant,
-    pub(super) limits: Limits,
-    /// When its rate lets the next one start, as [`Rate`] counts, Unix µs.
-    pub(super) next_start_us: i64,
+    pub(super) allowance: Allowance,
     /// Unix ms.
     created_at: i64,
     /// What the ids of the jobs of its schedules are made of. Whoever knew it could take them before.
     pub(super) salt: Uuid,
-    /// Its jobs in all queues.
-    pub(super) depth: Depth,
-    /// Its bells that are out.
-    pub(super) offered: u64,
-    /// The table has an older `next_start_us`.
-    unsaved: bool,
 }
 
 impl KnownTenant {
@@ -70,36 +64,15 @@ impl KnownTenant {
             rate_per_second: columns.maybe_int()?.and_then(|rate| u32::try_from(rate).ok()),
             queued_max: columns.maybe_int()?.map(i64::cast_unsigned),
         };
-        let (next_start_us, created_at, salt) = (columns.int()?, columns.int()?, columns.uuid()?);
-        let (depth, offered) = (Depth::default(), 0);
-        Ok(Self { number, name, limits, next_start_us, created_at, salt, depth, offered, unsaved: false })
-    }
-
-    /// Why nothing more of it may be started or offered now.
-    pub(super) fn held_back(&self, wall_ms: i64) -> Option<HeldBack> {
-        if self.limits.running_max.is_some_and(|most| self.depth.running + self.offered >= most) {
-            return Some(HeldBack::Running);
-        }
-        let rate = Rate(self.limits.rate_per_second?);
-        // What is offered while all slots are busy would be started together.
-        if self.offered >= u64::from(rate.burst()) {
-            return Some(HeldBack::Running);
-        }
-        self.starts_at(wall_ms).map(HeldBack::Until)
-    }
-
-    /// When its rate lets the next one start, Unix ms; `None`: now.
-    fn starts_at(&self, wall_ms: i64) -> Option<i64> {
-        let now_us = wall_ms.saturating_mul(1_000);
-        let at_us = Rate(self.limits.rate_per_second?).earliest_us(self.next_start_us, now_us);
-        (at_us > now_us).then(|| at_us.div_euclid(1_000) + 1)
+        let allowance = Allowance { limits, next_start_us: columns.int()?, ..Allowance::default() };
+        Ok(Self { number, name, allowance, created_at: columns.int()?, salt: columns.uuid()? })
     }
 
     pub(super) fn view(&self) -> TenantView {
         TenantView {
             tenant: self.name.clone(),
-            limits: self.limits,
-            depth: self.depth,
+            limits: self.allowance.limits,
+            depth: self.allowance.depth,
             created_at: Timestamp::from_unix_ms(self.created_at),
         }
     }
@@ -108,7 +81,7 @@ impl KnownTenant {
         let query = "INSERT INTO tenants (tenant, name, share, running_max, rate, queued_max, next_start, created_at, salt)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
                      ON CONFLICT (tenant) DO UPDATE SET share = ?3, running_max = ?4, rate = ?5, queued_max = ?6, next_start = ?7";
-        let Limits { share, running_max, rate_per_second, queued_max } = self.limits;
+        let Limits { share, running_max, rate_per_second, queued_max } = self.allowance.limits;
         let rate = rate_per_second.map(i64::from);
         let values = values![
             self.number,
@@ -117,7 +90,7 @@ impl KnownTenant {
             running_max,
             rate,
             queued_max,
-            self.next_start_us,
+            self.allowance.next_start_us,
             self.created_at,
             self.salt
         ];
@@ -133,38 +106,83 @@ pub(super) fn number_of(sql: &mut dyn Sql, name: &Tenant) -> Result<Option<i64>,
 /// All of them, by name.
 pub(super) fn views(sql: &mut dyn Sql) -> Result<Tenants, StorageError> {
     let mut tenants = sql.all(BY_NAME, &[], KnownTenant::read)?;
-    let depths = sql.all(DEPTHS, &[], |columns| Ok((columns.int()?, columns.depth()?)))?;
-    let depths: HashMap<i64, Depth> = depths.into_iter().collect();
+    let mut of_tenants: HashMap<i64, Depth> = HashMap::new();
+    for (lane, depth) in depths(sql)? {
+        of_tenants.entry(lane.tenant).or_default().add(depth);
+    }
     for tenant in &mut tenants {
-        tenant.depth = depths.get(&tenant.number).copied().unwrap_or_default();
+        tenant.allowance.depth = of_tenants.get(&tenant.number).copied().unwrap_or_default();
     }
     Ok(Tenants { tenants: tenants.iter().map(KnownTenant::view).collect() })
 }
 
-/// A tenant that has limits which hold back what waits, with what these count.
-pub(super) fn limited(sql: &mut dyn Sql, number: i64) -> Result<Option<KnownTenant>, StorageError> {
-    let known = sql.one(BY_NUMBER, values![number], KnownTenant::read)?;
-    let Some(mut tenant) = known.filter(|known| known.limits.holds_back()) else { return Ok(None) };
-    tenant.depth = sql.single(DEPTH, values![number], |columns| columns.depth())?;
-    let query = "SELECT count(*) FROM bells WHERE tenant = ?";
-    tenant.offered = sql.single(query, values![number], |columns| columns.counter())?;
-    Ok(Some(tenant))
+fn depths(sql: &mut dyn Sql) -> Result<Vec<(Lane, Depth)>, StorageError> {
+    sql.all(DEPTHS, &[], |columns| Ok((Lane::numbered(columns.int()?), columns.depth()?)))
 }
 
-/// A limit that is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HeldBack {
-    /// As many run, or are offered, as may.
-    Running,
-    /// Its rate is used up until then, Unix ms.
-    Until(i64),
+/// Whose limits hold back what waits in a lane, with what these count.
+pub(super) struct Limited {
+    tenant: Option<KnownTenant>,
+    key: Option<KnownKey>,
+}
+
+/// Which limit is reached.
+pub(super) enum Reached<'l> {
+    Tenant(&'l KnownTenant, HeldBack),
+    Key(&'l KnownKey, HeldBack),
+}
+
+impl Limited {
+    pub(super) fn of(sql: &mut dyn Sql, lane: Lane) -> Result<Self, StorageError> {
+        let tenant = sql.one(BY_NUMBER, values![lane.tenant], KnownTenant::read)?;
+        let key = if lane.is_of_a_key() { key_lanes::load(sql, lane)? } else { None };
+        let mut limited = Self {
+            tenant: tenant.filter(|known| known.allowance.limits.holds_back()),
+            key: key.filter(|known| known.allowance.limits.holds_back()),
+        };
+        if limited.tenant.is_none() && limited.key.is_none() {
+            return Ok(limited);
+        }
+        for (of, depth) in depths(sql)? {
+            limited.counts(lane, of, |allowance| allowance.depth.add(depth));
+        }
+        for (of, bells) in sql.all(OFFERED, &[], |columns| Ok((Lane::numbered(columns.int()?), columns.counter()?)))? {
+            limited.counts(lane, of, |allowance| allowance.offered += bells);
+        }
+        Ok(limited)
+    }
+
+    fn counts(&mut self, lane: Lane, of: Lane, count: impl Fn(&mut Allowance)) {
+        let tenant = self.tenant.as_mut().filter(|_| of.tenant == lane.tenant);
+        let key = self.key.as_mut().filter(|_| of == lane);
+        tenant.map(|known| &mut known.allowance).into_iter().for_each(&count);
+        key.map(|known| &mut known.allowance).into_iter().for_each(&count);
+    }
+
+    pub(super) fn reached(&self, wall_ms: i64) -> Option<Reached<'_>> {
+        let tenant =
+            self.tenant.as_ref().and_then(|known| Some(Reached::Tenant(known, known.allowance.held_back(wall_ms)?)));
+        tenant.or_else(|| {
+            self.key.as_ref().and_then(|known| Some(Reached::Key(known, known.allowance.held_back(wall_ms)?)))
+        })
+    }
+
+    pub(super) fn waiting_for(&self, wall_ms: i64) -> Option<WaitingFor> {
+        self.reached(wall_ms).map(|reached| match reached {
+            Reached::Tenant(..) => WaitingFor::TenantLimit,
+            Reached::Key(..) => WaitingFor::KeyLimit,
+        })
+    }
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct KnownTenants {
     numbers: HashMap<Tenant, i64>,
     all: BTreeMap<i64, KnownTenant>,
-    /// Whether any has a limit that holds back what waits.
+    /// API keys that have limits, or had, by their lanes.
+    keys: BTreeMap<Lane, KnownKey>,
+    lanes: HashMap<KeyId, Lane>,
+    /// Whether anybody has a limit that holds back what waits.
     any_limited: bool,
 }
 
@@ -174,13 +192,28 @@ impl KnownTenants {
         for tenant in sql.all(ALL, &[], KnownTenant::read)? {
             known.put(tenant);
         }
+        for key in sql.all(key_lanes::ALL, &[], KnownKey::read)? {
+            known.put_key(key);
+        }
         Ok(known)
     }
 
     fn put(&mut self, tenant: KnownTenant) {
         self.numbers.insert(tenant.name.clone(), tenant.number);
         self.all.insert(tenant.number, tenant);
-        self.any_limited = self.all.values().any(|tenant| tenant.limits.holds_back());
+        self.look_for_limits();
+    }
+
+    pub(super) fn put_key(&mut self, key: KnownKey) {
+        self.lanes.insert(key.key_id.clone(), key.lane);
+        self.keys.insert(key.lane, key);
+        self.look_for_limits();
+    }
+
+    fn look_for_limits(&mut self) {
+        let mut allowances =
+            self.all.values().map(|known| &known.allowance).chain(self.keys.values().map(|known| &known.allowance));
+        self.any_limited = allowances.any(|allowance| allowance.limits.holds_back());
     }
 
     pub(super) fn number(&self, name: &Tenant) -> Option<i64> {
@@ -191,42 +224,87 @@ impl KnownTenants {
         self.all.get(&number)
     }
 
-    pub(super) fn counts(&mut self, number: i64, count: impl FnOnce(&mut KnownTenant)) {
-        if let Some(known) = self.all.get_mut(&number) {
-            count(known);
+    /// What is known of a key that has limits, or had.
+    pub(super) fn key(&self, key_id: &KeyId) -> Option<&KnownKey> {
+        self.keys.get(self.lanes.get(key_id)?)
+    }
+
+    /// Where what the tenant submits with the key waits.
+    pub(super) fn lane(&self, tenant: i64, key_id: Option<&KeyId>) -> Lane {
+        let key = key_id.and_then(|key_id| self.key(key_id));
+        let key = key.filter(|key| key.lane.tenant == tenant && key.allowance.limits.holds_back());
+        key.map_or(Lane::of(tenant), |key| key.lane)
+    }
+
+    /// The tenant's next lane for a key.
+    pub(super) fn free_lane(&self, tenant: i64) -> Lane {
+        let last = self.keys.range(..Lane::of(tenant + 1)).next_back().filter(|(lane, _)| lane.tenant == tenant);
+        Lane { tenant, key: last.map_or(1, |(lane, _)| lane.key + 1) }
+    }
+
+    /// For the tenant, and for the key if the lane is of one.
+    pub(super) fn counts(&mut self, lane: Lane, count: impl Fn(&mut Allowance)) {
+        if let Some(known) = self.all.get_mut(&lane.tenant) {
+            count(&mut known.allowance);
+        }
+        if lane.is_of_a_key()
+            && let Some(known) = self.keys.get_mut(&lane)
+        {
+            count(&mut known.allowance);
         }
     }
 
+    /// Whose limits count for the lane.
+    fn allowances(&self, lane: Lane) -> impl Iterator<Item = &Allowance> {
+        let tenant = if self.any_limited { self.all.get(&lane.tenant) } else { None };
+        let key = if self.any_limited && lane.is_of_a_key() { self.keys.get(&lane) } else { None };
+        tenant.map(|known| &known.allowance).into_iter().chain(key.map(|known| &known.allowance))
+    }
+
     pub(super) fn share(&self, number: i64) -> u32 {
-        self.all.get(&number).map_or(1, |known| known.limits.share)
+        self.all.get(&number).map_or(1, |known| known.allowance.limits.share)
     }
 
-    fn has_limits(&self, number: i64) -> bool {
-        self.any_limited && self.all.get(&number).is_some_and(|known| known.limits.holds_back())
+    /// Its claim to the next start, if nothing is offered.
+    pub(super) fn standing(&self, lane: Lane) -> Standing {
+        Standing { lane, share: self.share(lane.tenant), offered: 0, tenant_offered: 0 }
     }
 
-    /// Why nothing more of the tenant may be offered now.
-    pub(super) fn held_back(&self, number: i64, wall_ms: i64) -> Option<HeldBack> {
-        if self.any_limited { self.all.get(&number)?.held_back(wall_ms) } else { None }
+    fn has_limits(&self, lane: Lane) -> bool {
+        self.allowances(lane).any(|allowance| allowance.limits.holds_back())
     }
 
-    /// When the tenant's rate lets the next one start, Unix ms; `None`: now.
-    pub(super) fn starts_at(&self, number: i64, wall_ms: i64) -> Option<i64> {
-        if self.any_limited { self.all.get(&number)?.starts_at(wall_ms) } else { None }
+    /// Why nothing more of the lane may be offered now.
+    pub(super) fn held_back(&self, lane: Lane, wall_ms: i64) -> Option<HeldBack> {
+        self.allowances(lane).filter_map(|allowance| allowance.held_back(wall_ms)).max()
     }
 
-    /// Whether one more of it may run: bells that are out are as they are.
-    pub(super) fn may_run(&self, number: i64) -> bool {
-        let known = if self.any_limited { self.all.get(&number) } else { None };
-        known.is_none_or(|known| known.limits.running_max.is_none_or(|most| known.depth.running < most))
+    /// The same, as its jobs show it.
+    pub(super) fn waiting_for(&self, lane: Lane, wall_ms: i64) -> Option<WaitingFor> {
+        let by_tenant = self.held_back(Lane::of(lane.tenant), wall_ms).map(|_| WaitingFor::TenantLimit);
+        by_tenant.or_else(|| self.held_back(lane, wall_ms).map(|_| WaitingFor::KeyLimit))
+    }
+
+    /// When the rates let the next one start, Unix ms; `None`: now.
+    pub(super) fn starts_at(&self, lane: Lane, wall_ms: i64) -> Option<i64> {
+        self.allowances(lane).filter_map(|allowance| allowance.starts_at(wall_ms)).max()
+    }
+
+    /// Whether one more may run: bells that are out are as they are.
+    pub(super) fn may_run(&self, lane: Lane) -> bool {
+        self.allowances(lane).all(Allowance::may_run)
     }
 
     /// Writes what has changed.
     pub(super) fn save(&mut self, sql: &mut dyn Sql) -> Result<(), StorageError> {
         if self.any_limited {
-            for tenant in self.all.values_mut().filter(|tenant| tenant.unsaved) {
+            for tenant in self.all.values_mut().filter(|tenant| tenant.allowance.unsaved) {
                 tenant.save(sql)?;
-                tenant.unsaved = false;
+                tenant.allowance.unsaved = false;
+            }
+            for key in self.keys.values_mut().filter(|key| key.allowance.unsaved) {
+                key.save(sql)?;
+                key.allowance.unsaved = false;
             }
         }
         Ok(())
@@ -250,10 +328,8 @@ impl Transaction<'_> {
             return Ok(Err(Kind::Conflict.detail(detail)));
         }
         let number = known.all.keys().next_back().map_or(1, |last| last + 1);
-        let (created_at, depth) = (self.context.wall_ms, Depth::default());
-        let name = name.clone();
-        let tenant =
-            KnownTenant { number, name, limits, next_start_us: 0, created_at, salt, depth, offered: 0, unsaved: false };
+        let allowance = Allowance { limits, ..Allowance::default() };
+        let tenant = KnownTenant { number, name: name.clone(), allowance, created_at: self.context.wall_ms, salt };
         tenant.save(self.sql)?;
         known.put(tenant);
         self.count("tenant_added");
@@ -273,10 +349,7 @@ impl Transaction<'_> {
                 Err(problem) => return Ok(Err(problem)),
             },
             Some(mut tenant) => {
-                if tenant.limits.rate_per_second != limits.rate_per_second {
-                    tenant.next_start_us = 0;
-                }
-                tenant.limits = limits;
+                tenant.allowance.set(limits);
                 tenant.save(self.sql)?;
                 let number = tenant.number;
                 self.memory.tenants.put(tenant);
@@ -293,8 +366,8 @@ impl Transaction<'_> {
     /// Why the tenant may not have one more job that waits.
     pub(super) fn tenant_full(&mut self, tenant: i64) -> Option<Problem> {
         let known = self.memory.tenants.get(tenant)?;
-        let most = known.limits.queued_max?;
-        if known.depth.queued + known.depth.scheduled < most {
+        let (most, depth) = (known.allowance.limits.queued_max?, known.allowance.depth);
+        if depth.queued + depth.scheduled < most {
             return None;
         }
         let detail = format!("{most} jobs of the tenant {} wait, which is its limit; try again later.", known.name);
@@ -302,29 +375,29 @@ impl Transaction<'_> {
         Some(Kind::TenantFull.detail(detail).retry_after_s(FULL_RETRY_AFTER_S))
     }
 
-    /// A job of the tenant is offered to workers, or taken without having been.
-    pub(super) fn uses_rate(&mut self, tenant: i64) {
-        self.counts_rate(tenant, |rate, next_us, now_us| rate.started(next_us, now_us));
+    /// A job of the lane is offered to workers, or taken without having been.
+    pub(super) fn uses_rate(&mut self, lane: Lane) {
+        self.counts_rate(lane, |rate, next_us, now_us| rate.started(next_us, now_us));
     }
 
     /// What was offered did not start.
-    pub(super) fn gives_rate_back(&mut self, tenant: i64) {
-        self.counts_rate(tenant, |rate, next_us, _| rate.given_back(next_us));
+    pub(super) fn gives_rate_back(&mut self, lane: Lane) {
+        self.counts_rate(lane, |rate, next_us, _| rate.given_back(next_us));
     }
 
-    fn counts_rate(&mut self, tenant: i64, count: impl FnOnce(Rate, i64, i64) -> i64) {
+    fn counts_rate(&mut self, lane: Lane, count: impl Fn(Rate, i64, i64) -> i64) {
         let now_us = self.context.wall_ms.saturating_mul(1_000);
-        self.memory.tenants.counts(tenant, |known| {
-            if let Some(rate) = known.limits.rate_per_second {
-                known.next_start_us = count(Rate(rate), known.next_start_us, now_us);
-                known.unsaved = true;
+        self.memory.tenants.counts(lane, |allowance| {
+            if let Some(rate) = allowance.limits.rate_per_second {
+                allowance.next_start_us = count(Rate(rate), allowance.next_start_us, now_us);
+                allowance.unsaved = true;
             }
         });
     }
 
-    /// Whether something else of the tenant may be offered or taken now. When its rate forbids it, the queue is looked at again in time.
-    pub(super) fn may_offer(&mut self, queue: &str, tenant: i64) -> bool {
-        match self.memory.tenants.held_back(tenant, self.context.wall_ms) {
+    /// Whether something else of the lane may be offered or taken now. When a rate forbids it, the queue is looked at again in time.
+    pub(super) fn may_offer(&mut self, queue: &str, lane: Lane) -> bool {
+        match self.memory.tenants.held_back(lane, self.context.wall_ms) {
             None => true,
             // Whatever ends, or is taken, wakes it.
             Some(HeldBack::Running) => false,
@@ -342,40 +415,47 @@ impl Transaction<'_> {
         self.due(at_ms);
     }
 
-    /// Something of a tenant that was held back may be started now.
-    pub(super) fn wake_if_limited(&mut self, tenant: i64) -> Result<(), StorageError> {
-        if !self.memory.tenants.has_limits(tenant) {
+    /// Something that a limit held back may be started now: of the lane, or of another one of its tenant.
+    pub(super) fn wake_if_limited(&mut self, lane: Lane) -> Result<(), StorageError> {
+        if !self.memory.tenants.has_limits(lane) {
             return Ok(());
         }
-        for queue in self.queues_where_it_waits(tenant) {
+        for (queue, lanes) in self.lanes_that_wait(lane.tenant) {
             self.memory.agitate(&queue);
-            self.offer_one(&queue, tenant)?;
+            let free = lanes.iter().copied().find(|other| self.may_offer(&queue, *other));
+            if let Some(free) = free.or(lanes.first().copied()) {
+                self.offer_one(&queue, free)?;
+            }
         }
         Ok(())
     }
 
     /// Whatever waits of the tenant may be started now.
-    fn wake(&mut self, tenant: i64) {
-        for queue in self.queues_where_it_waits(tenant) {
+    pub(super) fn wake(&mut self, tenant: i64) {
+        for (queue, _) in self.lanes_that_wait(tenant) {
             self.memory.agitate(&queue);
             self.signals.resumed.push(queue);
         }
     }
 
-    fn queues_where_it_waits(&self, tenant: i64) -> Vec<String> {
-        let waits = |queue: &Queue| queue.parts.get(&tenant).is_some_and(|part| part.depth.queued > 0);
-        self.memory.queues.iter().filter(|(_, queue)| waits(queue)).map(|(name, _)| name.clone()).collect()
+    /// In which queues jobs of the tenant wait, and in which of its lanes there.
+    fn lanes_that_wait(&self, tenant: i64) -> Vec<(String, Vec<Lane>)> {
+        let waiting = |queue: &Queue| -> Vec<Lane> {
+            queue.of_tenant(tenant).filter(|(_, part)| part.depth.queued > 0).map(|(lane, _)| *lane).collect()
+        };
+        let queues = self.memory.queues.iter().map(|(name, queue)| (name.clone(), waiting(queue)));
+        queues.filter(|(_, lanes)| !lanes.is_empty()).collect()
     }
 
-    /// Tells one of the workers that pull, if there are any, that the tenant's first row waits.
-    fn offer_one(&mut self, queue: &str, tenant: i64) -> Result<(), StorageError> {
+    /// Tells one of the workers that pull, if there are any, that the lane's first row waits.
+    fn offer_one(&mut self, queue: &str, lane: Lane) -> Result<(), StorageError> {
         if !self.memory.live.is_pulled_from(queue) {
             return Ok(());
         }
         let mut others = false;
         for priority in PRIORITIES {
             for query in FIRST_TASKS {
-                let first = self.sql.one(query, values![queue, priority, tenant], |columns| columns.text())?;
+                let first = self.sql.one(query, values![queue, priority, lane.number()], |columns| columns.text())?;
                 match first {
                     Some(task) if self.memory.live.pulls(queue, &task) => {
                         self.signals.offers.push(Offer { queue: queue.to_owned(), task });
@@ -401,17 +481,17 @@ impl Transaction<'_> {
                 Some(at_ms) if at_ms <= now => {
                     queue.more_at = None;
                     let waits = queue.parts.iter().filter(|(_, part)| part.depth.queued > 0);
-                    due.push((name.clone(), waits.map(|(tenant, _)| *tenant).collect::<Vec<i64>>()));
+                    due.push((name.clone(), waits.map(|(lane, _)| *lane).collect::<Vec<Lane>>()));
                 }
                 Some(at_ms) => later = Some(later.map_or(at_ms, |known: i64| known.min(at_ms))),
                 None => {}
             }
         }
-        for (queue, tenants) in due {
+        for (queue, lanes) in due {
             self.memory.agitate(&queue);
-            for tenant in tenants {
-                if self.memory.tenants.has_limits(tenant) && self.may_offer(&queue, tenant) {
-                    self.offer_one(&queue, tenant)?;
+            for lane in lanes {
+                if self.memory.tenants.has_limits(lane) && self.may_offer(&queue, lane) {
+                    self.offer_one(&queue, lane)?;
                 }
             }
         }

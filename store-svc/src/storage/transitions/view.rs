@@ -15,7 +15,7 @@ use crate::storage::{Live, StorageError};
 impl Transaction<'_> {
     pub(super) fn view(&mut self, row: &Row) -> Result<JobView, StorageError> {
         let paused = self.memory.queue(&row.queue).is_paused();
-        let held_back = self.memory.tenants.held_back(row.tenant, self.context.wall_ms).is_some();
+        let held_back = self.memory.tenants.waiting_for(row.lane, self.context.wall_ms);
         view(self.sql, row, &self.memory.live, Around { paused, held_back })
     }
 }
@@ -24,8 +24,8 @@ impl Transaction<'_> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Around {
     pub(super) paused: bool,
-    /// A limit of its tenant is reached.
-    pub(super) held_back: bool,
+    /// By which limit, if one is reached.
+    pub(super) held_back: Option<WaitingFor>,
 }
 
 pub(super) fn view(sql: &mut dyn Sql, row: &Row, live: &Live, around: Around) -> Result<JobView, StorageError> {
@@ -83,8 +83,7 @@ pub(super) fn waiting_for(row: &Row, live: &Live, around: Around) -> Option<Wait
         State::Queued if !live.matches(&row.queue, &row.task) && !live.pulls(&row.queue, &row.task) => {
             Some(WaitingFor::Worker)
         }
-        State::Queued if around.held_back && row.ring != Some(Ring::Rung) => Some(WaitingFor::TenantLimit),
-        State::Queued => Some(WaitingFor::Slot),
+        State::Queued => around.held_back.filter(|_| row.ring != Some(Ring::Rung)).or(Some(WaitingFor::Slot)),
         State::Running | State::Finishing | State::Succeeded | State::Failed | State::Cancelled => None,
     }
 }

@@ -18,7 +18,7 @@ fn tenant(name: &str) -> Tenant {
     name.parse().expect("a tenant")
 }
 
-fn new(number: u64, of: &str) -> NewKey {
+pub(super) fn new(number: u64, of: &str) -> NewKey {
     NewKey {
         key_id: id(number),
         name: "a key".parse().expect("a name"),
@@ -50,7 +50,7 @@ fn act(action: &str, of: &str) -> Act {
 }
 
 impl<F: Fixture> Lab<F> {
-    fn key(&mut self, command: KeyCommand) -> Result<KeyView, Problem> {
+    pub(super) fn key(&mut self, command: KeyCommand) -> Result<KeyView, Problem> {
         match self.apply(Command::Key(command))? {
             Reply::Key(key) => Ok(*key),
             other => panic!("no key: {other:?}"),

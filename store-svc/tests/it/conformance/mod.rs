@@ -25,6 +25,7 @@ mod data;
 mod expiring;
 mod explaining;
 mod fencing;
+mod key_limits;
 mod leases;
 mod log;
 mod logs;
@@ -156,6 +157,10 @@ suite! {
         a_deleted_webhook_is_forgotten_with_its_events, secrets_overlap_when_they_are_rotated,
         webhooks_are_bounded_listed_and_not_private, a_page_of_events_follows_the_other,
         a_job_that_was_handed_over_is_no_sessions, a_wait_that_was_asked_for_is_kept, an_event_names_the_tenant_of_its_job,
+    }
+    key_limits {
+        as_many_of_a_key_run_at_once_as_may, so_many_of_a_key_start_per_second_as_may, what_a_key_has_waiting_is_in_nobodys_way,
+        lanes_of_a_tenant_share_what_it_gets, limits_of_a_key_survive_a_kill, limits_are_of_a_key_that_is_there,
     }
     tenants {
         what_belongs_to_another_is_not_there, an_id_of_another_is_taken_and_tells_nothing, schedules_and_retries_are_a_tenants_own,
@@ -419,6 +424,7 @@ pub(crate) fn create(task: &str) -> Create {
         idempotency_key: None,
         fingerprint: format!("fingerprint of {task}"),
         trace: None,
+        key_id: None,
         wants_bell: false,
     }
 }

@@ -68,6 +68,15 @@ fn a_newer_schema_is_left_alone() {
     assert!(error.contains("schema version 99"), "{error}");
 }
 
+/// Makes of a file that has version 6 one that has version 5.
+const WITHOUT_LANES: &str = "DROP INDEX jobs_ready; DROP INDEX jobs_no_match; DROP INDEX jobs_by_task;
+     ALTER TABLE jobs DROP COLUMN lane; DROP TABLE key_lanes;
+     ALTER TABLE queues RENAME COLUMN lane TO tenant; ALTER TABLE bells RENAME COLUMN lane TO tenant;
+     CREATE INDEX jobs_ready ON jobs (queue, priority, tenant, n) WHERE ring = 'ready';
+     CREATE INDEX jobs_no_match ON jobs (queue, priority, tenant, n, task) WHERE ring = 'no_match';
+     CREATE INDEX jobs_by_task ON jobs (queue, task, tenant, priority, n) WHERE ring <> 'rung';
+     PRAGMA user_version = 5;";
+
 #[test]
 fn an_older_schema_is_brought_up_to_date() {
     let folder = TempDir::new().expect("a folder");
@@ -78,6 +87,7 @@ fn an_older_schema_is_brought_up_to_date() {
         "DROP TABLE api_keys; DROP TABLE audit; DROP TABLE webhooks; DROP TABLE deliveries; DROP TABLE schedules;
                  ALTER TABLE jobs DROP COLUMN schedule; DROP TABLE tenants; DROP INDEX jobs_of_others;
                  PRAGMA user_version = 1;";
+    file.execute_batch(WITHOUT_LANES).expect("as the version before made it");
     file.execute_batch(first).expect("as the first version made it");
     drop(file);
     let mut reader = open(folder.path()).reader().expect("a reader");
@@ -118,6 +128,22 @@ fn what_the_version_before_holds_is_the_default_tenants() {
     assert_eq!((tenants.len(), tenants[0].tenant.clone(), tenants[0].depth.queued), (1, Tenant::default(), 1));
     lab.worker(&["a"]);
     assert_eq!(lab.ring().len(), 1);
+}
+
+/// The version before knew tenants, and no lanes.
+#[test]
+fn what_waits_of_a_tenant_is_in_its_lane_after_an_upgrade() {
+    let mut lab = Lab::<SqliteFixture>::new();
+    let jobs = lab.backlog("acme", 3);
+    let SqliteFixture { storage, folder } = lab.fixture;
+    drop(storage);
+    let file = rusqlite::Connection::open(folder.path().join("store.db")).expect("it opens");
+    file.execute_batch(WITHOUT_LANES).expect("as the version before made it");
+    drop(file);
+    let mut lab = Lab::with(SqliteFixture { storage: open(folder.path()), folder });
+    lab.worker(&["a"]);
+    let rung: Vec<JobId> = lab.ring().iter().map(|bell| bell.bell.job_id).collect();
+    assert_eq!(rung, jobs);
 }
 
 #[test]

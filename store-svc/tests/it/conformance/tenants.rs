@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use protocol::access::KeyId;
 use protocol::api::{Priority, Status, WaitingFor};
 use protocol::bulk_retry::{RetryFilter, Unsuccessful};
 use protocol::ids::{ClaimId, Fence, JobId, RetryId, SessionId};
@@ -15,13 +16,13 @@ use store_svc::storage::{AttemptsRead, JobRead, JobsQuery, PayloadRead, ResultRe
 use super::pulling::{pull, take};
 use super::{Fixture, LEASE_MS, Lab, create, failed, kind, succeeded};
 
-fn tenant(name: &str) -> Tenant {
+pub(super) fn tenant(name: &str) -> Tenant {
     name.parse().expect("a name")
 }
 
 impl<F: Fixture> Lab<F> {
     /// Commands and reads for this tenant from now on.
-    fn become_tenant(&mut self, name: &str) {
+    pub(super) fn become_tenant(&mut self, name: &str) {
         self.tenant = tenant(name);
     }
 
@@ -32,15 +33,20 @@ impl<F: Fixture> Lab<F> {
         done
     }
 
-    fn limit(&mut self, name: &str, limits: Limits) {
+    pub(super) fn limit(&mut self, name: &str, limits: Limits) {
         let set = Command::SetTenant { tenant: tenant(name), limits };
         assert!(matches!(self.apply(set), Ok(Reply::Tenant { .. })));
     }
 
     /// So many jobs of a tenant, in one batch.
-    fn backlog(&mut self, name: &str, count: usize) -> Vec<JobId> {
+    pub(super) fn backlog(&mut self, name: &str, count: usize) -> Vec<JobId> {
+        self.backlog_by(name, None, count)
+    }
+
+    /// The same, submitted with an API key.
+    pub(super) fn backlog_by(&mut self, name: &str, key_id: Option<&KeyId>, count: usize) -> Vec<JobId> {
         self.as_tenant(name, |lab| {
-            let creates: Vec<Create> = (0..count).map(|_| create("a")).collect();
+            let creates: Vec<Create> = (0..count).map(|_| Create { key_id: key_id.cloned(), ..create("a") }).collect();
             for chunk in creates.chunks(1_000) {
                 let commands: Vec<Command> =
                     chunk.iter().cloned().map(|create| Command::Create(Box::new(create))).collect();
@@ -66,7 +72,7 @@ impl<F: Fixture> Lab<F> {
         }
     }
 
-    fn complete_and_take(&mut self, session: SessionId, lease: JobFence) -> Option<PulledJob> {
+    pub(super) fn complete_and_take(&mut self, session: SessionId, lease: JobFence) -> Option<PulledJob> {
         let next = Next { session, lease_ms: LEASE_MS, except: Vec::new(), claim_id: ClaimId::generate() };
         let JobFence { job_id, fence } = lease;
         let complete = Complete { job_id, fence, outcome: succeeded(), output: None, next: Some(next) };
@@ -387,7 +393,7 @@ pub(crate) fn as_many_run_at_once_as_may<F: Fixture>() {
     assert_eq!(lab.view(jobs[0]).waiting_for, Some(WaitingFor::Slot), "it is offered");
     let name = lab.tenant.clone();
     let told = lab.read(|reader| reader.explain(&name, jobs[2])).read.expect("known").tenant_limit.expect("limited");
-    assert_eq!((told.running, told.running_max, told.tenant), (2, Some(2), name));
+    assert_eq!((told.reached.running, told.reached.running_max, told.tenant), (2, Some(2), name));
     let first = lab.claim(session, jobs[0], 1);
     lab.claim(session, jobs[1], 1);
     assert!(lab.ring().is_empty());

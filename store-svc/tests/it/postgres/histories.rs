@@ -73,7 +73,11 @@ fn a_newer_schema_is_left_alone() {
 fn an_older_schema_is_brought_up_to_date() {
     let url = fresh_url();
     drop(open(&url));
-    let first = "DROP TABLE longshore.tenants, longshore.api_keys, longshore.audit, longshore.webhooks, longshore.deliveries, longshore.schedules;
+    // The indexes of what is dropped go with it.
+    let first = "SET search_path = longshore; ALTER TABLE jobs DROP COLUMN lane; ALTER TABLE queues RENAME COLUMN lane TO tenant;
+                 ALTER TABLE bells RENAME COLUMN lane TO tenant;
+                 CREATE INDEX jobs_ready ON jobs (n); CREATE INDEX jobs_no_match ON jobs (n); CREATE INDEX jobs_by_task ON jobs (n);
+                 DROP TABLE longshore.key_lanes, longshore.tenants, longshore.api_keys, longshore.audit, longshore.webhooks, longshore.deliveries, longshore.schedules;
                  ALTER TABLE longshore.jobs DROP COLUMN schedule; DROP INDEX longshore.jobs_of_others;
                  DELETE FROM longshore.schema_version WHERE version > 1";
     cluster().sql(&database(&url), first).expect("as the first version made it");

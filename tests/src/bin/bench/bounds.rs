@@ -8,7 +8,7 @@ use crate::balancer::{
     matrix, title,
 };
 use crate::record::{Contender, Record, Run};
-use crate::tenants::{ALONE as NO_TENANT, BEHIND as BEHIND_TENANT, BUSY as BUSY_TENANT};
+use crate::tenants::{ALONE as NO_TENANT, BEHIND as BEHIND_TENANT, BUSY as BUSY_TENANT, LIMITED as LIMITED_TENANT};
 
 /// What the medians of two contenders are compared by.
 type Measure = fn(&Run) -> f64;
@@ -97,7 +97,7 @@ fn of_the_slow_gateway() -> Option<Bound> {
 
 const LB: &str = "lb";
 
-const BOUNDS: [Bound; 21] = [
+const BOUNDS: [Bound; 23] = [
     jobs("jobs per second, of the bare AMQP loop's messages per second", SIX, "bare AMQP loop", 0.3),
     jobs("the same, everything but RabbitMQ in one process", ONE, "bare AMQP loop", 0.3),
     jobs("jobs per second, of Fastify + BullMQ on Redis that keeps as much (AOF always)", SIX, BULLMQ_ALWAYS, 1.0),
@@ -164,6 +164,14 @@ const BOUNDS: [Bound; 21] = [
         P99,
         Limit::AtMost(1.5),
     ),
+    fixed(
+        "p99 from submit to start behind a backlog of a tenant that may run one job less than there are slots, of one where nobody else is",
+        "tenants",
+        LIMITED_TENANT,
+        Some(NO_TENANT),
+        P99,
+        Limit::AtMost(1.5),
+    ),
     fixed("p99 through lb in an open loop, of HAProxy", OPEN_LOOP, LB, Some("HAProxy"), P99, Limit::AtMost(1.2)),
     fixed(
         "MiB by which 10,000 idle connections made lb grow",
@@ -177,6 +185,14 @@ const BOUNDS: [Bound; 21] = [
         "p99 beside 5,000 slow heads and 5,000 slow reads that leave the cores alone, of one without them",
         SLOW_CLIENTS,
         BESIDE_DRIP,
+        Some(ALONE),
+        P99,
+        Limit::AtMost(1.5),
+    ),
+    fixed(
+        "p99 beside as many of slowhttptest, of one without them",
+        SLOW_CLIENTS,
+        BESIDE,
         Some(ALONE),
         P99,
         Limit::AtMost(1.5),

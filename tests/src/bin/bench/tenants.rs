@@ -1,5 +1,5 @@
-//! Tenants: how long a job of one waits for its start while another keeps all slots busy, without a backlog and with one, beside the same system
-//! where nobody else is; in turn.
+//! Tenants: how long a job of one waits for its start while another keeps all slots busy, without a backlog and with one, and while a limit leaves
+//! that one a slot short of all, beside the same system where nobody else is; in turn.
 //!
 //! The job's handler says when it began, on the clock by which the request was sent. The jobs of the other tenant go to the store itself, for that
 //! tenant; nobody waits for them.
@@ -28,6 +28,7 @@ use crate::report::say;
 pub(crate) const ALONE: &str = "nobody else is there";
 pub(crate) const BUSY: &str = "beside a tenant that keeps the slots busy";
 pub(crate) const BEHIND: &str = "behind a backlog of that tenant";
+pub(crate) const LIMITED: &str = "behind that backlog, a limit leaves one slot free";
 
 const SECTION: &str = "tenants";
 const QUEUE: &str = "default";
@@ -52,19 +53,19 @@ struct Longshore {
 
 pub(crate) async fn run(plan: &Plan, node: &ScratchNode) -> Result<Section> {
     let longshore = Longshore::start(node).await?;
-    let mut contenders = [ALONE, BUSY, BEHIND].map(contender);
+    let mut contenders = [ALONE, BUSY, BEHIND, LIMITED].map(contender);
     longshore.measure(Duration::from_secs(1)).await?;
     for _ in 0..plan.rounds {
-        let [alone, busy, behind] = &mut contenders;
+        let [alone, busy, behind, limited] = &mut contenders;
         ensure!(longshore.open().await? == 0, "nobody else is there");
         measured(alone, &longshore.measure(plan.length).await?, plan.length);
         let took = longshore.beside(OPEN, plan.length).await?;
         measured(busy, &took, plan.length);
         longshore.fill(BACKLOG).await?;
-        let took = longshore.measure(plan.length).await?;
-        let left = longshore.open().await?;
-        ensure!(left > BACKLOG / 10, "{left} jobs are left of the backlog: it did not last");
-        measured(behind, &took, plan.length);
+        measured(behind, &longshore.behind(plan.length).await?, plan.length);
+        longshore.limit(json!({"running_max": SLOTS - 1})).await?;
+        measured(limited, &longshore.behind(plan.length).await?, plan.length);
+        longshore.limit(json!({})).await?;
         longshore.empty().await?;
     }
     say(&table(&contenders));
@@ -146,6 +147,21 @@ impl Longshore {
         };
         self.empty().await?;
         Ok(took)
+    }
+
+    /// The same behind the other tenant's backlog.
+    async fn behind(&self, length: Duration) -> Result<Vec<Duration>> {
+        let took = self.measure(length).await?;
+        let left = self.open().await?;
+        ensure!(left > BACKLOG / 10, "{left} jobs are left of the backlog: it did not last");
+        Ok(took)
+    }
+
+    /// What the other tenant may have.
+    async fn limit(&self, limits: Value) -> Result<()> {
+        let path = format!("/tenants/{OTHER}");
+        self.http.send(Method::PUT, &path, &[], Some(&limits)).await?.expect(200)?;
+        Ok(())
     }
 
     async fn top_up(&self, open: u64) -> Result<()> {

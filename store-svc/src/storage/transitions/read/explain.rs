@@ -1,7 +1,8 @@
 //! Why a job does not run: its row, its place among those that wait, and who could run it. Nothing here counts further than a bound.
 
 use protocol::explain::{
-    AHEAD_MAX, Able, AbleWorker, Explanation, Lease, QueuePosition, TenantLimit, WORKERS_LISTED_MAX, WaitsForFence,
+    AHEAD_MAX, Able, AbleWorker, Explanation, KeyLimit, Lease, QueuePosition, TenantLimit, WORKERS_LISTED_MAX,
+    WaitsForFence,
 };
 use protocol::ids::{JobId, Position};
 use protocol::job::State;
@@ -12,7 +13,7 @@ use crate::storage::row::{Ring, Row, priority_number};
 use crate::storage::sql::{Sql, values};
 use crate::storage::transitions::line::PRIORITIES;
 use crate::storage::transitions::memory;
-use crate::storage::transitions::tenants::{HeldBack, KnownTenant, limited};
+use crate::storage::transitions::tenants::{Limited, Reached};
 use crate::storage::transitions::view::{Around, waiting_for};
 use crate::storage::{Live, SYSTEM, StorageError};
 
@@ -22,8 +23,17 @@ pub(super) fn explain(sql: &mut dyn Sql, tenant: i64, job_id: JobId) -> Result<O
     let state = row.job.state;
     let is_queued = state == State::Queued;
     let now_ms = chassis::clock::wall_ms();
-    let limited = if is_queued { limited(sql, tenant)? } else { None };
-    let held_back = limited.as_ref().and_then(|known| Some((known, known.held_back(now_ms)?)));
+    let limited = if is_queued { Some(Limited::of(sql, row.lane)?) } else { None };
+    let held_back = limited.as_ref().and_then(|limited| limited.waiting_for(now_ms));
+    let (tenant_limit, key_limit) = match limited.as_ref().and_then(|limited| limited.reached(now_ms)) {
+        Some(Reached::Tenant(known, by)) => {
+            (Some(TenantLimit { tenant: known.name.clone(), reached: known.allowance.reached(by) }), None)
+        }
+        Some(Reached::Key(known, by)) => {
+            (None, Some(KeyLimit { key_id: known.key_id.clone(), reached: known.allowance.reached(by) }))
+        }
+        None => (None, None),
+    };
     let paused_at = if is_queued { paused_at(sql, &row.queue)? } else { None };
     let due_at = match state {
         State::Scheduled => row.due_at,
@@ -33,8 +43,9 @@ pub(super) fn explain(sql: &mut dyn Sql, tenant: i64, job_id: JobId) -> Result<O
     Ok(Some(Explanation {
         job_id,
         status: state.into(),
-        waiting_for: waiting_for(&row, &live, Around { paused: paused_at.is_some(), held_back: held_back.is_some() }),
-        tenant_limit: held_back.map(tenant_limit),
+        waiting_for: waiting_for(&row, &live, Around { paused: paused_at.is_some(), held_back }),
+        tenant_limit,
+        key_limit,
         reason: String::new(),
         paused_at: paused_at.map(Timestamp::from_unix_ms),
         due_at: due_at.map(Timestamp::from_unix_ms),
@@ -48,40 +59,26 @@ pub(super) fn explain(sql: &mut dyn Sql, tenant: i64, job_id: JobId) -> Result<O
     }))
 }
 
-fn tenant_limit((known, held_back): (&KnownTenant, HeldBack)) -> TenantLimit {
-    let starts_at = match held_back {
-        HeldBack::Running => None,
-        HeldBack::Until(at_ms) => Some(Timestamp::from_unix_ms(at_ms)),
-    };
-    TenantLimit {
-        tenant: known.name.clone(),
-        running: known.depth.running + known.offered,
-        running_max: known.limits.running_max,
-        rate_per_second: known.limits.rate_per_second,
-        starts_at,
-    }
-}
-
 fn paused_at(sql: &mut dyn Sql, queue: &str) -> Result<Option<i64>, StorageError> {
-    let query = "SELECT paused_at FROM queues WHERE tenant = ? AND queue = ?";
+    let query = "SELECT paused_at FROM queues WHERE lane = ? AND queue = ?";
     Ok(sql.one(query, values![SYSTEM, queue], |columns| columns.maybe_int())?.flatten())
 }
 
-/// Among the jobs of its tenant: how many others have is nobody's business, and their shares leave a tenant its own. Bells are taken in the
+/// Among the jobs of its lane: how many other tenants have is nobody's business, and shares leave each lane its own. Bells are taken in the
 /// order in which they were rung; what has none yet comes after all of them, by priority, then age.
 fn position(sql: &mut dyn Sql, row: &Row) -> Result<Option<QueuePosition>, StorageError> {
     let offered = row.ring == Some(Ring::Rung);
     let ahead = match row.ring {
         None | Some(Ring::NoMatch) => return Ok(None),
         Some(Ring::Rung) => {
-            let query = "SELECT count(*) FROM bells WHERE queue = ? AND tenant = ? AND seq <
+            let query = "SELECT count(*) FROM bells WHERE queue = ? AND lane = ? AND seq <
                              (SELECT seq FROM bells WHERE job_id = ? AND dispatch = ?)";
-            let values = values![&row.queue, row.tenant, row.job_id.0, row.job.dispatch.0];
+            let values = values![&row.queue, row.lane.number(), row.job_id.0, row.job.dispatch.0];
             sql.single(query, values, |columns| columns.int())?
         }
         Some(Ring::Ready | Ring::Deferred) => {
-            let query = "SELECT count(*) FROM bells WHERE queue = ? AND tenant = ?";
-            let bells = sql.single(query, values![&row.queue, row.tenant], |columns| columns.int())?;
+            let query = "SELECT count(*) FROM bells WHERE queue = ? AND lane = ?";
+            let bells = sql.single(query, values![&row.queue, row.lane.number()], |columns| columns.int())?;
             bells + ready_before(sql, row, AHEAD_MAX.cast_signed() + 1 - bells)?
         }
     };
@@ -93,12 +90,13 @@ fn position(sql: &mut dyn Sql, row: &Row) -> Result<Option<QueuePosition>, Stora
 fn ready_before(sql: &mut dyn Sql, row: &Row, limit: i64) -> Result<i64, StorageError> {
     let own = priority_number(row.priority);
     let query = "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE queue = ? AND ring = 'ready' AND priority = ?
-                     AND tenant = ? AND n < ? LIMIT ?) AS before";
+                     AND lane = ? AND n < ? LIMIT ?) AS before";
     let mut before = 0;
     for priority in PRIORITIES.filter(|priority| *priority <= own) {
         let n = if priority == own { row.n } else { i64::MAX };
         let room = (limit - before).max(0);
-        before += sql.single(query, values![&row.queue, priority, row.tenant, n, room], |columns| columns.int())?;
+        let values = values![&row.queue, priority, row.lane.number(), n, room];
+        before += sql.single(query, values, |columns| columns.int())?;
     }
     Ok(before)
 }

@@ -34,6 +34,9 @@ const HAPROXY: [&str; 4] = [
 ];
 /// Of each kind.
 const SLOW: u32 = 5_000;
+/// How many of them one slowhttptest has: it looks at all of its connections whenever one of them has something, in one system call that a
+/// kernel without preemption does not interrupt.
+const OF_ONE: u32 = 250;
 /// The others are few.
 const MOST: u32 = 2 * SLOW + 1_000;
 const PER_SECOND: u32 = 1_000;
@@ -41,8 +44,8 @@ const PER_SECOND: u32 = 1_000;
 const CONNECTED_WITHIN: Duration = Duration::from_secs(9);
 /// Those whose answers nobody takes any more may wait for their minimum rate.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
-/// Connections per second of each kind, so that all are there by then.
-const CONNECTING: u32 = 5_000;
+/// Connections per second of one, so that all are there by then.
+const CONNECTING: u32 = OF_ONE;
 /// Connections of a balancer that nobody is slow at.
 const FEW: usize = 500;
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -99,14 +102,18 @@ async fn measure(plan: &Plan, origin: &Origin, asked: Balancer, other: Balancer)
 }
 
 /// They end with their processes. Heads come last: a balancer gives each ten seconds.
-async fn slow_clients(plan: &Plan, origin: &Origin, at: &Balancer) -> Result<[Process; 2]> {
+async fn slow_clients(plan: &Plan, origin: &Origin, at: &Balancer) -> Result<Vec<Process>> {
     let (folder, name) = (origin.folder.path(), at.process.name());
-    let url = |path| format!("http://{}{path}", at.address);
-    let reads = slow(plan, folder, &format!("{name}-reads"), "127.0.0.2", &READS, &url(LARGE))?;
+    let several = |kind, from, how: &[&str], path| -> Result<Vec<Process>> {
+        let one =
+            |n| slow(plan, folder, &format!("{name}-{kind}-{n}"), from, how, &format!("http://{}{path}", at.address));
+        (0..SLOW / OF_ONE).map(one).collect()
+    };
+    let mut all = several("reads", "127.0.0.2", &READS, LARGE)?;
     connected(&at.process, SLOW).await?;
-    let heads = slow(plan, folder, &format!("{name}-heads"), "127.0.0.3", &HEADS, &url(SMALL))?;
+    all.extend(several("heads", "127.0.0.3", &HEADS, SMALL)?);
     connected(&at.process, 2 * SLOW).await?;
-    Ok([reads, heads])
+    Ok(all)
 }
 
 /// Until the balancer has nearly so many connections: some end while others begin.
@@ -118,7 +125,7 @@ async fn connected(balancer: &Process, count: u32) -> Result<()> {
 
 /// From an address of its own, by which a balancer may count its clients. With what the cores have left: attackers bring machines of their own.
 fn slow(plan: &Plan, folder: &Path, name: &str, from: &str, how: &[&str], url: &str) -> Result<Process> {
-    let (count, rate) = (SLOW.to_string(), CONNECTING.to_string());
+    let (count, rate) = (OF_ONE.to_string(), CONNECTING.to_string());
     let arguments =
         [&["--idle", "0", "slowhttptest"], how, &["-c", &count, "-r", &rate, "-l", "120", "-p", "60", "-u", url]]
             .concat();
