@@ -4,8 +4,7 @@ use std::borrow::Cow;
 
 use crate::backlog::{DRAIN, STATUS, STATUS_BESIDE, SUBMIT, SUBMIT_BESIDE};
 use crate::balancer::{
-    ALONE, BESIDE, BESIDE_DRIP, ELSEWHERE, IDLE_CONNECTIONS, IDLE_SECTION, OPEN_LOOP, SLOW_CLIENTS, SLOW_GATEWAY,
-    matrix, title,
+    ALONE, BESIDE, ELSEWHERE, IDLE_CONNECTIONS, IDLE_SECTION, OPEN_LOOP, SLOW_CLIENTS, SLOW_GATEWAY, matrix, title,
 };
 use crate::record::{Contender, Record, Run};
 use crate::tenants::{ALONE as NO_TENANT, BEHIND as BEHIND_TENANT, BUSY as BUSY_TENANT, LIMITED as LIMITED_TENANT};
@@ -97,7 +96,7 @@ fn of_the_slow_gateway() -> Option<Bound> {
 
 const LB: &str = "lb";
 
-const BOUNDS: [Bound; 23] = [
+const BOUNDS: [Bound; 22] = [
     jobs("jobs per second, of the bare AMQP loop's messages per second", SIX, "bare AMQP loop", 0.3),
     jobs("the same, everything but RabbitMQ in one process", ONE, "bare AMQP loop", 0.3),
     jobs("jobs per second, of Fastify + BullMQ on Redis that keeps as much (AOF always)", SIX, BULLMQ_ALWAYS, 1.0),
@@ -182,15 +181,7 @@ const BOUNDS: [Bound; 23] = [
         Limit::AtMost(150.0),
     ),
     fixed(
-        "p99 beside 5,000 slow heads and 5,000 slow reads that leave the cores alone, of one without them",
-        SLOW_CLIENTS,
-        BESIDE_DRIP,
-        Some(ALONE),
-        P99,
-        Limit::AtMost(1.5),
-    ),
-    fixed(
-        "p99 beside as many of slowhttptest, of one without them",
+        "p99 beside 5,000 slow heads and 5,000 slow reads of slowhttptest, of one without them",
         SLOW_CLIENTS,
         BESIDE,
         Some(ALONE),
@@ -198,8 +189,8 @@ const BOUNDS: [Bound; 23] = [
         Limit::AtMost(1.5),
     ),
     fixed(
-        // These cores are slowhttptest's too; an attacker brings its own.
-        "p99 beside the same of slowhttptest, of one while it is at another lb",
+        // These cores are slowhttptest's too.
+        "p99 beside the same, of one while they are at another lb",
         SLOW_CLIENTS,
         BESIDE,
         Some(ELSEWHERE),

@@ -1,7 +1,6 @@
 //! What the balancer costs beside HAProxy, nginx and Pingora, and what it withstands: many connections, a slow gateway, slow clients.
 
 mod contenders;
-mod drip;
 mod idle_connections;
 pub(crate) mod matrix;
 mod open_loop;
@@ -13,7 +12,7 @@ use chassis::program::raise_file_limit;
 
 pub(crate) use idle_connections::{IDLE_CONNECTIONS, IDLE_SECTION};
 pub(crate) use open_loop::OPEN_LOOP;
-pub(crate) use slow_clients::{ALONE, BESIDE, BESIDE_DRIP, ELSEWHERE, SLOW_CLIENTS};
+pub(crate) use slow_clients::{ALONE, BESIDE, ELSEWHERE, SLOW_CLIENTS};
 pub(crate) use slow_gateway::{SLOW_GATEWAY, title};
 
 use crate::plan::Plan;

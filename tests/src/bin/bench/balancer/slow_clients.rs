@@ -1,5 +1,5 @@
 //! Answer times of the others while thousands of clients send their heads, or read their answers, byte by byte; and what that makes
-//! a balancer hold. With slowhttptest, which takes the cores from whatever it is aimed at; and with clients of our own that leave them alone.
+//! a balancer hold.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,6 @@ use anyhow::Result;
 use tests::{Process, wait_until};
 
 use super::contenders::{Balancer, LARGE, Origin, SMALL};
-use super::drip::Drip;
 use super::open_loop;
 use crate::kept::Clients;
 use crate::meter::mib;
@@ -22,16 +21,9 @@ pub(crate) const SLOW_CLIENTS: &str = "balancer, slow clients";
 pub(crate) const BESIDE: &str = "beside 5,000 slow heads and 5,000 slow reads";
 /// What they cost the machine, whose cores all share.
 pub(crate) const ELSEWHERE: &str = "while they are at another lb";
-/// As slow, but they take next to nothing of the cores.
-pub(crate) const BESIDE_DRIP: &str = "beside as many of our own";
 pub(crate) const ALONE: &str = "nobody else";
 /// The same of `HAProxy`, in the same order.
-const HAPROXY: [&str; 4] = [
-    "HAProxy, nobody else",
-    "HAProxy beside as many of our own",
-    "HAProxy, while they are at another",
-    "HAProxy beside them",
-];
+const HAPROXY: [&str; 3] = ["HAProxy, nobody else", "HAProxy, while they are at another", "HAProxy beside them"];
 /// Of each kind.
 const SLOW: u32 = 5_000;
 /// How many of them one slowhttptest has: it looks at all of its connections whenever one of them has something, in one system call that a
@@ -42,12 +34,8 @@ const MOST: u32 = 2 * SLOW + 1_000;
 const PER_SECOND: u32 = 1_000;
 /// Before the first of the heads has taken too long.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(9);
-/// Those whose answers nobody takes any more may wait for their minimum rate.
-const GONE_WITHIN: Duration = Duration::from_secs(30);
 /// Connections per second of one, so that all are there by then.
 const CONNECTING: u32 = OF_ONE;
-/// Connections of a balancer that nobody is slow at.
-const FEW: usize = 500;
 const WARM_UP: Duration = Duration::from_secs(1);
 /// What they do, one piece each so many seconds.
 const HEADS: [&str; 3] = ["-H", "-i", "5"];
@@ -59,8 +47,7 @@ pub(super) async fn run(plan: &Plan, origin: &mut Origin) -> Result<Section> {
         "{PER_SECOND} requests per second, open loop; slowhttptest with what the cores have left; in MiB by how much it grew at most"
     );
     let contender = |name: &str| Contender { name: name.to_owned(), what: what.clone(), runs: Vec::new() };
-    let mut contenders: Vec<_> =
-        [ALONE, BESIDE_DRIP, ELSEWHERE, BESIDE].into_iter().chain(HAPROXY).map(contender).collect();
+    let mut contenders: Vec<_> = [ALONE, ELSEWHERE, BESIDE].into_iter().chain(HAPROXY).map(contender).collect();
     for round in 0..plan.withstand_rounds {
         let settings =
             [("LONGSHORE_CLIENT_CONNECTIONS_MAX", MOST.to_string()), ("LONGSHORE_ACCESS_LOG", "false".to_owned())];
@@ -78,8 +65,8 @@ pub(super) async fn run(plan: &Plan, origin: &mut Origin) -> Result<Section> {
     Ok(Section { name: SLOW_CLIENTS.to_owned(), contenders })
 }
 
-/// Answers of one balancer: without them, with our own, while slowhttptest is at the other one, and with it.
-async fn measure(plan: &Plan, origin: &Origin, asked: Balancer, other: Balancer) -> Result<[Run; 4]> {
+/// Answers of one balancer: without them, while they are at the other one, and with them.
+async fn measure(plan: &Plan, origin: &Origin, asked: Balancer, other: Balancer) -> Result<[Run; 3]> {
     let clients = Clients::new(asked.address, SMALL);
     open_loop::at(&asked.meter, &clients, PER_SECOND, WARM_UP).await?;
     let before = asked.process.usage()?;
@@ -89,16 +76,11 @@ async fn measure(plan: &Plan, origin: &Origin, asked: Balancer, other: Balancer)
         anyhow::Ok(Run { resident_mib: BTreeMap::from([("balancer".to_owned(), grown)]), ..run })
     };
     let alone = measured().await?;
-    let drip = Drip::begin(asked.address, SLOW)?;
-    connected(&asked.process, 2 * SLOW).await?;
-    let beside_drip = measured().await?;
-    drop(drip);
-    wait_until(GONE_WITHIN, "they are gone", async || Ok(asked.process.usage()?.open_files < FEW)).await?;
     let at_other = slow_clients(plan, origin, &other).await?;
     let elsewhere = measured().await?;
     drop((at_other, other));
     let _at_asked = slow_clients(plan, origin, &asked).await?;
-    Ok([alone, beside_drip, elsewhere, measured().await?])
+    Ok([alone, elsewhere, measured().await?])
 }
 
 /// They end with their processes. Heads come last: a balancer gives each ten seconds.
