@@ -103,7 +103,7 @@ impl Clients {
 }
 
 /// A socket with this address of loopback.
-pub(crate) fn socket_of(source: IpAddr) -> Result<TcpSocket> {
+fn socket_of(source: IpAddr) -> Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::new(source, 0))?;
     Ok(socket)
