@@ -146,7 +146,7 @@ async fn missing_topology_is_named_or_declared() {
     until_link(&waiting, |link| *link == Link::Up).await;
     assert_eq!(declaring.publish(bell()).await, Verdict::Sent);
     for queue in [topology::CACHE_INTAKE, topology::CACHE_REJECTED, topology::JOBS_DEAD, JOBS_REJECTED] {
-        assert_eq!(declaring.depth(queue).await, Some(0), "{queue}");
+        until_depth(&declaring, queue, 0).await;
     }
     assert!(node.management().publish(vhost, topology::CACHE_INVALIDATE, "", r#"{"all":true}"#).await.unwrap());
     let reason = down_reason(&node.amqp_url_for("worker", "elsewhere"), options(Program::Worker)).await;
