@@ -27,7 +27,7 @@ async fn is_held_to_its_limits(cluster: &mut Cluster) -> Result<()> {
     let path = format!("/keys/{}/limits", key.id);
     let admin = cluster.client().http();
     let limits = json!({"running_max": MOST});
-    let shown = admin.send(Method::PUT, &path, &[], Some(&limits)).await?.expect(200)?;
+    let shown = admin.put(&path, &limits).await?.expect(200)?;
     ensure!(shown["limits"] == limits, "{shown}");
     let refused = key.send(cluster, "lb", Method::PUT, &path, Some(&json!({}))).await?.problem(403)?;
     ensure!(refused["scope"] == "admin", "{refused}");
@@ -70,7 +70,7 @@ async fn is_held_to_its_limits(cluster: &mut Cluster) -> Result<()> {
         let running = spans.iter().filter(|(start, end)| start <= begin && begin < end).count();
         ensure!(running <= MOST, "{running} at once: {spans:?}");
     }
-    admin.send(Method::PUT, &path, &[], Some(&json!({}))).await?.expect(200)?;
+    admin.put(&path, &json!({})).await?.expect(200)?;
     let free = key.send(cluster, "lb", Method::POST, "/longtask", Some(&json!({"task": "noop"}))).await?.expect(202)?;
     cluster.client().adopt(job_id(&free));
     cluster.client().succeeded(job_id(&free), SOON).await?;

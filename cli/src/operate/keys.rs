@@ -190,12 +190,7 @@ async fn create(asked: Create, source: &Source) -> anyhow::Result<()> {
 }
 
 fn shown(client: &Client, body: &[u8], json: bool) -> anyhow::Result<()> {
-    if json {
-        output::json(body)?;
-    } else {
-        output::lines(table(&[client.read(body)?]).lines(output::width()))?;
-    }
-    Ok(())
+    listing::one(client, body, json, |key| table(&[key]).lines(output::width()))
 }
 
 /// The key alone on standard output, so that it can go into a file or a variable.

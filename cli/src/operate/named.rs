@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 
 use crate::arguments::{Service, name};
 use crate::client::{Client, DEADLINE, get};
-use crate::output;
 use crate::output::table::Table;
+use crate::output::{self, listing};
 
 /// The name of such a thing.
 pub(crate) trait Name:
@@ -88,12 +88,7 @@ impl<N: Name> Show<N> {
         lines: impl FnOnce(&V) -> Vec<String>,
     ) -> anyhow::Result<()> {
         let (client, answer) = self.one.call(&get(self.one.name.path("")), source).await?;
-        if self.json {
-            output::json(&answer.body)?;
-            return Ok(());
-        }
-        output::lines(lines(&client.read(&answer.body)?))?;
-        Ok(())
+        listing::one(&client, &answer.body, self.json, |view| lines(&view))
     }
 }
 

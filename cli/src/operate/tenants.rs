@@ -85,12 +85,7 @@ async fn put(arguments: &Set, source: &Source) -> anyhow::Result<ExitCode> {
     let limits = Limits { share, running_max, rate_per_second, queued_max };
     // A tenant's name needs no escapes in a path.
     let answer = client.call(&Call::put(format!("{PATH}/{}", arguments.tenant), &limits)?).await?;
-    if arguments.json {
-        output::json(&answer.body)?;
-    } else {
-        let view: TenantView = client.read(&answer.body)?;
-        output::lines(table(&[view]).lines(output::width()))?;
-    }
+    listing::one(&client, &answer.body, arguments.json, |view| table(&[view]).lines(output::width()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use chassis::client::Call;
 use chassis::config::ExitWith;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::arguments::Shown;
@@ -40,6 +41,21 @@ pub(crate) async fn show(
     output::lines(page.lines)?;
     page.notes.iter().for_each(output::note);
     Ok(ExitCode::SUCCESS)
+}
+
+/// One thing that was answered: as JSON, or in the lines that are made of it.
+pub(crate) fn one<V: DeserializeOwned>(
+    client: &Client,
+    body: &[u8],
+    is_json: bool,
+    lines: impl FnOnce(V) -> Vec<String>,
+) -> anyhow::Result<()> {
+    if is_json {
+        output::json(body)?;
+    } else {
+        output::lines(lines(client.read(body)?))?;
+    }
+    Ok(())
 }
 
 /// Until somebody ends it.

@@ -27,8 +27,6 @@ pub struct Standing {
     pub share: u32,
     /// Its jobs that are offered to workers already, and so as good as started.
     pub offered: u64,
-    /// Those of all lanes of its tenant.
-    pub tenant_offered: u64,
 }
 
 /// Whether nobody else has a job that could start instead.
@@ -52,19 +50,19 @@ impl Alone {
 }
 
 impl Shares {
-    /// Whose turn it is, of lanes in their order.
-    pub fn turn(&mut self, standing: &[Standing]) -> Option<Lane> {
-        let of_tenant = |lanes: &[Standing]| {
-            let one = lanes.first()?;
-            Some(Claimant { id: one.lane.tenant, share: one.share, offered: one.tenant_offered })
-        };
-        let tenants = standing.chunk_by(|one, next| one.lane.tenant == next.lane.tenant);
-        let tenant = self.tenants.turn(tenants.filter_map(of_tenant))?;
-        let mut lanes = standing.iter().filter(|one| one.lane.tenant == tenant);
-        let first = lanes.next()?;
-        let Some(second) = lanes.next() else { return Some(first.lane) };
-        let claimants = [first, second].into_iter().chain(lanes);
-        let claimants = claimants.map(|one| Claimant { id: one.lane.key, share: 1, offered: one.offered });
+    /// Whose turn it is, of lanes in their order; `offered`: what all lanes of a tenant have offered, also those that may start nothing.
+    pub fn turn(&mut self, standing: &[Standing], offered: impl Fn(i64) -> u64) -> Option<Lane> {
+        let mut tenants = standing.chunk_by(|one, next| one.lane.tenant == next.lane.tenant);
+        let claimants = tenants.clone().map(|lanes| {
+            let Standing { lane, share, .. } = lanes[0];
+            Claimant { id: lane.tenant, share, offered: offered(lane.tenant) }
+        });
+        let tenant = self.tenants.turn(claimants)?;
+        let lanes = tenants.find(|lanes| lanes[0].lane.tenant == tenant)?;
+        if let [only] = lanes {
+            return Some(only.lane);
+        }
+        let claimants = lanes.iter().map(|one| Claimant { id: one.lane.key, share: 1, offered: one.offered });
         let key = self.lanes.entry(tenant).or_default().turn(claimants)?;
         Some(Lane { tenant, key })
     }
@@ -145,9 +143,13 @@ mod tests {
         }
     }
 
-    /// The tenant's own lane, and nothing offered.
+    fn nothing(_: i64) -> u64 {
+        0
+    }
+
+    /// The tenant's own lane.
     fn alone(tenant: i64, share: u32) -> Standing {
-        Standing { lane: Lane::of(tenant), share, offered: 0, tenant_offered: 0 }
+        Standing { lane: Lane::of(tenant), share, offered: 0 }
     }
 
     fn among_tenants(alone: bool) -> Alone {
@@ -183,7 +185,7 @@ mod tests {
                     tenants.get_mut(&number).expect("there").waiting += burst;
                 }
                 let waits = standing(&tenants);
-                let Some(lane) = shares.turn(&waits) else { continue };
+                let Some(lane) = shares.turn(&waits, nothing) else { continue };
                 let (turn, share) = (lane.tenant, tenants[&lane.tenant].share);
                 shares.started(lane, share, among_tenants(waits.len() == 1));
                 for (number, tenant) in &mut tenants {
@@ -207,7 +209,7 @@ mod tests {
         let all = [(1, 1), (2, 2), (3, 5)].map(|(tenant, share)| alone(tenant, share));
         let mut got = BTreeMap::new();
         for _ in 0..800 {
-            let turn = shares.turn(&all).expect("somebody");
+            let turn = shares.turn(&all, nothing).expect("somebody");
             let share = all.iter().find(|one| one.lane == turn).expect("one of them").share;
             shares.started(turn, share, among_tenants(false));
             *got.entry(turn.tenant).or_insert(0) += 1;
@@ -224,7 +226,7 @@ mod tests {
         let both = [1, 2].map(|tenant| alone(tenant, 1));
         let mut turns = Vec::new();
         for _ in 0..4 {
-            let turn = shares.turn(&both).expect("somebody");
+            let turn = shares.turn(&both, nothing).expect("somebody");
             shares.started(turn, 1, among_tenants(false));
             turns.push(turn.tenant);
         }
@@ -236,9 +238,10 @@ mod tests {
     #[test]
     fn what_is_offered_counts() {
         let mut shares = Shares::default();
-        let offered = |tenant, offered| Standing { offered, tenant_offered: offered, ..alone(tenant, 1) };
-        assert_eq!(shares.turn(&[offered(1, 0), offered(2, 1)]), Some(Lane::of(1)));
-        assert_eq!(shares.turn(&[offered(1, 2), offered(2, 1)]), Some(Lane::of(2)));
+        let standing = [1, 2].map(|tenant| alone(tenant, 1));
+        let offered = |first, second| move |tenant| if tenant == 1 { first } else { second };
+        assert_eq!(shares.turn(&standing, offered(0, 1)), Some(Lane::of(1)));
+        assert_eq!(shares.turn(&standing, offered(2, 1)), Some(Lane::of(2)));
     }
 
     /// However many lanes a tenant has, others get as much as if it had one; its lanes share what it gets.
@@ -249,7 +252,7 @@ mod tests {
         let standing = lanes.map(|lane| Standing { lane, ..alone(lane.tenant, 1) });
         let mut got = BTreeMap::new();
         for _ in 0..600 {
-            let turn = shares.turn(&standing).expect("somebody");
+            let turn = shares.turn(&standing, nothing).expect("somebody");
             shares.started(turn, 1, Alone::default());
             *got.entry(turn).or_insert(0) += 1;
         }

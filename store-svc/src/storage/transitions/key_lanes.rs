@@ -69,10 +69,12 @@ impl Transaction<'_> {
             Ok(tenant) => tenant,
             Err(problem) => return Ok(Err(problem)),
         };
-        let known = self.memory.tenants.key(key_id).cloned();
-        let lane = || self.memory.tenants.free_lane(tenant);
-        let mut key =
-            known.unwrap_or_else(|| KnownKey { lane: lane(), key_id: key_id.clone(), allowance: Allowance::default() });
+        let known = &self.memory.tenants;
+        let mut key = known.key(key_id).cloned().unwrap_or_else(|| KnownKey {
+            lane: known.free_lane(tenant),
+            key_id: key_id.clone(),
+            allowance: Allowance::default(),
+        });
         key.allowance.set(limits.into());
         key.save(self.sql)?;
         self.memory.tenants.put_key(key);

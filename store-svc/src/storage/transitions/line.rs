@@ -13,7 +13,7 @@ use protocol::ids::{Dispatch, JobId};
 use protocol::store_api::BellId;
 
 use super::Transaction;
-use super::memory::{Offered, Place, Queue};
+use super::memory::{Offered, Place, Queue, of_tenant};
 use crate::storage::StorageError;
 use crate::storage::row::{Ring, Row};
 use crate::storage::sql::{Columns, values};
@@ -129,18 +129,20 @@ impl Transaction<'_> {
     }
 
     fn turn(&mut self, line: &Line<'_>) -> Option<Lane> {
+        let lanes = line.lanes.keys().copied();
+        if line.purpose == Purpose::Start {
+            let standing: Vec<Standing> = lanes.map(|lane| self.memory.tenants.standing(lane)).collect();
+            return self.memory.queue(line.queue).shares.turn(&standing, |_| 0);
+        }
         let mut standing = Vec::with_capacity(line.lanes.len());
-        for lane in line.lanes.keys().copied() {
-            let one = self.memory.tenants.standing(lane);
-            if line.purpose == Purpose::Start {
-                standing.push(one);
-            } else if self.may_offer(line.queue, lane) {
-                let queue = self.memory.queue(line.queue);
-                let tenant_offered = queue.of_tenant(lane.tenant).map(|(_, part)| part.offered).sum();
-                standing.push(Standing { offered: queue.part(lane).offered, tenant_offered, ..one });
+        for lane in lanes {
+            if self.may_offer(line.queue, lane) {
+                let offered = self.memory.queue(line.queue).part(lane).offered;
+                standing.push(Standing { offered, ..self.memory.tenants.standing(lane) });
             }
         }
-        self.memory.queue(line.queue).shares.turn(&standing)
+        let Queue { shares, parts, .. } = self.memory.queue(line.queue);
+        shares.turn(&standing, |tenant| of_tenant(parts, tenant).map(|(_, part)| part.offered).sum())
     }
 
     /// Opens the lanes of the next priority that somebody may have rows of; `false`: there is none.
@@ -288,7 +290,7 @@ impl Transaction<'_> {
         };
         let waits = waits.into_iter().filter(|(lane, is_rung)| may_start(*lane, *is_rung));
         let standing: Vec<Standing> = waits.map(|(lane, _)| tenants.standing(lane)).collect();
-        self.memory.queue(&row.queue).shares.turn(&standing) == Some(row.lane)
+        self.memory.queue(&row.queue).shares.turn(&standing, |_| 0) == Some(row.lane)
     }
 
     /// The lane has no further row of this priority, or of a higher one, that is to be looked at.

@@ -97,6 +97,11 @@ pub(super) struct Part {
     pub(super) unsaved: bool,
 }
 
+/// Of the parts of a queue those of a tenant's lanes.
+pub(super) fn of_tenant(parts: &BTreeMap<Lane, Part>, tenant: i64) -> impl Iterator<Item = (&Lane, &Part)> {
+    parts.range(Lane::of(tenant)..Lane::of(tenant + 1))
+}
+
 /// A bell that is out: whose, and for which row, unless that is known to wait no longer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Offered {
@@ -126,11 +131,6 @@ impl Queue {
 
     pub(super) fn outstanding(&self) -> u64 {
         self.bells.len().try_into().unwrap_or(u64::MAX)
-    }
-
-    /// What the lanes of a tenant have in it.
-    pub(super) fn of_tenant(&self, tenant: i64) -> impl Iterator<Item = (&Lane, &Part)> {
-        self.parts.range(Lane::of(tenant)..Lane::of(tenant + 1))
     }
 
     /// What the lane has in it: nothing, if the table has nothing.

@@ -153,7 +153,7 @@ impl Transaction<'_> {
                 let heads = of_queue.iter().filter_map(|(lane, places)| Some((*lane, *places.first()?)));
                 let heads: BTreeMap<Lane, Place> = heads.filter(|(_, place)| place.priority == priority).collect();
                 let standing: Vec<Standing> = heads.keys().map(|lane| self.memory.tenants.standing(*lane)).collect();
-                let Some(lane) = shares[index].turn(&standing) else { continue };
+                let Some(lane) = shares[index].turn(&standing, |_| 0) else { continue };
                 let head = (heads[&lane], index, lane);
                 first = Some(first.map_or(head, |known| known.min(head)));
             }

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::expire::{ended_before, expired_of};
 use super::logs::logs;
-use super::tenants::{self, Limited};
+use super::tenants::{self, KnownTenants, Reached};
 use super::view::{Around, result, view};
 use super::{audit, bulk_retry, deliveries, keys, memory, schedules, webhooks};
 use crate::storage::row::Row;
@@ -117,7 +117,8 @@ impl Viewer {
             Some(known) => *known,
             None => {
                 let now_ms = chassis::clock::wall_ms();
-                let held_back = Limited::of(sql, row.lane)?.waiting_for(now_ms);
+                let limiting = KnownTenants::limiting(sql, row.lane)?;
+                let held_back = limiting.reached(row.lane, now_ms).as_ref().map(Reached::waiting_for);
                 self.held_back.insert(row.lane, held_back);
                 held_back
             }

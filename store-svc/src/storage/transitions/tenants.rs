@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::allowance::{Allowance, HeldBack};
 use super::key_lanes::{self, KnownKey};
 use super::line::PRIORITIES;
-use super::memory::Queue;
+use super::memory::{Queue, of_tenant};
 use super::{Decided, Transaction};
 use crate::storage::sql::{Columns, Sql, values};
 use crate::storage::{Offer, SYSTEM, StorageError};
@@ -120,58 +120,19 @@ fn depths(sql: &mut dyn Sql) -> Result<Vec<(Lane, Depth)>, StorageError> {
     sql.all(DEPTHS, &[], |columns| Ok((Lane::numbered(columns.int()?), columns.depth()?)))
 }
 
-/// Whose limits hold back what waits in a lane, with what these count.
-pub(super) struct Limited {
-    tenant: Option<KnownTenant>,
-    key: Option<KnownKey>,
+/// Whose limit is reached.
+pub(super) enum Reached<'k> {
+    Tenant(&'k KnownTenant, HeldBack),
+    Key(&'k KnownKey, HeldBack),
 }
 
-/// Which limit is reached.
-pub(super) enum Reached<'l> {
-    Tenant(&'l KnownTenant, HeldBack),
-    Key(&'l KnownKey, HeldBack),
-}
-
-impl Limited {
-    pub(super) fn of(sql: &mut dyn Sql, lane: Lane) -> Result<Self, StorageError> {
-        let tenant = sql.one(BY_NUMBER, values![lane.tenant], KnownTenant::read)?;
-        let key = if lane.is_of_a_key() { key_lanes::load(sql, lane)? } else { None };
-        let mut limited = Self {
-            tenant: tenant.filter(|known| known.allowance.limits.holds_back()),
-            key: key.filter(|known| known.allowance.limits.holds_back()),
-        };
-        if limited.tenant.is_none() && limited.key.is_none() {
-            return Ok(limited);
+impl Reached<'_> {
+    /// What a job that it holds back shows.
+    pub(super) fn waiting_for(&self) -> WaitingFor {
+        match self {
+            Self::Tenant(..) => WaitingFor::TenantLimit,
+            Self::Key(..) => WaitingFor::KeyLimit,
         }
-        for (of, depth) in depths(sql)? {
-            limited.counts(lane, of, |allowance| allowance.depth.add(depth));
-        }
-        for (of, bells) in sql.all(OFFERED, &[], |columns| Ok((Lane::numbered(columns.int()?), columns.counter()?)))? {
-            limited.counts(lane, of, |allowance| allowance.offered += bells);
-        }
-        Ok(limited)
-    }
-
-    fn counts(&mut self, lane: Lane, of: Lane, count: impl Fn(&mut Allowance)) {
-        let tenant = self.tenant.as_mut().filter(|_| of.tenant == lane.tenant);
-        let key = self.key.as_mut().filter(|_| of == lane);
-        tenant.map(|known| &mut known.allowance).into_iter().for_each(&count);
-        key.map(|known| &mut known.allowance).into_iter().for_each(&count);
-    }
-
-    pub(super) fn reached(&self, wall_ms: i64) -> Option<Reached<'_>> {
-        let tenant =
-            self.tenant.as_ref().and_then(|known| Some(Reached::Tenant(known, known.allowance.held_back(wall_ms)?)));
-        tenant.or_else(|| {
-            self.key.as_ref().and_then(|known| Some(Reached::Key(known, known.allowance.held_back(wall_ms)?)))
-        })
-    }
-
-    pub(super) fn waiting_for(&self, wall_ms: i64) -> Option<WaitingFor> {
-        self.reached(wall_ms).map(|reached| match reached {
-            Reached::Tenant(..) => WaitingFor::TenantLimit,
-            Reached::Key(..) => WaitingFor::KeyLimit,
-        })
     }
 }
 
@@ -194,6 +155,29 @@ impl KnownTenants {
         }
         for key in sql.all(key_lanes::ALL, &[], KnownKey::read)? {
             known.put_key(key);
+        }
+        Ok(known)
+    }
+
+    /// Those whose limits count for the lane, with what these count, and nobody else; nobody, where nothing can be held back.
+    pub(super) fn limiting(sql: &mut dyn Sql, lane: Lane) -> Result<Self, StorageError> {
+        let mut known = Self::default();
+        if let Some(tenant) = sql.one(BY_NUMBER, values![lane.tenant], KnownTenant::read)? {
+            known.put(tenant);
+        }
+        if lane.is_of_a_key()
+            && let Some(key) = key_lanes::load(sql, lane)?
+        {
+            known.put_key(key);
+        }
+        if known.any_limited {
+            for (of, depth) in depths(sql)? {
+                known.counts(of, |allowance| allowance.depth.add(depth));
+            }
+            let offered = |columns: &mut dyn Columns| Ok((Lane::numbered(columns.int()?), columns.counter()?));
+            for (of, bells) in sql.all(OFFERED, &[], offered)? {
+                known.counts(of, |allowance| allowance.offered += bells);
+            }
         }
         Ok(known)
     }
@@ -255,9 +239,14 @@ impl KnownTenants {
     }
 
     /// Whose limits count for the lane.
-    fn allowances(&self, lane: Lane) -> impl Iterator<Item = &Allowance> {
+    fn limited(&self, lane: Lane) -> (Option<&KnownTenant>, Option<&KnownKey>) {
         let tenant = if self.any_limited { self.all.get(&lane.tenant) } else { None };
         let key = if self.any_limited && lane.is_of_a_key() { self.keys.get(&lane) } else { None };
+        (tenant, key)
+    }
+
+    fn allowances(&self, lane: Lane) -> impl Iterator<Item = &Allowance> {
+        let (tenant, key) = self.limited(lane);
         tenant.map(|known| &known.allowance).into_iter().chain(key.map(|known| &known.allowance))
     }
 
@@ -267,7 +256,7 @@ impl KnownTenants {
 
     /// Its claim to the next start, if nothing is offered.
     pub(super) fn standing(&self, lane: Lane) -> Standing {
-        Standing { lane, share: self.share(lane.tenant), offered: 0, tenant_offered: 0 }
+        Standing { lane, share: self.share(lane.tenant), offered: 0 }
     }
 
     fn has_limits(&self, lane: Lane) -> bool {
@@ -279,10 +268,11 @@ impl KnownTenants {
         self.allowances(lane).filter_map(|allowance| allowance.held_back(wall_ms)).max()
     }
 
-    /// The same, as its jobs show it.
-    pub(super) fn waiting_for(&self, lane: Lane, wall_ms: i64) -> Option<WaitingFor> {
-        let by_tenant = self.held_back(Lane::of(lane.tenant), wall_ms).map(|_| WaitingFor::TenantLimit);
-        by_tenant.or_else(|| self.held_back(lane, wall_ms).map(|_| WaitingFor::KeyLimit))
+    /// Whose limit that is: the tenant's before the key's.
+    pub(super) fn reached(&self, lane: Lane, wall_ms: i64) -> Option<Reached<'_>> {
+        let (tenant, key) = self.limited(lane);
+        let of_tenant = tenant.and_then(|known| Some(Reached::Tenant(known, known.allowance.held_back(wall_ms)?)));
+        of_tenant.or_else(|| key.and_then(|known| Some(Reached::Key(known, known.allowance.held_back(wall_ms)?))))
     }
 
     /// When the rates let the next one start, Unix ms; `None`: now.
@@ -441,7 +431,7 @@ impl Transaction<'_> {
     /// In which queues jobs of the tenant wait, and in which of its lanes there.
     fn lanes_that_wait(&self, tenant: i64) -> Vec<(String, Vec<Lane>)> {
         let waiting = |queue: &Queue| -> Vec<Lane> {
-            queue.of_tenant(tenant).filter(|(_, part)| part.depth.queued > 0).map(|(lane, _)| *lane).collect()
+            of_tenant(&queue.parts, tenant).filter(|(_, part)| part.depth.queued > 0).map(|(lane, _)| *lane).collect()
         };
         let queues = self.memory.queues.iter().map(|(name, queue)| (name.clone(), waiting(queue)));
         queues.filter(|(_, lanes)| !lanes.is_empty()).collect()

@@ -8,6 +8,7 @@ use protocol::time::Timestamp;
 use serde_json::value::RawValue;
 
 use super::Transaction;
+use super::tenants::Reached;
 use crate::storage::row::{Ring, Row};
 use crate::storage::sql::{Sql, values};
 use crate::storage::{Live, StorageError};
@@ -15,7 +16,8 @@ use crate::storage::{Live, StorageError};
 impl Transaction<'_> {
     pub(super) fn view(&mut self, row: &Row) -> Result<JobView, StorageError> {
         let paused = self.memory.queue(&row.queue).is_paused();
-        let held_back = self.memory.tenants.waiting_for(row.lane, self.context.wall_ms);
+        let reached = self.memory.tenants.reached(row.lane, self.context.wall_ms);
+        let held_back = reached.as_ref().map(Reached::waiting_for);
         view(self.sql, row, &self.memory.live, Around { paused, held_back })
     }
 }

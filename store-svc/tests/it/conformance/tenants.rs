@@ -72,6 +72,21 @@ impl<F: Fixture> Lab<F> {
         }
     }
 
+    /// When jobs that take no time start, Unix ms, while the clock goes on by tenths of a second.
+    pub(super) fn starts_of_four_seconds(&mut self, session: SessionId) -> Vec<i64> {
+        let mut started = Vec::new();
+        for _ in 0..40 {
+            self.step(|transitions| transitions.due(100));
+            for bell in self.ring() {
+                let fence = self.claim(session, bell.bell.job_id, bell.bell.dispatch.0);
+                self.complete(bell.bell.job_id, fence, succeeded());
+                started.push(self.wall_ms);
+            }
+            self.wall_ms += 100;
+        }
+        started
+    }
+
     pub(super) fn complete_and_take(&mut self, session: SessionId, lease: JobFence) -> Option<PulledJob> {
         let next = Next { session, lease_ms: LEASE_MS, except: Vec::new(), claim_id: ClaimId::generate() };
         let JobFence { job_id, fence } = lease;
@@ -423,16 +438,7 @@ pub(crate) fn so_many_start_per_second_as_may<F: Fixture>() {
     lab.limit("acme", Limits { rate_per_second: Some(2), ..Limits::default() });
     let jobs = lab.backlog("acme", 10);
     lab.become_tenant("acme");
-    let mut started = Vec::new();
-    for _ in 0..40 {
-        lab.step(|transitions| transitions.due(100));
-        for bell in lab.ring() {
-            let fence = lab.claim(session, bell.bell.job_id, bell.bell.dispatch.0);
-            lab.complete(bell.bell.job_id, fence, succeeded());
-            started.push(lab.wall_ms);
-        }
-        lab.wall_ms += 100;
-    }
+    let started = lab.starts_of_four_seconds(session);
     assert_eq!(started.len(), 8, "two a second for four: {started:?}");
     assert!(started.windows(2).all(|two| two[1] - two[0] >= 500), "evenly: {started:?}");
     assert_eq!(lab.view(jobs[9]).status, Status::Queued);

@@ -159,8 +159,7 @@ impl Longshore {
 
     /// What the other tenant may have.
     async fn limit(&self, limits: Value) -> Result<()> {
-        let path = format!("/tenants/{OTHER}");
-        self.http.send(Method::PUT, &path, &[], Some(&limits)).await?.expect(200)?;
+        self.http.put(&format!("/tenants/{OTHER}"), &limits).await?.expect(200)?;
         Ok(())
     }
 

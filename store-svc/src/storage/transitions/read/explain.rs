@@ -13,7 +13,7 @@ use crate::storage::row::{Ring, Row, priority_number};
 use crate::storage::sql::{Sql, values};
 use crate::storage::transitions::line::PRIORITIES;
 use crate::storage::transitions::memory;
-use crate::storage::transitions::tenants::{Limited, Reached};
+use crate::storage::transitions::tenants::{KnownTenants, Reached};
 use crate::storage::transitions::view::{Around, waiting_for};
 use crate::storage::{Live, SYSTEM, StorageError};
 
@@ -23,9 +23,10 @@ pub(super) fn explain(sql: &mut dyn Sql, tenant: i64, job_id: JobId) -> Result<O
     let state = row.job.state;
     let is_queued = state == State::Queued;
     let now_ms = chassis::clock::wall_ms();
-    let limited = if is_queued { Some(Limited::of(sql, row.lane)?) } else { None };
-    let held_back = limited.as_ref().and_then(|limited| limited.waiting_for(now_ms));
-    let (tenant_limit, key_limit) = match limited.as_ref().and_then(|limited| limited.reached(now_ms)) {
+    let limiting = if is_queued { KnownTenants::limiting(sql, row.lane)? } else { KnownTenants::default() };
+    let reached = limiting.reached(row.lane, now_ms);
+    let held_back = reached.as_ref().map(Reached::waiting_for);
+    let (tenant_limit, key_limit) = match reached {
         Some(Reached::Tenant(known, by)) => {
             (Some(TenantLimit { tenant: known.name.clone(), reached: known.allowance.reached(by) }), None)
         }
